@@ -1,0 +1,1 @@
+"""The device's side: lifecycle, store, inference worker, daemon and command line."""

@@ -1,0 +1,1 @@
+"""Where the agent touches the world, one file for each thing touched."""

@@ -1,0 +1,1 @@
+"""What one device may do next, decided purely: the lifecycle and the health verdict."""

@@ -1,0 +1,1 @@
+"""Running a model: runtime adapters, pre- and post-processing, features and histograms."""

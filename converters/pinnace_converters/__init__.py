@@ -1,0 +1,1 @@
+"""From a model file to checked variants: passes, pipeline and parity."""

@@ -1,0 +1,1 @@
+"""Changes to a model file, one pass a file."""

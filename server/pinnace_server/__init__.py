@@ -1,0 +1,1 @@
+"""The server: what the fleet should do next, and the shells that carry it out."""

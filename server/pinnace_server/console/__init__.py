@@ -1,0 +1,1 @@
+"""The operators' console, rendered on the server."""

@@ -1,0 +1,1 @@
+"""Repositories on SQL and the migrations of their tables."""

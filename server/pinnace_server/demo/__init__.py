@@ -1,0 +1,1 @@
+"""The demo: five device agents, five versions and what becomes of each."""

@@ -1,0 +1,1 @@
+"""What the fleet should do next, decided purely."""

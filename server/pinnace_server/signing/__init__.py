@@ -1,0 +1,1 @@
+"""The signed repositories: image, director and message keys."""
