@@ -43,7 +43,7 @@ def test_retained_message_outlives_an_orderly_restart_on_the_same_port(mosquitto
 def test_killed_broker_is_gone_until_it_is_started_again(mosquitto: Mosquitto) -> None:
     mosquitto.kill()
     assert not mosquitto.running
-    with pytest.raises(OSError), socket.create_connection(("127.0.0.1", mosquitto.port), timeout=5):
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", mosquitto.port), timeout=5):
         pass
     mosquitto.start()
     assert _retained(mosquitto, "test/nothing") is None
