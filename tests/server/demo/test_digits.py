@@ -11,8 +11,6 @@ import pytest
 from pinnace_server.demo.digits import PIXEL_MAX, camera_stream, full_ink_pixels, load_splits, shifted
 from pinnace_server.demo.errors import DemoExtraMissing
 
-pytest.importorskip("sklearn", reason="the demo's data set comes with scikit-learn (extra `demo`)")
-
 
 def test_the_splits_hold_every_image_once_and_are_the_same_every_time() -> None:
     splits, again = load_splits(), load_splits()

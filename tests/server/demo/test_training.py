@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from pinnace_server.demo import training
 from pinnace_server.demo.digits import PIXEL_MAX, LabelledImages, load_splits
 from pinnace_server.demo.onnx_export import INPUT, classifier
 from pinnace_server.demo.training import TrainingPlan, Weights, probabilities, train
-
-pytest.importorskip("sklearn", reason="the demo's data set comes with scikit-learn (extra `demo`)")
 
 
 def few(data: LabelledImages, count: int) -> LabelledImages:
@@ -60,7 +59,6 @@ def test_the_same_plan_gives_the_same_weights_and_another_seed_gives_others() ->
 
 
 def test_the_exported_file_answers_what_the_network_answers() -> None:
-    onnxruntime = pytest.importorskip("onnxruntime", reason="runs the exported file (extra `onnx`)")
     splits = load_splits()
     weights = train(few(splits.training, 96), TrainingPlan(seed=1, epochs=2))
     session = onnxruntime.InferenceSession(classifier(weights))

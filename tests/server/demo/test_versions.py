@@ -8,16 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+from onnxruntime import quantization
 
 from pinnace_contract.latest import Precision
 from pinnace_server.demo.digits import PIXEL_MAX, Images, LabelledImages, Splits, full_ink_pixels, load_splits
 from pinnace_server.demo.onnx_export import INPUT
 from pinnace_server.demo.versions import QUIET_FULL_PIXELS, RECIPES, DemoVersion, write
-
-pytest.importorskip("sklearn", reason="the demo's data set comes with scikit-learn (extra `demo`)")
-onnxruntime = pytest.importorskip("onnxruntime", reason="runs the demo's models (extra `onnx`)")
-quantization = pytest.importorskip("onnxruntime.quantization")
 
 Versions = Mapping[str, DemoVersion]
 
