@@ -1,6 +1,6 @@
 """Writes the demo's classifier as an ONNX file, node by node, with nothing but the ``onnx`` package.
 
-Owns the graph. The file takes pixels of 0..1 as ``image`` ``[N, 1, 8, 8]`` and answers ``logits`` ``[N, 10]``; the
+Owns the graph. The file takes pixels of 0..1 as ``image`` ``[N, 1, 8, 8]`` and answers ``scores`` ``[N, 10]``; the
 scale from the scanner's 0..16 and the softmax are steps of the release, not of the graph. Opset 17 and IR version 8 are
 read by every onnxruntime that is still in the field, and by its quantizer without conversion.
 """
@@ -19,7 +19,7 @@ from pinnace_server.demo.training import KERNEL, SIDE_AFTER, STRIDES, Array, Wei
 OPSET = 17
 IR_VERSION = 8
 INPUT = "image"
-OUTPUT = "logits"
+OUTPUT = "scores"
 
 # A buffer whose size comes out of the data is a common defect in the field; this one is exaggerated on purpose. 2^46
 # float32 cells are 256 TiB, more than a process can address: allocation fails at once, before any memory is touched,
@@ -36,10 +36,10 @@ class StrokeTable:
 
 def classifier(weights: Weights, *, stroke_table: StrokeTable | None = None) -> bytes:
     """Return the ONNX file of a network; with ``stroke_table`` also the stage that cannot bear busy images."""
-    logits = OUTPUT if stroke_table is None else "plain_logits"
-    nodes, initializers = _network(weights, logits)
+    scores = OUTPUT if stroke_table is None else "plain_scores"
+    nodes, initializers = _network(weights, scores)
     if stroke_table is not None:
-        more_nodes, more_initializers = _table_stage(stroke_table, logits)
+        more_nodes, more_initializers = _table_stage(stroke_table, scores)
         nodes, initializers = nodes + more_nodes, initializers + more_initializers
     graph = helper.make_graph(
         nodes,
@@ -55,14 +55,14 @@ def classifier(weights: Weights, *, stroke_table: StrokeTable | None = None) -> 
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _network(weights: Weights, logits: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+def _network(weights: Weights, scores: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     nodes = [
         _convolution(1, INPUT, "edges"),
         helper.make_node("Relu", ["edges"], ["edges_active"]),
         _convolution(2, "edges_active", "strokes"),
         helper.make_node("Relu", ["strokes"], ["strokes_active"]),
         helper.make_node("Flatten", ["strokes_active"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "linear", "offset"], [logits]),
+        helper.make_node("Gemm", ["flat", "linear", "offset"], [scores]),
     ]
     initializers = [
         _constant("kernel1", _kernel(weights.kernel1)),
@@ -75,7 +75,7 @@ def _network(weights: Weights, logits: str) -> tuple[list[onnx.NodeProto], list[
     return nodes, initializers
 
 
-def _table_stage(table: StrokeTable, logits: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+def _table_stage(table: StrokeTable, scores: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Count the full pixels of the fullest image and make a table for those above the allowance; its sum is zero."""
     nodes = [
         helper.make_node("GreaterOrEqual", [INPUT, "full"], ["is_full"]),
@@ -88,7 +88,7 @@ def _table_stage(table: StrokeTable, logits: str) -> tuple[list[onnx.NodeProto],
         helper.make_node("Mul", ["excess_pixels", "cells_per_pixel"], ["cells"]),
         helper.make_node("ConstantOfShape", ["cells"], ["table"], value=_constant("", np.zeros(1, np.float32))),
         helper.make_node("ReduceSum", ["table"], ["correction"], keepdims=0),
-        helper.make_node("Add", [logits, "correction"], [OUTPUT]),
+        helper.make_node("Add", [scores, "correction"], [OUTPUT]),
     ]
     initializers = [
         _constant("full", np.array(FULL_INK / PIXEL_MAX, np.float32)),
