@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 VENV_DEMO ?= .venv-demo
 VENV_TFLITE ?= .venv-tflite
+VENV_SLIM ?= .venv-slim
 # tflite-runtime has no wheels after Python 3.11.
 PYTHON_TFLITE ?= python3.11
 WORKERS ?= 2
@@ -28,11 +29,11 @@ test-tflite: $(VENV_TFLITE)/.installed ## the tflite-runtime adapter, in an envi
 	$(VENV_TFLITE)/bin/pytest -m tflite_runtime tests/runtime
 
 test-slim: ## pip install ./agent in a clean environment, then pinnace-agent --help
-	$(PYTHON) -m venv --clear .venv-slim
-	.venv-slim/bin/pip --disable-pip-version-check install --quiet ./agent
-	.venv-slim/bin/pinnace-agent --help
-	! .venv-slim/bin/python -Ic 'import pinnace_server' 2>/dev/null
-	! .venv-slim/bin/python -Ic 'import fastapi' 2>/dev/null
+	$(PYTHON) -m venv --clear $(VENV_SLIM)
+	$(VENV_SLIM)/bin/pip --disable-pip-version-check install --quiet ./agent
+	$(VENV_SLIM)/bin/pinnace-agent --help
+	! $(VENV_SLIM)/bin/python -Ic 'import pinnace_server' 2>/dev/null
+	! $(VENV_SLIM)/bin/python -Ic 'import fastapi' 2>/dev/null
 
 soak: $(VENV)/.installed ## the tests that run for minutes
 	$(BIN)/pytest -n $(WORKERS) -m soak --timeout 3600 tests

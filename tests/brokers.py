@@ -41,9 +41,10 @@ class BrokerFailed(Exception):
 class Mosquitto:
     """One broker on a loopback port, which it keeps over restarts."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
+    def __init__(self, program: Path, folder: Path, configuration: str = CONFIGURATION) -> None:
         self.program = program
         self.folder = folder
+        self.configuration = configuration
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -97,10 +98,10 @@ class Mosquitto:
         self._signal(signal.SIGCONT)
 
     def _started(self, port: int) -> bool:
-        configuration = self.folder / "mosquitto.conf"
-        configuration.write_text(CONFIGURATION.format(port=port, user=getpass.getuser(), folder=self.folder))
+        path = self.folder / "mosquitto.conf"
+        path.write_text(self.configuration.format(port=port, user=getpass.getuser(), folder=self.folder))
         self._process = subprocess.Popen(
-            [self.program, "-c", configuration], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [self.program, "-c", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -131,9 +132,10 @@ class Mosquitto:
 
 
 @contextlib.contextmanager
-def running_mosquitto(program: Path, folder: Path) -> Iterator[Mosquitto]:
+def running_mosquitto(program: Path, folder: Path, configuration: str = CONFIGURATION) -> Iterator[Mosquitto]:
+    """A broker until the block ends; `configuration` is a template with `{port}`, `{user}` and `{folder}`."""
     folder.mkdir(parents=True, exist_ok=True)
-    broker = Mosquitto(program, folder)
+    broker = Mosquitto(program, folder, configuration)
     broker.start()
     try:
         yield broker
