@@ -16,7 +16,7 @@ NUMBER_MAX: Final = 2**53 - 1  # exact in every JSON reader
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of one field: of a number's value, of the items of a sequence, of the length of bytes, of a text's characters."""
+    """Bounds of one field: a number's value, the length of a sequence or of bytes, the characters of a text."""
 
     largest: float | None = None
     smallest: float | None = None

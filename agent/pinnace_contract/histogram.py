@@ -1,8 +1,8 @@
 """The latency histogram that devices send and the server merges: base-2 exponential buckets at scale 4.
 
-Bucket ``i`` holds values in ``(2^(i/16), 2^((i+1)/16)]`` seconds, the grid of OpenTelemetry's ExponentialHistogram and of
-Prometheus native histograms with schema 4, so counts export without re-binning and merge exactly; a percentile read from
-it is at most 2.2 % off. On the wire counts are unsigned LEB128 varints from the first used bucket on.
+Bucket ``i`` holds values in ``(2^(i/16), 2^((i+1)/16)]`` seconds, the grid of OpenTelemetry's ExponentialHistogram and
+of Prometheus native histograms with schema 4, so counts export without re-binning and merge exactly; a percentile read
+from it is at most 2.2 % off. On the wire counts are unsigned LEB128 varints from the first used bucket on.
 Source: OpenTelemetry data model, "ExponentialHistogram".
 """
 

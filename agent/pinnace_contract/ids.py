@@ -26,7 +26,7 @@ KeyId = NewType("KeyId", str)
 
 _HEX_64 = r"[0-9a-f]{64}"
 _SLUG = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_TOKEN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _RANDOM = r"[0-9a-f]{32}"
 
 # Ids stand in topics, paths and URLs: nothing that any of the three would read as syntax.
@@ -35,17 +35,17 @@ GRAMMARS: Final[dict[object, re.Pattern[str]]] = {
     for kind, pattern in {
         DeviceId: _SLUG,
         ModelName: _SLUG,
-        VersionName: _TOKEN,
+        VersionName: _WORD,
         Digest: _HEX_64,
         ReleaseId: _HEX_64,
         ReceiptId: _HEX_64,
         KeyId: _HEX_64,
         IncarnationId: _RANDOM,
         BootId: _RANDOM,
-        CommandId: _TOKEN,
-        RolloutId: _TOKEN,
-        WaveId: _TOKEN,
-        StatementId: _TOKEN,
+        CommandId: _WORD,
+        RolloutId: _WORD,
+        WaveId: _WORD,
+        StatementId: _WORD,
     }.items()
 }
 

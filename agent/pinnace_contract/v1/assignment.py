@@ -108,8 +108,8 @@ class Transfer:
 class Entry:
     """One model of a device's assignment set.
 
-    ``variants`` are digests in the order to try. ``generation`` is that of the entry's last change, ``attempt`` grows to
-    clear a transient verdict. For ``Intent.REMOVE`` the release is None and the device unloads the model.
+    ``variants`` are digests in the order to try. ``generation`` is that of the entry's last change, ``attempt`` grows
+    to clear a transient verdict. For ``Intent.REMOVE`` the release is None and the device unloads the model.
     """
 
     model: ModelName

@@ -65,7 +65,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
-    """One model's slot as the server sees it: phase and reason, what serves, what is on trial, what could serve again."""
+    """One model's slot as the server sees it: phase and reason, what serves, what is tried, what could serve again."""
 
     model: ModelName
     generation: int = count()

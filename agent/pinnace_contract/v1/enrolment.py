@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from pinnace_contract import codec
+from pinnace_contract.errors import Malformed
 from pinnace_contract.fields import limited
 from pinnace_contract.ids import DeviceId, Digest, IncarnationId
 from pinnace_contract.v1.enums import Runtime
+
+_PREFIX: Final = "pnc1."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +28,8 @@ class Label:
 class ClaimToken:
     """What an operator hands to a device: the secret, and the digests of the first roots that it may trust.
 
-    Written as ``pnc1.`` and the URL-safe base64 of its JSON (``codec.claim_token``). The server keeps only a hash of the secret.
+    Written as ``pnc1.`` and the URL-safe base64 of its JSON (``claim_token_text``). The server keeps only a hash of the
+    secret.
     """
 
     KIND: ClassVar[str] = "claim-token"
@@ -54,7 +61,7 @@ class EnrolRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """The server's answer: the id it chose, where the broker is, and both repositories' roots, oldest first, as base64."""
+    """The server's answer: the id it chose, where the broker is, and both repositories' roots, oldest first."""
 
     KIND: ClassVar[str] = "enrolled"
     BYTES_MAX: ClassVar[int] = 256 * 1024
@@ -63,3 +70,25 @@ class Enrolled:
     endpoints: tuple[str, ...] = limited(largest=8, smallest=1, chars=512)
     image_roots: tuple[bytes, ...] = limited(largest=64, smallest=1)
     director_roots: tuple[bytes, ...] = limited(largest=64, smallest=1)
+
+
+def claim_token_text(token: ClaimToken) -> str:
+    """Return the one line that an operator copies."""
+    return _PREFIX + base64.urlsafe_b64encode(codec.to_json(token)).decode().rstrip("=")
+
+
+def parse_claim_token(text: str) -> ClaimToken:
+    """Read the line that an operator was given.
+
+    Raises:
+        ContractError: not a claim token, or a part of one.
+    """
+    line = text.strip()
+    if not line.startswith(_PREFIX):
+        raise Malformed("claim token", f"expected it to begin with {_PREFIX}")
+    body = line[len(_PREFIX) :]
+    try:
+        data = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
+    except (binascii.Error, ValueError) as error:
+        raise Malformed("claim token", "cut off or mistyped: not base64") from error
+    return codec.from_json(ClaimToken, data)

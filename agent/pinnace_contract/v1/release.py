@@ -1,7 +1,7 @@
 """What a release says: which files, how to feed them, what they must answer, and what they were measured against.
 
-A release is a file; its id is the SHA-256 of its bytes. It refers to everything large (weights, golden vectors, baseline,
-assets) by digest, with the list of chunks each blob travels in.
+A release is a file; its id is the SHA-256 of its bytes. It refers to everything large (weights, golden vectors,
+baseline, assets) by digest, with the list of chunks each blob travels in.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IoContract:
-    """What applications send and get back, outside pre- and post-processing. Its digest is what they declare to accept."""
+    """What applications send and get back, outside pre- and post-processing. They declare the digests they accept."""
 
     inputs: tuple[TensorSpec, ...] = limited(largest=64, smallest=1)
     outputs: tuple[TensorSpec, ...] = limited(largest=64, smallest=1)
@@ -244,7 +244,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
-    """How far a variant may answer from the reference on golden vectors. ``None`` means that this number does not count.
+    """How far a variant may answer from the reference on golden vectors; a number that is ``None`` does not count.
 
     ``agreement_min`` is the share of vectors with the reference's largest output, where the reference's own margin is
     above 0.1 of its range.
@@ -359,7 +359,7 @@ class ConfidenceBaseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What a version's inputs and answers looked like when it was made; a blob of its own, referred to by digest."""
+    """What a version's inputs and answers looked like when it was made; a blob, referred to by digest."""
 
     KIND: ClassVar[str] = "baseline"
     BYTES_MAX: ClassVar[int] = 512 * 1024

@@ -24,7 +24,7 @@ class LatencyCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureCounts:
-    """Counts in the bins of one baseline: per feature its bins then the missing ones, as varints; sums and squares beside."""
+    """Counts in the bins of one baseline: per feature its bins, then the missing ones, as varints; sums and squares."""
 
     baseline: Digest = limited(key=1)
     counts: bytes = limited(b"", largest=32_768, key=2)
