@@ -59,7 +59,7 @@ def load_splits() -> Splits:
         DemoExtraMissing: scikit-learn is not installed.
     """
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # ships no types
+        from sklearn.datasets import load_digits
     except ImportError as error:
         raise DemoExtraMissing(package="scikit-learn", extra="demo") from error
     pixels, digits = load_digits(return_X_y=True)
