@@ -5,7 +5,6 @@ Owns the look. Leaves what is shown to ``run``, which hands over a board wheneve
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
@@ -55,7 +54,7 @@ class Display(Protocol):
 
 def display_for(output: TextIO) -> Display:
     """Choose the live table for a terminal, plain lines for a file or a pipe."""
-    return LiveTable() if output.isatty() else PlainLines(output)
+    return LiveTable(output) if output.isatty() else PlainLines(output)
 
 
 class PlainLines:
@@ -88,13 +87,13 @@ class PlainLines:
 class LiveTable:
     """A table that is redrawn in place, with the lines that stay above it."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: TextIO) -> None:
         try:
             from rich.console import Console
             from rich.live import Live
         except ImportError as error:
             raise DemoExtraMissing(package="rich", extra="demo") from error
-        self._console = Console(file=sys.stdout)
+        self._console = Console(file=output)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
