@@ -11,12 +11,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from pinnace_contract.errors import Malformed, TooLarge
+from pinnace_contract.ids import ModelName, ReleaseId
 
 DESIRED_BYTES_MAX: Final = 8 * 1024  # 1.6 KB for one model; a set that does not fit is refused when it is planned
 ASSIGNMENT_FIELD: Final = "x-pinnace-assignments"  # in the signed part of the director's targets
 
 _HEADER: Final = struct.Struct(">4sIII")
 _MAGIC: Final = b"PNd1"
+
+
+def target_path(model: ModelName, release: ReleaseId) -> str:
+    """Return the name under which a release is a target of the image repository and of the director."""
+    return f"models/{model}/{release}.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
