@@ -1,0 +1,387 @@
+"""What the services need of the world: a database, blobs, a signer, a broker, a clock. Shells implement these.
+
+``Store`` gives transactions; inside one, ``Tables`` gives a repository per kind of record. Everything that comes out is
+a frozen value of ``domain.records``; nothing is written outside ``Store.write``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from pinnace_contract.ids import (
+    BootId,
+    DeviceId,
+    Digest,
+    IncarnationId,
+    KeyId,
+    ModelName,
+    ReceiptId,
+    ReleaseId,
+    RolloutId,
+    VersionName,
+)
+from pinnace_contract.latest import AssignmentSet, Blob, MessageKey, Want
+from pinnace_contract.topics import Topic
+from pinnace_server.domain.queries import DeviceQuery, EventQuery, Listing, Page, ReceiptQuery, RolloutQuery
+from pinnace_server.domain.records import (
+    AliasName,
+    Assignment,
+    ClaimRecord,
+    Counts,
+    DesiredSet,
+    Device,
+    Event,
+    Incarnation,
+    Job,
+    JobId,
+    Member,
+    Minute,
+    Model,
+    ReceiptRecord,
+    ReceivedRange,
+    Rollout,
+    Slot,
+    Status,
+    TokenId,
+    Version,
+)
+from pinnace_server.domain.selector import Selector
+
+# --- the database -------------------------------------------------------------------------------------------------
+
+
+class Models(Protocol):
+    """Model families and their aliases."""
+
+    def get(self, name: ModelName) -> Model | None: ...
+    def add(self, model: Model) -> None: ...
+    def describe(self, name: ModelName, description: str) -> None: ...
+    def listing(self, page: Page, text: str = "") -> Listing[Model]: ...
+    def point(self, name: ModelName, alias: AliasName, version: VersionName) -> None: ...
+    def unpoint(self, name: ModelName, alias: AliasName) -> bool: ...
+
+
+class Versions(Protocol):
+    """Immutable versions, and which blobs their releases list."""
+
+    def get(self, model: ModelName, version: VersionName) -> Version | None: ...
+    def of_release(self, release: ReleaseId) -> Version | None: ...
+    def add(self, version: Version) -> None: ...
+    def listing(self, model: ModelName, page: Page) -> Listing[Version]: ...
+    def next_sequence(self, model: ModelName) -> int: ...
+    def blob(self, digest: Digest) -> Blob | None:
+        """Return size and chunk list of a blob that some release lists, or of a release file; None otherwise."""
+        ...
+
+
+class Devices(Protocol):
+    """Devices, the stores they showed, and what each said of its models."""
+
+    def get(self, device: DeviceId) -> Device | None: ...
+    def of_key(self, key: KeyId) -> Device | None: ...
+    def save(self, device: Device) -> None: ...
+    def listing(self, query: DeviceQuery) -> Listing[Device]: ...
+    def by_status(self, query: DeviceQuery) -> Mapping[Status, int]:
+        """Count what the query matches without its status filter."""
+        ...
+
+    def matching(self, selector: Selector) -> Sequence[Device]:
+        """Return every device that is not decommissioned and that the selector means, ordered by id."""
+        ...
+
+    def label_keys(self) -> Sequence[str]: ...
+    def incarnations(self, device: DeviceId) -> Sequence[Incarnation]: ...
+    def save_incarnation(self, incarnation: Incarnation) -> None: ...
+    def slot(self, device: DeviceId, model: ModelName) -> Slot | None: ...
+    def slots(self, devices: Iterable[DeviceId], model: ModelName | None = None) -> Sequence[Slot]: ...
+    def save_slots(self, device: DeviceId, slots: Sequence[Slot]) -> None:
+        """Replace everything that was known of the device's models."""
+        ...
+
+    def serving(self, model: ModelName | None = None) -> Sequence[tuple[ModelName, VersionName | None, int]]:
+        """Count active devices by what serves: (model, version, devices); version None is ``no_model``."""
+        ...
+
+
+class Assignments(Protocol):
+    """The newest word for each (device, model), and the signed sets made of them."""
+
+    def get(self, device: DeviceId, model: ModelName) -> Assignment | None: ...
+    def of(self, devices: Iterable[DeviceId]) -> Sequence[Assignment]: ...
+    def save(self, assignment: Assignment) -> None: ...
+    def desired(self, device: DeviceId) -> DesiredSet | None: ...
+    def save_desired(self, desired: DesiredSet) -> None: ...
+    def unsigned(self, limit: int) -> Sequence[DesiredSet]:
+        """Return sets that are planned and not signed yet, oldest first."""
+        ...
+
+    def signed(self) -> Iterable[tuple[DeviceId, bytes]]:
+        """Return the payload of every device that has one, to republish."""
+        ...
+
+
+class Rollouts(Protocol):
+    """Rollouts and their devices."""
+
+    def get(self, rollout: RolloutId) -> Rollout | None: ...
+    def save(self, rollout: Rollout) -> None: ...
+    def listing(self, query: RolloutQuery) -> Listing[Rollout]: ...
+    def active(self) -> Sequence[Rollout]:
+        """Return active rollouts, oldest first."""
+        ...
+
+    def members(self, rollout: RolloutId) -> Sequence[Member]: ...
+    def member(self, rollout: RolloutId, device: DeviceId) -> Member | None: ...
+    def save_members(self, members: Iterable[Member]) -> None: ...
+    def counts(self, rollouts: Iterable[RolloutId]) -> Mapping[RolloutId, Mapping[str, int]]:
+        """Count members by state."""
+        ...
+
+    def evidence(self, rollout: RolloutId) -> Counts:
+        """Return what counted devices answered on this rollout's release since they were assigned it."""
+        ...
+
+    def add_evidence(self, rollout: RolloutId, device: DeviceId, counts: Counts) -> None: ...
+
+
+class Receipts(Protocol):
+    """Signed outcomes."""
+
+    def get(self, receipt: ReceiptId) -> ReceiptRecord | None: ...
+    def of_counter(self, device: DeviceId, incarnation: IncarnationId, counter: int) -> ReceiptRecord | None: ...
+    def add(self, receipt: ReceiptRecord) -> None: ...
+    def listing(self, query: ReceiptQuery) -> Listing[ReceiptRecord]: ...
+    def outcomes(self, model: ModelName) -> Mapping[tuple[VersionName, str], int]:
+        """Count receipts that count by (version, outcome)."""
+        ...
+
+
+class Reports(Protocol):
+    """Telemetry: which report numbers are accounted for, and what was counted, merged per minute."""
+
+    def ranges(self, device: DeviceId, boot: BootId) -> Sequence[ReceivedRange]: ...
+    def add_range(self, received: ReceivedRange) -> None: ...
+    def merge(self, minute: Minute) -> None: ...
+    def minutes(
+        self, device: DeviceId, model: ModelName | None, minute_from: int, minute_to: int
+    ) -> Sequence[Minute]: ...
+    def fleet_minutes(self, minute_from: int, minute_to: int, model: ModelName | None = None) -> Iterable[Minute]: ...
+    def counts(self, devices: Iterable[DeviceId], release: ReleaseId) -> Counts:
+        """Add up what these devices counted for a release, over everything that is kept."""
+        ...
+
+    def keep_raw(self, device: DeviceId, boot: BootId, seq: int, received_at_s: float, envelope: bytes) -> None: ...
+    def prune(self, *, minute_before: int, raw_before_s: float) -> int:
+        """Forget what is older; return how many rows went."""
+        ...
+
+
+class Events(Protocol):
+    """The append-only log."""
+
+    def append(self, event: Event) -> int:
+        """Write the next line and return its number."""
+        ...
+
+    def listing(self, query: EventQuery) -> Listing[Event]: ...
+    def last_number(self) -> int: ...
+
+
+class Claims(Protocol):
+    """Claim tokens."""
+
+    def get(self, token: TokenId) -> ClaimRecord | None: ...
+    def of_hash(self, secret_hash: str) -> ClaimRecord | None: ...
+    def save(self, claim: ClaimRecord) -> None: ...
+    def remove(self, token: TokenId) -> bool: ...
+    def listing(self, page: Page) -> Listing[ClaimRecord]: ...
+
+
+class Jobs(Protocol):
+    """Long work."""
+
+    def get(self, job: JobId) -> Job | None: ...
+    def save(self, job: Job) -> None: ...
+    def listing(self, page: Page, model: ModelName | None = None) -> Listing[Job]: ...
+    def unfinished(self) -> Sequence[Job]:
+        """Return queued and running jobs, oldest first."""
+        ...
+
+
+class Tables(Protocol):
+    """Every repository, inside one transaction."""
+
+    @property
+    def models(self) -> Models: ...
+    @property
+    def versions(self) -> Versions: ...
+    @property
+    def devices(self) -> Devices: ...
+    @property
+    def assignments(self) -> Assignments: ...
+    @property
+    def rollouts(self) -> Rollouts: ...
+    @property
+    def receipts(self) -> Receipts: ...
+    @property
+    def reports(self) -> Reports: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def claims(self) -> Claims: ...
+    @property
+    def jobs(self) -> Jobs: ...
+
+
+class Store(Protocol):
+    """Transactions. Safe for use by many threads; writers wait for each other."""
+
+    def read(self) -> AbstractContextManager[Tables]:
+        """One consistent look; nothing written in it is kept."""
+        ...
+
+    def write(self) -> AbstractContextManager[Tables]:
+        """One transaction: committed and on disk when the block ends, nothing kept when it raises."""
+        ...
+
+
+# --- the world outside the database -------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Unix seconds."""
+
+    def now(self) -> float: ...
+
+
+class Blobs(Protocol):
+    """Content-addressed bytes. Safe for use by many threads."""
+
+    def add(self, source: BinaryIO | Path | bytes, *, size_bytes_max: int | None = None) -> Digest:
+        """Store content and return its digest; on disk before it returns. Adding the same again changes nothing.
+
+        Raises:
+            TooLarge: more than ``size_bytes_max``; nothing is kept.
+            Unavailable: no room.
+        """
+        ...
+
+    def has(self, digest: Digest) -> bool: ...
+    def size(self, digest: Digest) -> int:
+        """Return the size in bytes.
+
+        Raises:
+            NotFound
+        """
+        ...
+
+    def read(self, digest: Digest, offset: int = 0, size: int | None = None) -> bytes:
+        """Return a stretch; shorter at the end.
+
+        Raises:
+            NotFound
+        """
+        ...
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open for reading.
+
+        Raises:
+            NotFound
+        """
+        ...
+
+
+class Signing(Protocol):
+    """The signer: both repositories and the message key. Safe for use by many threads."""
+
+    def message_key(self) -> MessageKey: ...
+    def sign_message(self, signed_bytes: bytes) -> bytes: ...
+    def image_roots(self) -> tuple[bytes, ...]: ...
+    def director_roots(self) -> tuple[bytes, ...]: ...
+    def add_release(self, release: bytes) -> ReleaseId:
+        """Make a release a target of the image repository: persisted atomically before this returns.
+
+        Raises:
+            SigningRefused
+        """
+        ...
+
+    def image_metadata(self) -> tuple[tuple[Topic, bytes], ...]:
+        """Return all that is retained under ``meta/``."""
+        ...
+
+    def desired(self, assignments: AssignmentSet, releases: Mapping[ReleaseId, bytes]) -> bytes:
+        """Return the payload of ``down/{id}/desired``; the highest generation is persisted before this returns.
+
+        Raises:
+            SigningRefused: a smaller generation, or an equal one with another set.
+        """
+        ...
+
+
+class Publisher(Protocol):
+    """Sends to devices. Safe for use by many threads, never blocks for long."""
+
+    def publish(self, topic: Topic, payload: bytes, *, retained: bool = False, qos: int = 1) -> None: ...
+
+
+class Delivery(Protocol):
+    """Serves chunks of blobs."""
+
+    def wanted(self, want: Want) -> None: ...
+
+
+class DeviceKeys(Protocol):
+    """Checks what devices sign."""
+
+    def check(self, public_key_pem: str, signed_bytes: bytes, signature: bytes) -> None:
+        """Check a device's signature.
+
+        Raises:
+            SignatureInvalid
+        """
+        ...
+
+    def of_request(self, csr_pem: str) -> tuple[KeyId, str]:
+        """Return the key (id, PEM) of a PKCS#10 request that proves possession of it.
+
+        Raises:
+            Refused: not a request, not P-256, or not signed by its own key.
+        """
+        ...
+
+
+class Chance(Protocol):
+    """Unguessable values: secrets and ids."""
+
+    def secret_hex(self, size_bytes: int) -> str: ...
+
+
+class Conversion(Protocol):
+    """Runs one conversion in a child process with limits of its own."""
+
+    def run(
+        self, request: str, folder: Path, progress: Callable[[str, float], None], cancelled: Callable[[], bool]
+    ) -> Path:
+        """Convert and return the folder of the draft.
+
+        Raises:
+            Refused: the converter refused the model; the message is for its owner.
+            Cancelled: ``cancelled`` said so; the child is gone.
+        """
+        ...
+
+
+class Changes(Protocol):
+    """Tells listeners which topics changed, after the commit: ``overview``, ``devices``, ``device:ID``, ``models``,
+    ``model:NAME``, ``rollouts``, ``rollout:ID``, ``events``, ``jobs``, ``job:ID``."""
+
+    def notify(self, topics: Iterable[str]) -> None: ...
+
+    def subscribe(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Call ``listener`` with each topic, from any thread; it must return at once. Returns how to stop."""
+        ...
