@@ -14,6 +14,7 @@ from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from pinnace_contract import codec
 from pinnace_contract.desired import ASSIGNMENT_FIELD, Desired, target_path
+from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import DeviceId, Digest, ReleaseId, digest_of
 from pinnace_contract.latest import AssignmentSet, Entry
 from pinnace_contract.topics import Repository, RootTopic, Topic
@@ -69,9 +70,14 @@ class Director:
 
         Raises:
             GenerationRefused: smaller than the highest signed, or equal with other entries.
-            SetRefused: a release that the set names is missing from ``releases``, or is other bytes.
-            ContractError: the set is outside its limits, or too large for the message.
+            SetRefused: it is outside the contract's limits, or names a release that ``releases`` does not hold.
         """
+        try:
+            return self._desired(assignments, releases)
+        except ContractError as error:
+            raise SetRefused(device=assignments.device, problem=str(error)) from error
+
+    def _desired(self, assignments: AssignmentSet, releases: Mapping[ReleaseId, bytes]) -> bytes:
         record = self._store.device(assignments.device)
         entries, carried = _digests(assignments)
         if record is not None:

@@ -64,7 +64,7 @@ def _load_or_make(path: Path, *, first_start: bool) -> CryptoSigner:
     if path.exists():
         return _load(path)
     if not first_start:
-        raise KeyRefused(path, "the key is missing and devices trust no other: restore it from a backup")
+        raise KeyRefused(path, "the key is missing, and devices trust no other")
     signer = CryptoSigner.generate_ed25519()
     _write(path, signer.private_bytes)
     return signer
@@ -78,11 +78,15 @@ def _load(path: Path) -> CryptoSigner:
     except OSError as error:
         raise KeyRefused(path, f"expected a readable key file, found {error.strerror}") from error
     if mode & _OTHERS:
-        raise KeyRefused(path, f"expected a file only its owner can read, found mode {mode & 0o777:o}: run chmod 600")
+        raise KeyRefused(
+            path,
+            f"expected a file that only its owner can read, found mode {mode & 0o777:o}",
+            hint="run chmod 600 on it",
+        )
     try:
         key = load_pem_private_key(data, password=None)
     except Exception as error:  # whatever the parser meets, the file is not a key
-        raise KeyRefused(path, "expected an unencrypted PKCS#8 key in PEM; restore it from a backup") from error
+        raise KeyRefused(path, "expected an unencrypted PKCS#8 key in PEM") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyRefused(path, f"expected an Ed25519 key, found {type(key).__name__}")
     return CryptoSigner(key)

@@ -109,7 +109,7 @@ class LocalSigning:
 
         Raises:
             GenerationRefused: smaller than the highest signed, or equal with other entries.
-            SetRefused, NotSignable, ContractError: the set cannot be signed as it stands.
+            SetRefused, NotSignable: the set cannot be signed as it stands.
             StoreUnavailable: nothing was issued.
         """
         with self._store.transaction():
@@ -140,7 +140,4 @@ class LocalSigning:
             for role, named in metadata.read_root(roots[-1]).roles.items():
                 key = KeyName(f"{repository}-{role}")
                 if self._keys[key].public_key.keyid not in named.keyids:
-                    raise KeyRefused(
-                        folder / f"{key}.pem",
-                        "the root metadata names another key for this role: restore the file from a backup",
-                    )
+                    raise KeyRefused(folder / f"{key}.pem", "the root metadata names another key for this role")

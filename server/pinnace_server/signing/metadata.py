@@ -16,7 +16,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, T, TargetFile, 
 from tuf.api.serialization import SerializationError
 
 from pinnace_contract.ids import Digest, digest_of
-from pinnace_server.signing.errors import SigningError
+from pinnace_server.signing.errors import NotSignable
 
 DAY_S: Final = 86_400
 ROOT_LIFE_S: Final = 5 * 365 * DAY_S
@@ -24,13 +24,6 @@ IMAGE_LIFE_S: Final = 365 * DAY_S
 DIRECTOR_LIFE_S: Final = 365 * DAY_S  # snapshot and targets, renewed with a quarter left
 DIRECTOR_TIMESTAMP_LIFE_S: Final = 7 * DAY_S  # what freezes a device's installs when the director falls silent
 RENEWAL_LEFT: Final = 0.25  # share of a file's life that is left when it is signed anew
-
-
-class NotSignable(SigningError):
-    """The content has no canonical form; TUF's canonical JSON has no fractions."""
-
-    def __init__(self, role: str) -> None:
-        super().__init__(f"{role}: not every value has a canonical form to sign (fractions have none)")
 
 
 def root(*, version: int, signers: Mapping[str, CryptoSigner], now_s: float) -> bytes:

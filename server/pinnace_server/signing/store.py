@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from pinnace_contract.ids import DeviceId, Digest, digest_of
-from pinnace_server.signing.errors import SigningError, StoreDamaged
+from pinnace_server.signing.errors import StoreDamaged, StoreUnavailable
 
 FILE_NAME: Final = "signing.db"
 SCHEMA_VERSION: Final = 1
@@ -40,14 +40,6 @@ CREATE TABLE device (
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
-
-
-class StoreUnavailable(SigningError):
-    """The store could not be read or written now: locked, full or read-only. Nothing was issued."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        self.path = path
-        super().__init__(f"{path}: {problem}; nothing was issued, try again when that is mended")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

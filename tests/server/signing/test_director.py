@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pinnace_contract.desired import Desired
-from pinnace_contract.errors import TooLarge
 from pinnace_contract.ids import DeviceId, ModelName, digest_of
 from pinnace_contract.latest import AuditHead
 from pinnace_contract.topics import Down, DownTopic
@@ -115,7 +114,7 @@ def test_refused_set_spends_no_version(signing: LocalSigning) -> None:
         for n in range(16)
     )
     issue(signing, assignment(1))
-    with pytest.raises(TooLarge):
+    with pytest.raises(SetRefused, match="the limit is 8192"):
         issue(signing, replace(assignment(2), entries=many))
     assert _versions(issue(signing, assignment(2))) == (2, 2, 2)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from pinnace_server.signing.errors import KeyRefused, SigningError, StoreDamaged
+from pinnace_server.errors import StartRefused
+from pinnace_server.signing.errors import KeyRefused, NotSignable, StoreDamaged
 from pinnace_server.signing.keys import KeyName
-from pinnace_server.signing.metadata import IMAGE_LIFE_S, NotSignable, targets
+from pinnace_server.signing.metadata import IMAGE_LIFE_S, targets
 from tests.server.signing.world import DEVICE, START_S, HandClock, assignment, issue, open_signing
 
 
@@ -70,8 +71,8 @@ def _edit_row(data: Path) -> None:
     connection.close()
 
 
-KEYS_AND_STORE: list[tuple[str, Callable[[Path], object], type[SigningError], str]] = [
-    ("a key is missing", lambda d: (d / "keys/image-root.pem").unlink(), KeyRefused, "restore it from a backup"),
+KEYS_AND_STORE: list[tuple[str, Callable[[Path], object], type[StartRefused], str]] = [
+    ("a key is missing", lambda d: (d / "keys/image-root.pem").unlink(), KeyRefused, "restore the file from a backup"),
     ("a key is open to others", lambda d: (d / "keys/image-root.pem").chmod(0o644), KeyRefused, "chmod 600"),
     ("a key is no key", lambda d: (d / "keys/image-root.pem").write_text("x"), KeyRefused, "PKCS#8"),
     (
@@ -94,7 +95,7 @@ KEYS_AND_STORE: list[tuple[str, Callable[[Path], object], type[SigningError], st
 
 @pytest.mark.parametrize(("harm", "error", "says"), [pytest.param(*row[1:], id=row[0]) for row in KEYS_AND_STORE])
 def test_damaged_file_stops_the_signer_with_what_to_do(
-    used: Path, clock: HandClock, harm: Callable[[Path], object], error: type[SigningError], says: str
+    used: Path, clock: HandClock, harm: Callable[[Path], object], error: type[StartRefused], says: str
 ) -> None:
     harm(used)
     with pytest.raises(error, match=says):
