@@ -78,11 +78,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arms:
-    """Two releases resident at once: which one is the control, what share of requests it gets, and until when."""
+    """Two releases resident at once: which one is the control, what share of requests it gets, and until when.
+
+    Whole per cent, because signed metadata has no fractions.
+    """
 
     mode: ArmMode
     control: ReleaseId
-    share: float = limited(smallest=0, largest=1)
+    share_percent: int = limited(smallest=0, largest=100)
     until_s: int = count()
 
 
