@@ -180,7 +180,9 @@ ASSIGNMENT_SET = AssignmentSet(
             variants=(digest("weights-7"), digest("weights-7b")),
             trial=TrialPolicy(inferences=500, duration_s=600),
             window=Window(opens_s=1_795_000_200, closes_s=1_795_003_800),
-            arms=Arms(mode=ArmMode.SPLIT, control=ReleaseId(digest("release-6")), share_percent=20, until_s=1_795_100_000),
+            arms=Arms(
+                mode=ArmMode.SPLIT, control=ReleaseId(digest("release-6")), share_percent=20, until_s=1_795_100_000
+            ),
             transfer=Transfer(
                 wave=WaveId("r-12.w-1"),
                 segments=(Segment(number=0, blob=digest("weights-7"), first_chunk=0, chunks=12),),
