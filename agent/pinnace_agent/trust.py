@@ -19,7 +19,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, Targets
 
 from pinnace_agent.errors import NotYet, Refused
 from pinnace_contract import codec
-from pinnace_contract.desired import ASSIGNMENT_FIELD, Desired
+from pinnace_contract.desired import ASSIGNMENT_FIELD, Desired, target_path
 from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import DeviceId, Digest, IncarnationId, ReleaseId, digest_of
 from pinnace_contract.latest import RELEASE_BYTES_MAX, AssignmentSet, Cause, Entry, Release
@@ -210,18 +210,13 @@ def check_listed(trusted: Trusted, entry: Entry) -> None:
     _agrees(targets, entry, "image")
 
 
-def release_path(entry: Entry) -> str:
-    """Return the name of an entry's release as a TUF target."""
-    return f"models/{entry.model}/{entry.release}.json"
-
-
 def time_floor_after(floor_s: float, clock_s: float, signed_s: float) -> float:
     """Return the time floor after a verified signed time: it only grows, and not far ahead of what is known."""
     return max(floor_s, signed_s) if signed_s <= max(floor_s, clock_s) + TIME_STEP_MAX_S else floor_s
 
 
 def _agrees(targets: Targets, entry: Entry, name: str) -> None:
-    listed = targets.targets.get(release_path(entry))
+    listed = None if entry.release is None else targets.targets.get(target_path(entry.model, entry.release))
     if listed is None:
         problem = f"the {name} repository does not list release {entry.release}"
         raise MetadataMixed(problem) if name == "image" else SignatureInvalid(problem)

@@ -1,0 +1,142 @@
+"""Metadata as it arrives, in any order, and what the device makes of it.
+
+Files of one signing travel as several retained messages; this keeps those that have come, asks ``trust`` whether they
+fit, and says what changed. It decides nothing itself and touches neither disk nor network: the caller saves ``trusted``
+before it acts on what it was told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pinnace_agent import trust
+from pinnace_agent.errors import AgentError
+from pinnace_agent.trust import MetadataMixed, Trusted
+from pinnace_contract import topics
+from pinnace_contract.desired import Desired
+from pinnace_contract.errors import ContractError
+from pinnace_contract.ids import DeviceId, IncarnationId
+from pinnace_contract.latest import AssignmentSet, Cause
+
+MIXED_MAX_S: Final = 600.0  # files that do not fit together are waited for this long, then it is an error
+PUBLISHED_MAX: Final = 16  # metadata files kept while their timestamp is awaited
+ROOTS_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why what arrived is not believed."""
+
+    cause: Cause
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What became of the files that are here: a set to apply, a refusal to report, or neither."""
+
+    wanted: AssignmentSet | None = None
+    refusal: Refusal | None = None
+    changed: bool = False
+
+
+class Belief:
+    """The newest metadata of both repositories, and what has arrived of the next."""
+
+    def __init__(self, trusted: Trusted, device: DeviceId, incarnation: IncarnationId) -> None:
+        self.trusted = trusted
+        self._device = device
+        self._incarnation = incarnation
+        self._desired: bytes | None = None
+        self._timestamp: bytes | None = None
+        self._published: dict[tuple[str, int], bytes] = {}
+        self._roots: dict[tuple[topics.Repository, int], bytes] = {}
+        self._mixed_since_s: float | None = None
+
+    def arrived(self, topic: topics.Topic, payload: bytes) -> bool:
+        """Keep a message if it is metadata; tell whether it was."""
+        match topic:
+            case topics.DownTopic(channel=topics.Down.DESIRED):
+                self._desired = payload
+            case topics.TimestampTopic():
+                self._timestamp = payload
+            case topics.MetadataTopic(role=role, version=version):
+                self._published[role, version] = payload
+                while len(self._published) > PUBLISHED_MAX:
+                    del self._published[min(self._published, key=lambda key: key[1])]
+            case topics.RootTopic(repository=repository, version=version):
+                if len(self._roots) < ROOTS_MAX:
+                    self._roots[repository, version] = payload
+            case _:
+                return False
+        return True
+
+    def settle(self, *, now_s: float, awake_s: float) -> Settled:
+        """Believe what can be believed of what is here.
+
+        ``now_s`` is max(time floor, clock) for expiries, ``awake_s`` monotonic time for waiting.
+        """
+        before = self.trusted
+        refusal = self._walk_roots() or self._settle_image(now_s, awake_s)
+        wanted = None
+        if self._desired is not None:
+            message, self._desired = self._desired, None
+            try:
+                self.trusted, wanted = trust.update_director(
+                    self.trusted,
+                    Desired.from_bytes(message),
+                    device=self._device,
+                    incarnation=self._incarnation,
+                    now_s=now_s,
+                )
+            except ContractError as error:
+                refusal = Refusal(cause=Cause.SIGNATURE_INVALID, detail=str(error))
+            except AgentError as error:
+                refusal = Refusal(cause=error.cause, detail=str(error))
+        return Settled(wanted=wanted, refusal=refusal, changed=self.trusted != before)
+
+    def _walk_roots(self) -> Refusal | None:
+        try:
+            self.trusted = replace(
+                self.trusted,
+                image=trust.update_root(self.trusted.image, "image", self._roots_of(topics.Repository.IMAGE)),
+                director=trust.update_root(
+                    self.trusted.director, "director", self._roots_of(topics.Repository.DIRECTOR)
+                ),
+            )
+        except MetadataMixed:
+            return None  # a root in between is still on its way
+        except AgentError as error:
+            self._roots.clear()
+            return Refusal(cause=error.cause, detail=str(error))
+        self._roots.clear()
+        return None
+
+    def _roots_of(self, repository: topics.Repository) -> list[bytes]:
+        return [self._roots[key] for key in sorted(self._roots, key=lambda key: key[1]) if key[0] is repository]
+
+    def _settle_image(self, now_s: float, awake_s: float) -> Refusal | None:
+        if self._timestamp is None:
+            return None
+        known = self.trusted.image
+        if self._timestamp == known.timestamp:
+            self._timestamp = None
+            return None
+        try:
+            self.trusted = trust.update_image(self.trusted, self._timestamp, self._published, now_s=now_s)
+        except MetadataMixed as error:
+            if self._mixed_since_s is None:
+                self._mixed_since_s = awake_s
+            overdue = awake_s - self._mixed_since_s > MIXED_MAX_S
+            return Refusal(cause=error.cause, detail=f"{error}, for 10 minutes now") if overdue else None
+        except AgentError as error:
+            self._forget_image()
+            return Refusal(cause=error.cause, detail=str(error))
+        self._forget_image()
+        return None
+
+    def _forget_image(self) -> None:
+        self._timestamp = None
+        self._published.clear()
+        self._mixed_since_s = None

@@ -1,0 +1,95 @@
+"""Metadata arrives in any order and is believed when it fits."""
+
+from __future__ import annotations
+
+import itertools
+
+from pinnace_agent import trust
+from pinnace_agent.belief import MIXED_MAX_S, Belief
+from pinnace_contract import topics
+from pinnace_contract.ids import DeviceId, IncarnationId, digest_of
+from pinnace_contract.latest import AssignmentSet, Cause
+from tests.agent.repository import NOW_S, Side, desired, entry_for, target
+from tests.contract import examples
+
+DEVICE, STORE = DeviceId("camera-07"), IncarnationId("1" * 32)
+IMAGE, DIRECTOR = Side(), Side()
+RELEASE = examples.RELEASE
+SET = AssignmentSet(device=DEVICE, incarnation=STORE, generation=5, issued_at_s=NOW_S, entries=(entry_for(RELEASE),))
+DESIRED = topics.DownTopic(device=DEVICE, channel=topics.Down.DESIRED)
+
+
+def belief() -> Belief:
+    pins = (digest_of(IMAGE.roots[0]), digest_of(DIRECTOR.roots[0]))
+    return Belief(trust.first_trust(IMAGE.roots[:1], DIRECTOR.roots[:1], pins), DEVICE, STORE)
+
+
+def image_messages(version: int = 1) -> list[tuple[topics.Topic, bytes]]:
+    stamp, shot, aims = IMAGE.files(dict([target(RELEASE)]), version=version)
+    return [
+        (topics.TimestampTopic(), stamp),
+        (topics.MetadataTopic(role="snapshot", version=version), shot),
+        (topics.MetadataTopic(role="targets", version=version), aims),
+    ]
+
+
+def test_image_files_are_believed_in_any_order_of_arrival() -> None:
+    for order in itertools.permutations(image_messages()):
+        found = belief()
+        changes = []
+        for topic, payload in order:
+            assert found.arrived(topic, payload)
+            changes.append(found.settle(now_s=NOW_S, awake_s=0.0).changed)
+        assert changes == [False, False, True]
+        trust.check_listed(found.trusted, SET.entries[0])
+
+
+def test_a_set_is_handed_over_once() -> None:
+    found = belief()
+    found.arrived(DESIRED, desired(DIRECTOR, SET, [RELEASE]).to_bytes())
+    assert found.settle(now_s=NOW_S, awake_s=0.0).wanted == SET
+    assert found.settle(now_s=NOW_S, awake_s=0.0).wanted is None
+
+
+def test_a_refused_set_leaves_the_belief_and_names_the_cause() -> None:
+    found = belief()
+    before = found.trusted
+    found.arrived(DESIRED, desired(Side(), SET, [RELEASE]).to_bytes())
+    settled = found.settle(now_s=NOW_S, awake_s=0.0)
+    assert settled.wanted is None
+    assert settled.refusal is not None
+    assert settled.refusal.cause is Cause.SIGNATURE_INVALID
+    assert found.trusted == before
+
+
+def test_bytes_that_are_no_message_are_a_refusal() -> None:
+    found = belief()
+    found.arrived(DESIRED, b"garbage")
+    refusal = found.settle(now_s=NOW_S, awake_s=0.0).refusal
+    assert refusal is not None
+    assert "header" in refusal.detail
+
+
+def test_files_that_never_fit_are_reported_after_ten_minutes() -> None:
+    found = belief()
+    topic, payload = image_messages()[0]
+    found.arrived(topic, payload)
+    assert found.settle(now_s=NOW_S, awake_s=0.0).refusal is None
+    assert found.settle(now_s=NOW_S, awake_s=MIXED_MAX_S - 1).refusal is None
+    refusal = found.settle(now_s=NOW_S, awake_s=MIXED_MAX_S + 1).refusal
+    assert refusal is not None
+    assert refusal.cause is Cause.META_INCONSISTENT
+
+
+def test_a_rotated_root_is_walked_before_what_it_signs() -> None:
+    side = Side()
+    pins = (digest_of(side.roots[0]), digest_of(DIRECTOR.roots[0]))
+    found = Belief(trust.first_trust(side.roots[:1], DIRECTOR.roots[:1], pins), DEVICE, STORE)
+    second = side.add_root()
+    found.arrived(topics.RootTopic(repository=topics.Repository.IMAGE, version=2), second)
+    found.settle(now_s=NOW_S, awake_s=0.0)
+    assert found.trusted.image.root == second
+
+
+def test_what_is_no_metadata_is_left_to_others() -> None:
+    assert not belief().arrived(topics.DownTopic(device=DEVICE, channel=topics.Down.ACK), b"")
