@@ -1,1 +1,1 @@
-"""Running a model: runtime adapters, pre- and post-processing, features and histograms."""
+"""Running a model: runtime adapters, declared steps before and after, golden check, feature and prediction counts."""

@@ -1,0 +1,184 @@
+"""Counts of a release's features in the bins of its signed baseline: what a device tells about its inputs.
+
+Owns what each feature measures, the rule of the bins (``edges[k-1] <= x < edges[k]``; what is not finite is missing)
+and the form on the wire. The converters make baselines with the same functions, so that both sides count alike. Rows
+are buffered and counted many at a time: per row it costs a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pinnace_contract.histogram import pack_varints
+from pinnace_contract.ids import Digest
+from pinnace_contract.latest import Baseline, FeatureBaseline, FeatureCounts, FeatureKind
+from pinnace_runtime.arrays import Array
+
+BUFFERED_ROWS: Final = 256  # 128 KiB with 64 features
+
+Rows: TypeAlias = NDArray[np.float64]
+Column: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """What to measure: ``index`` is the element's place in the flattened tensor of one row, and unused otherwise."""
+
+    kind: FeatureKind
+    tensor: str
+    index: int = 0
+
+
+class FeatureCounter:
+    """Counts since the last ``take``. Not safe for use by two threads at once."""
+
+    def __init__(self, baseline: Baseline, digest: Digest) -> None:
+        """Take the features that this program knows; of the others the device reports zero rows."""
+        self._digest, self._features = digest, baseline.features
+        self._wanted = [Feature(kind=each.kind, tensor=each.tensor, index=each.index) for each in baseline.features]
+        self._edges = _edges(baseline.features)
+        self._buffer: Rows = np.empty((BUFFERED_ROWS, len(self._wanted)))
+        self._plan = _Plan(self._wanted)
+        self._clear()
+
+    def observe(self, inputs: Mapping[str, Array]) -> None:
+        """Count one inference's raw inputs, one observation per row of the batch. A tensor not there is missing."""
+        if not self._features:
+            return
+        rows = self._plan.measure(inputs)
+        for start in range(0, len(rows), BUFFERED_ROWS):
+            piece = rows[start : start + BUFFERED_ROWS]
+            if self._held + len(piece) > BUFFERED_ROWS:
+                self._flush()
+            self._buffer[self._held : self._held + len(piece)] = piece
+            self._held += len(piece)
+            self._seen += len(piece)
+
+    def take(self) -> FeatureCounts | None:
+        """Return what was counted and begin anew; None when there was nothing."""
+        if not self._seen:
+            return None
+        self._flush()
+        counts: list[int] = []
+        for i, feature in enumerate(self._features):
+            bins = len(feature.edges) + 1
+            counts += self._counts[i, :bins].tolist()
+            counts.append(int(self._missing[i]))
+        taken = FeatureCounts(
+            baseline=self._digest,
+            counts=pack_varints(counts),
+            sums=tuple(self._sums.tolist()),
+            squares=tuple(self._squares.tolist()),
+        )
+        self._clear()
+        return taken
+
+    def _clear(self) -> None:
+        features = len(self._features)
+        self._counts = np.zeros((features, self._edges.shape[1] + 1), np.int64)
+        self._missing = np.zeros(features, np.int64)
+        self._sums, self._squares = np.zeros(features), np.zeros(features)
+        self._held = self._seen = 0
+
+    def _flush(self) -> None:
+        rows = self._buffer[: self._held]
+        there = np.isfinite(rows)
+        known = np.where(there, rows, 0.0)
+        self._missing += (~there).sum(axis=0)
+        self._sums += known.sum(axis=0)
+        self._squares += np.square(known).sum(axis=0)
+        self._counts += bin_counts(known, there, self._edges)
+        self._held = 0
+
+
+class _Plan:
+    """Measures the features of a batch; those that pick elements of one tensor do so at once."""
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self._features = features
+        self._tensors = sorted({feature.tensor for feature in features})
+        self._elements: dict[str, tuple[list[int], NDArray[np.int64]]] = {}
+        for tensor in self._tensors:
+            columns = [i for i, f in enumerate(features) if f.tensor == tensor and f.kind is FeatureKind.ELEMENT]
+            if columns:
+                self._elements[tensor] = (columns, np.array([features[i].index for i in columns], np.int64))
+        self._summaries = [(i, f) for i, f in enumerate(features) if f.kind is not FeatureKind.ELEMENT]
+
+    def measure(self, inputs: Mapping[str, Array]) -> Rows:
+        there = [inputs[tensor] for tensor in self._tensors if tensor in inputs]
+        count = max((len(value) if value.ndim else 1 for value in there), default=0)
+        rows = np.full((count, len(self._features)), np.nan)
+        for tensor, (columns, indices) in self._elements.items():
+            value = inputs.get(tensor)
+            if value is not None and value.size:
+                flat = value.reshape(len(value) if value.ndim else 1, -1)
+                inside = indices < flat.shape[1]
+                picked = np.array(columns)[inside]
+                rows[: len(flat), picked] = flat[:, indices[inside]]
+        for column, feature in self._summaries:
+            value = inputs.get(feature.tensor)
+            if value is not None and value.size:
+                measured = _summary(feature.kind, value if value.ndim else value.reshape(1))
+                rows[: len(measured), column] = measured
+        return rows
+
+
+def measure(features: Sequence[Feature], inputs: Mapping[str, Array]) -> Rows:
+    """Return each feature (columns) of each row of a batch; NaN where it is missing."""
+    return _Plan(features).measure(inputs)
+
+
+def bin_counts(values: Rows, there: NDArray[np.bool_], edges: Rows) -> NDArray[np.int64]:
+    """Return per feature how many rows fall in each bin.
+
+    ``values`` and ``there`` are ``[rows, features]``, ``edges`` is ``[features, most edges]`` filled up with infinity.
+    """
+    features, widest = edges.shape
+    bins = (values[:, :, np.newaxis] >= edges[np.newaxis]).sum(axis=2)
+    places = bins + np.arange(features) * (widest + 1)
+    return np.bincount(places[there], minlength=features * (widest + 1)).reshape(features, widest + 1)
+
+
+def _edges(features: Sequence[FeatureBaseline]) -> Rows:
+    widest = max((len(feature.edges) for feature in features), default=0)
+    edges = np.full((len(features), widest), np.inf)
+    for i, feature in enumerate(features):
+        edges[i, : len(feature.edges)] = feature.edges
+    return edges
+
+
+def _summary(kind: FeatureKind, value: Array) -> Column:
+    rows = value.reshape(len(value), -1)
+    match kind:
+        case FeatureKind.MEAN:
+            means: Column = rows.astype(np.float64).mean(axis=1)
+            return means
+        case FeatureKind.STD:
+            deviations: Column = rows.astype(np.float64).std(axis=1)
+            return deviations
+        case FeatureKind.MINIMUM:
+            smallest: Column = rows.min(axis=1).astype(np.float64)
+            return smallest
+        case FeatureKind.MAXIMUM:
+            largest: Column = rows.max(axis=1).astype(np.float64)
+            return largest
+        case FeatureKind.GRADIENT:
+            return _gradient(value)
+        case FeatureKind.ELEMENT | FeatureKind.UNKNOWN:
+            return np.full(len(value), np.nan)
+
+
+def _gradient(value: Array) -> Column:
+    """Return the mean absolute difference of neighbours along a row's two longest axes: edges and noise in an image.
+
+    The longest, because a baseline names no layout and an image has few channels.
+    """
+    wide = value.astype(np.float64)
+    axes = sorted(range(1, wide.ndim), key=lambda axis: -wide.shape[axis])[:2]
+    steps = [np.abs(np.diff(wide, axis=axis)).reshape(len(wide), -1) for axis in axes if wide.shape[axis] > 1]
+    return np.concatenate(steps, axis=1).mean(axis=1) if steps else np.zeros(len(wide))
