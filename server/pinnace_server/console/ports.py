@@ -1,0 +1,67 @@
+"""What the console needs of the server, and nothing more: reads that fill a screen, and the few actions.
+
+Every action has a route under /api/v1 (`actions.py`), because the same services stand behind both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pinnace_server.console import shown
+from pinnace_server.console.query import DeviceQuery, EventQuery
+
+
+class Reads(Protocol):
+    """Fills the screens. Each call is one consistent look at the database.
+
+    Raises:
+        NotFound: a detail was asked of something that does not exist.
+        Refused: a selector that cannot be read.
+    """
+
+    def overview(self) -> shown.Overview: ...
+    def devices(self, query: DeviceQuery) -> shown.DevicePage: ...
+    def device(self, device: str) -> shown.DeviceDetail: ...
+    def models(self, page: int, size: int) -> shown.ModelPage: ...
+    def model(self, model: str, page: int, size: int) -> shown.ModelDetail: ...
+    def version(self, model: str, version: str) -> shown.VersionDetail: ...
+    def events(self, query: EventQuery) -> shown.EventPage: ...
+    def match(self, model: str, version: str, selector: str) -> shown.Match: ...
+
+
+class Actions(Protocol):
+    """What an operator can do here. ``selector`` is in the grammar of ``domain.selector``; empty is every device.
+
+    ``assign`` returns how many devices it reached, ``revert`` the version that the device goes back to.
+
+    Raises:
+        ServerError: with a text for the operator.
+    """
+
+    def assign(self, *, model: str, version: str, selector: str, actor: str) -> int: ...
+    def revert(self, *, device: str, model: str, actor: str) -> str: ...
+
+
+class ChangeFeed(Protocol):
+    """Tells which topics changed. The listener is called from any thread and must return at once."""
+
+    def subscribe(self, listener: Callable[[str], None]) -> Callable[[], None]: ...
+
+
+class AdminDoor(Protocol):
+    """Tells whose token this is; None when it is nobody's."""
+
+    def actor_of(self, token: str) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleServices:
+    """Everything behind the console."""
+
+    reads: Reads
+    actions: Actions
+    changes: ChangeFeed
+    door: AdminDoor
+    version: str

@@ -1,0 +1,1 @@
+"""One module per screen: it reads the address, asks the services, and names a template."""

@@ -1,0 +1,381 @@
+"""What the screens show: values only, already worked out. Who finds them is `ports.py`, how they look templates/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pinnace_contract.latest import Cause, EvidenceKind, Outcome, Phase
+from pinnace_server.domain.records import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """One release as a device holds it. Runtime and precision are empty where the server does not know the release."""
+
+    version: str
+    release: str
+    variant: str
+    runtime: str = ""
+    precision: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One model on one device: what serves, what is on trial, what it goes back to, and how the last try ended.
+
+    ``fetched_share`` is None where nothing is being fetched.
+    """
+
+    model: str
+    phase: Phase
+    cause: Cause = Cause.NONE
+    detail: str = ""
+    active: Build | None = None
+    previous: Build | None = None
+    candidate: Build | None = None
+    wanted: Build | None = None
+    generation: int = 0
+    fetched_share: float | None = None
+    last_outcome: Outcome | None = None
+    last_version: str = ""
+    last_cause: Cause = Cause.NONE
+    last_detail: str = ""
+    last_outcome_at: datetime | None = None
+    last_log: str = ""
+    evidence: EvidenceKind | None = None
+    evidence_inferences: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRow:
+    """One line of the device list. ``slot`` is that of the model filtered by, else the one that needs attention."""
+
+    id: str
+    name: str
+    status: Status
+    labels: Mapping[str, str]
+    slot: Slot | None
+    more_models: int = 0
+    p95_ms: float | None = None
+    last_seen: datetime | None = None
+    agent_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePage:
+    """One page of the match. ``by_status`` counts it without its status filter; ``fleet`` counts every device."""
+
+    rows: tuple[DeviceRow, ...]
+    total: int
+    fleet: int
+    by_status: Mapping[Status, int]
+    models: tuple[str, ...]
+    versions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """The device's last word about itself. None: this board does not tell."""
+
+    at: datetime
+    cpu_share: float | None = None
+    memory_free_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    disk_free_bytes: int | None = None
+    temperature_c: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyPoint:
+    """Percentiles of one window. None: no inferences, which is drawn as a gap."""
+
+    at: datetime
+    inferences: int
+    errors: int
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A moment worth a line in a chart."""
+
+    at: datetime
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySeries:
+    """One model's latency on one device over the last while, oldest first."""
+
+    model: str
+    start: datetime
+    end: datetime
+    points: tuple[LatencyPoint, ...]
+    marks: tuple[Mark, ...] = ()
+    limit_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of the log. ``actor`` is a person, ``device:ID`` or the server; ``data`` are facts in their order."""
+
+    number: int
+    at: datetime
+    kind: str
+    actor: str
+    summary: str
+    severity: str = ""
+    device: str = ""
+    model: str = ""
+    version: str = ""
+    data: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPage:
+    """One page of the log, newest first."""
+
+    rows: tuple[Event, ...]
+    total: int
+    log: int
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceDetail:
+    """Everything the server knows of one device."""
+
+    id: str
+    name: str
+    status: Status
+    why: str
+    labels: Mapping[str, str]
+    slots: tuple[Slot, ...]
+    last_seen: datetime | None
+    report_every_s: int
+    agent_version: str
+    hardware: str
+    runtimes: tuple[str, ...]
+    incarnation: str
+    key_fingerprint: str
+    enrolled_at: datetime | None
+    generation: int
+    health: Health | None
+    latency: tuple[LatencySeries, ...]
+    history: tuple[Event, ...]
+    history_total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concern:
+    """Something that needs attention, grouped so that a hundred devices with one trouble are one line."""
+
+    severity: str
+    text: str
+    detail: str
+    address: str
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the devices that should be on a version are. The four counts add up to all of them."""
+
+    model: str
+    version: str
+    committed: int
+    under_way: int
+    failed: int
+    waiting: int
+    since: datetime | None = None
+
+    @property
+    def total(self) -> int:
+        """How many devices should be on it."""
+        return self.committed + self.under_way + self.failed + self.waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionShare:
+    """How many devices serve one version of a model; ``version`` is empty for devices that serve none."""
+
+    model: str
+    version: str
+    devices: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetLatency:
+    """A model's latency over all devices in the last hour."""
+
+    model: str
+    inferences: int
+    errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """The whole fleet on one page."""
+
+    fleet: int
+    models: int
+    by_status: Mapping[Status, int]
+    concerns: tuple[Concern, ...]
+    progress: tuple[Progress, ...]
+    shares: tuple[VersionShare, ...]
+    latency: tuple[FleetLatency, ...]
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """One line of the models list."""
+
+    name: str
+    versions: int
+    latest: str
+    aliases: Mapping[str, str]
+    shares: tuple[VersionShare, ...]
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPage:
+    """One page of the models."""
+
+    rows: tuple[ModelRow, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentiles:
+    """Latency measured on one class of hardware."""
+
+    hardware: str
+    samples: int
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRow:
+    """One line of a model's version table; ``reverted`` and ``failed`` count receipts, ``devices`` what serves now."""
+
+    version: str
+    release: str
+    sequence: int
+    created_at: datetime | None
+    aliases: tuple[str, ...]
+    variants: tuple[str, ...]
+    devices: int
+    committed: int
+    reverted: int
+    failed: int
+    withdrawn: bool = False
+    accuracy: float | None = None
+    p95_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDetail:
+    """A model and one page of its versions, newest first."""
+
+    name: str
+    description: str
+    aliases: Mapping[str, str]
+    versions: tuple[VersionRow, ...]
+    total: int
+    shares: tuple[VersionShare, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantRow:
+    """One build. None is "not measured", and is never shown as 0."""
+
+    digest: str
+    runtime: str
+    precision: str
+    size_bytes: int
+    peak_memory_bytes: int
+    accuracy: float | None
+    agreement: float | None
+    snr_db: float | None
+    max_abs: float | None
+    samples: int
+    latency: tuple[Percentiles, ...]
+    devices: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """One input or output as applications see it."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    unit: str = ""
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """Who signed the release. ``state`` is ``verified``, ``unsigned`` or ``invalid``."""
+
+    state: str
+    keys: tuple[str, ...]
+    trust: str
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionDetail:
+    """Everything the server knows of one version. ``blocked`` says why it cannot be assigned, or is empty."""
+
+    model: str
+    version: str
+    release: str
+    sequence: int
+    epoch: int
+    size_bytes: int
+    created_at: datetime | None
+    aliases: tuple[str, ...]
+    variants: tuple[VariantRow, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    assets: tuple[str, ...]
+    golden_vectors: int
+    has_baseline: bool
+    error_rate_max: float
+    p95_limits: Mapping[str, float]
+    signature: Signature
+    blocked: str
+    card: str
+    provenance: Mapping[str, str]
+    progress: Progress
+    outcomes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """What an assignment would touch, before it is made: the devices it names and those it leaves out, by reason."""
+
+    devices: int
+    already_on_it: int
+    offline: int
+    excluded: Mapping[str, int]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """The outcome of an action, shown once on the page it leads to."""
+
+    severity: str
+    text: str
