@@ -75,3 +75,18 @@ def bitmap(indices: frozenset[int], chunks: int) -> bytes:
     for index in indices:
         bits[index // 8] |= 1 << (index % 8)
     return bytes(bits)
+
+
+def refused(wish: Wish, index: int) -> Wish:
+    """A chunk came, but not the right one: it is still missing, and will be asked for when the others have come."""
+    return replace(wish, asked=wish.asked - {index})
+
+
+def forgotten(wish: Wish) -> Wish:
+    """What was asked for may be lost with the connection: nothing is on its way."""
+    return replace(wish, asked=frozenset(), quiet_since_s=None, tries=0)
+
+
+def started_over(wish: Wish) -> Wish:
+    """Nothing that came is of use."""
+    return replace(forgotten(wish), missing=frozenset(range(wish.chunks)))

@@ -1,0 +1,300 @@
+"""Getting release files and blobs onto the disk: which transfer is under way for which model, and what came of it.
+
+Chunks are checked against the signed release before they are written; the disk is the store's, topics and envelopes are
+the daemon's (``ask`` sends a wish, ``received`` takes what came). Runs on the daemon's one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from pinnace_agent import transfer
+from pinnace_agent.core import effects, events
+from pinnace_agent.errors import AgentError, NotYet
+from pinnace_contract.ids import Digest, ModelName, ReleaseId, digest_of
+from pinnace_contract.latest import (
+    CHUNK_BYTES_MAX,
+    STATUS_GONE,
+    STATUS_OK,
+    Blob,
+    Cause,
+    Chunk,
+    Data,
+    Release,
+)
+
+log = logging.getLogger(__name__)
+
+BAD_CHUNKS_MAX: Final = 5  # the same chunk, wrong this often, is wrong at its source
+PROGRESS_EVERY_S: Final = 1.0
+MIXED_MAX_S: Final = 600.0  # how long a release may be unlisted before that is an error
+
+CoreEvent = tuple[ModelName, events.Event]
+
+
+class Part(Protocol):
+    """A blob under way, on disk."""
+
+    def missing(self) -> frozenset[int]: ...
+    def write(self, index: int, payload: bytes) -> None: ...
+    def finish(self) -> None: ...
+
+
+class Files(Protocol):
+    """What the store keeps for transfers."""
+
+    def release_bytes(self, release: ReleaseId) -> bytes | None: ...
+    def add_release(self, release: ReleaseId, data: bytes) -> None: ...
+    def has_blob(self, digest: Digest) -> bool: ...
+    def reserve(self, blobs: tuple[Blob, ...]) -> None: ...
+    def part(self, blob: Blob) -> Part: ...
+
+
+Check = Callable[[ModelName, ReleaseId, bytes | None], Release | None]
+"""``check(model, release, data)`` verifies bytes, or with None only that both repositories list them."""
+Ask = Callable[[Digest, int, bytes], bool]
+"""``ask(blob, chunks, bitmap)`` sends a wish; False when there is no connection."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _ReleaseJob:
+    effect: effects.FetchRelease
+    wish: transfer.Wish
+    pieces: dict[int, bytes] = field(default_factory=dict)
+    wrong: int = 0
+    unlisted_since_s: float | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _BlobsJob:
+    effect: effects.Fetch
+    blobs: list[Blob]
+    done_bytes: int
+    told_s: float
+    wish: transfer.Wish | None = None
+    part: Part | None = None
+    wrong: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def blob(self) -> Blob | None:
+        """The blob under way."""
+        return self.blobs[0] if self.blobs else None
+
+
+class Fetching:
+    """All transfers of a device, one for each model."""
+
+    def __init__(
+        self, *, files: Files, check: Check, ask: Ask, clock: Callable[[], float], chance: random.Random
+    ) -> None:
+        self._files, self._check, self._ask = files, check, ask
+        self._clock, self._chance = clock, chance
+        self._jobs: dict[ModelName, _ReleaseJob | _BlobsJob] = {}
+        self._out: list[CoreEvent] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self._jobs)
+
+    def take(self) -> list[CoreEvent]:
+        """Return what the lifecycle must hear of, in order."""
+        out, self._out = self._out, []
+        return out
+
+    def fetch_release(self, effect: effects.FetchRelease) -> None:
+        """Begin to get a release file."""
+        pieces = max(1, -(-effect.size_bytes // CHUNK_BYTES_MAX))
+        wish = transfer.Wish(blob=Digest(effect.release), chunks=pieces, missing=frozenset(range(pieces)))
+        self._jobs[effect.model] = _ReleaseJob(effect=effect, wish=wish)
+        self.tick()
+
+    def fetch(self, effect: effects.Fetch, release: Release) -> None:
+        """Begin to get every blob of a variant that is not here yet."""
+        variant = release.variant(effect.variant)
+        assert variant is not None
+        wanted = release.blobs(variant)
+        missing = tuple(blob for blob in wanted if not self._files.has_blob(blob.digest))
+        try:
+            self._files.reserve(missing)
+        except AgentError as error:
+            self._emit(effect.model, events.FetchFailed(ticket=effect.ticket, cause=error.cause, detail=str(error)))
+            return
+        done_bytes = sum(blob.size_bytes for blob in wanted) - sum(blob.size_bytes for blob in missing)
+        self._jobs[effect.model] = _BlobsJob(
+            effect=effect, blobs=list(missing), done_bytes=done_bytes, told_s=self._clock()
+        )
+        self.tick()
+
+    def stop(self, model: ModelName) -> None:
+        """Ask for nothing more."""
+        self._jobs.pop(model, None)
+
+    def reconnected(self) -> None:
+        """What was asked for may be lost: ask again at once."""
+        for job in self._jobs.values():
+            if job.wish is not None:
+                job.wish = transfer.forgotten(job.wish)
+        self.tick()
+
+    def tick(self) -> None:
+        """Ask for what is missing and not on its way."""
+        for model, job in list(self._jobs.items()):
+            if isinstance(job, _ReleaseJob):
+                self._go_on_release(model, job)
+            else:
+                self._go_on_blobs(model, job)
+
+    def received(self, data: Data) -> None:
+        """Take a chunk, for whichever model asked for it."""
+        for model, job in list(self._jobs.items()):
+            if job.wish is None or job.wish.blob != data.blob:
+                continue
+            if data.status == STATUS_OK:
+                if isinstance(job, _ReleaseJob):
+                    self._take_piece(model, job, data)
+                else:
+                    self._take_chunk(model, job, data)
+            elif data.status == STATUS_GONE:
+                self._fail(model, Cause.TRANSFER_GONE, "the server withdrew it while it was being fetched")
+            else:
+                log.info("the server does not have %s for this device (%s); asking again", data.blob[:12], data.status)
+        self.tick()
+
+    # --- release files -------------------------------------------------------------------------------------------
+
+    def _go_on_release(self, model: ModelName, job: _ReleaseJob) -> None:
+        release = job.effect.release
+        try:
+            self._check(model, release, None)
+            data = self._files.release_bytes(release)
+            if data is not None:
+                self._release_is_here(model, job, data)
+                return
+        except NotYet as error:
+            self._wait_for_listing(model, job, str(error))
+            return
+        except AgentError as error:
+            self._fail(model, error.cause, str(error))
+            return
+        job.unlisted_since_s = None
+        self._ask_for(job)
+
+    def _wait_for_listing(self, model: ModelName, job: _ReleaseJob, why: str) -> None:
+        now_s = self._clock()
+        if job.unlisted_since_s is None:
+            job.unlisted_since_s = now_s
+        if now_s - job.unlisted_since_s > MIXED_MAX_S:
+            self._fail(model, Cause.META_INCONSISTENT, f"{why}, for {MIXED_MAX_S:.0f} s")
+
+    def _take_piece(self, model: ModelName, job: _ReleaseJob, data: Data) -> None:
+        if data.index not in job.wish.missing:
+            return
+        job.pieces[data.index] = data.payload
+        job.wish = transfer.arrived(job.wish, data.index, self._clock())
+        if not job.wish.complete:
+            return
+        whole = b"".join(job.pieces[index] for index in range(job.wish.chunks))
+        if ReleaseId(digest_of(whole)) != job.effect.release:
+            job.wrong += 1
+            if job.wrong >= BAD_CHUNKS_MAX:
+                self._fail(
+                    model,
+                    Cause.DIGEST_MISMATCH,
+                    f"what the server sends as this release is something else, {job.wrong} times",
+                )
+                return
+            job.pieces.clear()
+            job.wish = transfer.started_over(job.wish)
+            return
+        try:
+            self._release_is_here(model, job, whole)
+        except AgentError as error:
+            self._fail(model, error.cause, str(error))
+
+    def _release_is_here(self, model: ModelName, job: _ReleaseJob, data: bytes) -> None:
+        release = self._check(model, job.effect.release, data)
+        assert release is not None
+        self._files.add_release(job.effect.release, data)
+        del self._jobs[model]
+        self._emit(model, events.ReleaseRead(ticket=job.effect.ticket, release_id=job.effect.release, release=release))
+
+    # --- blobs ---------------------------------------------------------------------------------------------------
+
+    def _go_on_blobs(self, model: ModelName, job: _BlobsJob) -> None:
+        try:
+            while job.wish is None or job.wish.complete:
+                if job.part is not None:
+                    job.part.finish()
+                    job.done_bytes += job.blobs.pop(0).size_bytes
+                    job.part, job.wish, job.wrong = None, None, {}
+                blob = job.blob
+                if blob is None:
+                    del self._jobs[model]
+                    self._emit(model, events.Fetched(ticket=job.effect.ticket))
+                    return
+                job.part = self._files.part(blob)
+                job.wish = transfer.Wish(blob=blob.digest, chunks=len(blob.chunks), missing=job.part.missing())
+        except AgentError as error:
+            self._fail(model, error.cause, str(error))
+            return
+        self._ask_for(job)
+
+    def _take_chunk(self, model: ModelName, job: _BlobsJob, data: Data) -> None:
+        blob = job.blob
+        if job.wish is None or job.part is None or blob is None or data.index not in job.wish.missing:
+            return
+        if not _is_chunk(blob.chunks[data.index], data.payload):
+            job.wrong[data.index] = job.wrong.get(data.index, 0) + 1
+            if job.wrong[data.index] >= BAD_CHUNKS_MAX:
+                self._fail(
+                    model,
+                    Cause.DIGEST_MISMATCH,
+                    f"chunk {data.index} of {blob.digest[:12]} is not what the signed release lists, "
+                    f"{BAD_CHUNKS_MAX} times: the server's copy is damaged or replaced",
+                )
+            else:
+                job.wish = transfer.refused(job.wish, data.index)
+            return
+        try:
+            job.part.write(data.index, data.payload)
+        except AgentError as error:
+            self._fail(model, error.cause, str(error))
+            return
+        job.wish = transfer.arrived(job.wish, data.index, self._clock())
+        self._tell_progress(model, job)
+
+    def _tell_progress(self, model: ModelName, job: _BlobsJob) -> None:
+        now_s = self._clock()
+        if now_s - job.told_s < PROGRESS_EVERY_S or job.blob is None or job.wish is None:
+            return
+        job.told_s = now_s
+        here = sum(chunk.size_bytes for i, chunk in enumerate(job.blob.chunks) if i not in job.wish.missing)
+        self._emit(model, events.ChunksFetched(ticket=job.effect.ticket, fetched_bytes=job.done_bytes + here))
+
+    # --- both ----------------------------------------------------------------------------------------------------
+
+    def _ask_for(self, job: _ReleaseJob | _BlobsJob) -> None:
+        if job.wish is None:
+            return
+        asked, bitmap = transfer.ask(job.wish, self._clock(), self._chance)
+        if bitmap is None or self._ask(job.wish.blob, job.wish.chunks, bitmap):
+            job.wish = asked
+
+    def _fail(self, model: ModelName, cause: Cause, detail: str) -> None:
+        job = self._jobs.pop(model)
+        if isinstance(job, _ReleaseJob):
+            self._emit(model, events.ReleaseRefused(ticket=job.effect.ticket, cause=cause, detail=detail))
+        else:
+            self._emit(model, events.FetchFailed(ticket=job.effect.ticket, cause=cause, detail=detail))
+
+    def _emit(self, model: ModelName, event: events.Event) -> None:
+        self._out.append((model, event))
+
+
+def _is_chunk(chunk: Chunk, payload: bytes) -> bool:
+    return len(payload) == chunk.size_bytes and digest_of(payload) == chunk.digest

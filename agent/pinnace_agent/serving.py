@@ -1,0 +1,386 @@
+"""From the lifecycle's wishes to workers and back: which worker is the candidate, which one answers the socket.
+
+The core speaks of releases, ``WorkerHost`` of processes; this maps one to the other for every model. It decides nothing
+about releases, and is driven by one thread: effects and worker events go in, core events and counted blocks come out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from pinnace_agent.core import effects, events
+from pinnace_agent.core.slot import Servable
+from pinnace_agent.worker import events as worker_events
+from pinnace_agent.worker.events import WorkerRef
+from pinnace_contract.errors import ContractError
+from pinnace_contract.histogram import Histogram
+from pinnace_contract.ids import Digest, ModelName, ReleaseId
+from pinnace_contract.latest import Arm, Block, Cause, LatencySummary, Swap
+
+log = logging.getLogger(__name__)
+
+CALLERS_FAULT: Final = "bad_request"  # errors under this name say nothing about the model
+SLOW_SAMPLES_MIN: Final = 100  # fewer say little about a 95th percentile
+_STOP_AT_ONCE: Final = frozenset({Cause.GOLDEN_MISMATCH, Cause.MEMORY_EXCEEDED, Cause.NO_MEMORY, Cause.WITHDRAWN})
+
+CoreEvent = tuple[ModelName, events.Event]
+
+
+class Host(Protocol):
+    """What is asked of the supervisor's side of the workers."""
+
+    def open(self, model: ModelName, reason: str = "", retry_after_s: int = 5) -> None: ...
+    def self_test(self, worker: WorkerRef) -> None: ...
+    def serve(self, worker: WorkerRef, arm: Arm = Arm.SERVING, slow_over_s: float | None = None) -> None: ...
+    def collect(self, worker: WorkerRef) -> None: ...
+    def stop(self, worker: WorkerRef, reason: str = "", retry_after_s: int = 5) -> None: ...
+
+
+class Starter(Protocol):
+    """Starts a worker for a variant of a release; it knows where their files are."""
+
+    def __call__(self, model: ModelName, release: ReleaseId, variant: Digest) -> WorkerRef: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    """What a worker that is loading, or testing, is meant for."""
+
+    effect: effects.SelfTest | effects.Activate | effects.Serve | effects.Revert
+    tested: worker_events.SelfTested | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Model:
+    """The workers of one model."""
+
+    serving: WorkerRef | None = None
+    candidate: WorkerRef | None = None
+    started: dict[WorkerRef, worker_events.WorkerStarted] = field(default_factory=dict)
+    jobs: dict[WorkerRef, _Job] = field(default_factory=dict)
+    replay: effects.Replay | None = None
+    waiting: tuple[float, _Job] | None = None  # a start that is due later, or once the worker before it has ended
+    ending: set[WorkerRef] = field(default_factory=set)
+    latency: Histogram = field(default_factory=Histogram)
+    slow_over_s: float | None = None
+
+
+class Serving:
+    """The workers of every model, as the lifecycle wants them."""
+
+    def __init__(self, host: Host, start: Starter, clock: Callable[[], float]) -> None:
+        self._host, self._start_worker, self._clock = host, start, clock
+        self._models: dict[ModelName, _Model] = {}
+        self._out: list[CoreEvent] = []
+
+    # --- effects in ----------------------------------------------------------------------------------------------
+
+    def act(self, effect: effects.Effect) -> None:
+        """Carry out one effect; what comes of it arrives as worker events."""
+        if isinstance(effect, effects.SelfTest):
+            self._begin(effect.model, _Job(effect=effect), stop_first=effect.swap is Swap.STOP_FIRST)
+        elif isinstance(effect, effects.Activate):
+            self._activate(effect)
+        elif isinstance(effect, effects.Serve):
+            self._serve(effect)
+        elif isinstance(effect, effects.Revert):
+            self._revert(effect)
+        elif isinstance(effect, effects.Replay):
+            self._replay(effect)
+        elif isinstance(effect, effects.StopCandidate):
+            self._stop_candidate(effect.model, "the release on trial was given up")
+        elif isinstance(effect, effects.Unload):
+            self._unload(effect)
+
+    def tick(self) -> None:
+        """Begin the starts that are due."""
+        now_s = self._clock()
+        for model in self._models.values():
+            if model.waiting is not None and not model.ending and model.waiting[0] <= now_s:
+                job, model.waiting = model.waiting[1], None
+                self._load(job)
+
+    def collect(self) -> None:
+        """Ask every worker that serves for its counts."""
+        for model in self._models.values():
+            if model.serving is not None:
+                self._host.collect(model.serving)
+
+    def serving(self, model: ModelName) -> WorkerRef | None:
+        """Return the worker that answers a model's socket."""
+        found = self._models.get(model)
+        return found.serving if found else None
+
+    def take(self) -> list[CoreEvent]:
+        """Return what the lifecycle must hear of, in order."""
+        out, self._out = self._out, []
+        return out
+
+    def _model(self, name: ModelName) -> _Model:
+        return self._models.setdefault(name, _Model())
+
+    def _begin(self, name: ModelName, job: _Job, *, stop_first: bool = False, after_s: float = 0.0) -> None:
+        model = self._model(name)
+        if stop_first and model.serving is not None:
+            self._end(model, model.serving, "the model is being replaced")
+        model.waiting = (self._clock() + after_s, job)
+        self.tick()
+
+    def _load(self, job: _Job) -> None:
+        aim = _aim(job.effect)
+        model = self._model(job.effect.model)
+        try:
+            ref = self._start_worker(job.effect.model, aim.release, aim.variant)
+        except (OSError, ContractError) as error:
+            self._failed(job, Cause.STORAGE_ERROR, f"its files cannot be read: {error}", "")
+            return
+        model.jobs[ref] = job
+        if isinstance(job.effect, effects.SelfTest | effects.Activate):
+            model.candidate = ref
+
+    def _activate(self, effect: effects.Activate) -> None:
+        model = self._model(effect.model)
+        ref = model.candidate
+        if _is(model.serving, effect.candidate):
+            self._out.append((effect.model, events.Activated(ticket=effect.ticket)))
+        elif ref is not None and ref in model.started and _is(ref, effect.candidate):
+            model.jobs[ref] = _Job(effect=effect)
+            self._put_in_front(model, ref)
+        else:
+            self._begin(effect.model, _Job(effect=effect), stop_first=effect.swap is Swap.STOP_FIRST)
+
+    def _serve(self, effect: effects.Serve) -> None:
+        model = self._model(effect.model)
+        already = [model.serving, *(ref for ref, job in model.jobs.items() if isinstance(job.effect, effects.Serve))]
+        if any(_is(ref, effect.servable) for ref in already):
+            return
+        self._begin(effect.model, _Job(effect=effect), after_s=effect.after_s)
+
+    def _revert(self, effect: effects.Revert) -> None:
+        model = self._model(effect.model)
+        why = f"the release on trial was given up: {effect.cause} {effect.detail}".strip()
+        if effect.to is None:
+            self._stop_all(model, why)
+            self._host.open(effect.model, why)
+            self._out.append((effect.model, events.Reverted(ticket=effect.ticket)))
+            return
+        if _is(model.serving, effect.to):
+            self._stop_candidate(effect.model, why)
+            self._out.append((effect.model, events.Reverted(ticket=effect.ticket)))
+            return
+        at_once = effect.cause in _STOP_AT_ONCE
+        if at_once and model.serving is not None:
+            self._end(model, model.serving, why)
+        model.candidate = None
+        self._begin(effect.model, _Job(effect=effect))
+
+    def _replay(self, effect: effects.Replay) -> None:
+        model = self._model(effect.model)
+        if _is(model.serving, effect.candidate) and model.serving is not None:
+            model.replay = effect
+            self._host.self_test(model.serving)
+
+    def _stop_candidate(self, name: ModelName, why: str) -> None:
+        model = self._model(name)
+        if model.waiting is not None and isinstance(model.waiting[1].effect, effects.SelfTest | effects.Activate):
+            model.waiting = None
+        if model.candidate is not None and model.candidate != model.serving:
+            self._end(model, model.candidate, why)
+        model.candidate = None
+
+    def _unload(self, effect: effects.Unload) -> None:
+        model = self._model(effect.model)
+        why = f"no model: {effect.cause} {effect.detail}".strip()
+        self._stop_all(model, why)
+        self._host.open(effect.model, why)
+
+    def _stop_all(self, model: _Model, why: str) -> None:
+        model.waiting = None
+        for ref in {*model.jobs, model.serving, model.candidate}:
+            if ref is not None:
+                self._end(model, ref, why)
+        model.candidate = None
+
+    def _end(self, model: _Model, ref: WorkerRef, why: str) -> None:
+        model.ending.add(ref)
+        model.jobs.pop(ref, None)
+        if model.serving == ref:
+            model.serving = None
+        self._host.stop(ref, why)
+
+    def _put_in_front(self, model: _Model, ref: WorkerRef) -> None:
+        if model.serving is not None and model.latency.n >= SLOW_SAMPLES_MIN:
+            model.slow_over_s = model.latency.quantile(0.95)
+        self._host.serve(ref, Arm.SERVING, model.slow_over_s)
+
+    # --- worker events in ----------------------------------------------------------------------------------------
+
+    def heard(self, event: worker_events.WorkerEvent) -> Block | None:
+        """Take what happened to a worker; returns counts for the report window when there are any."""
+        if isinstance(event, worker_events.HostFailed):
+            raise RuntimeError(event.detail)  # ours: crash, restart, recover
+        model = self._model(event.worker.model)
+        if isinstance(event, worker_events.Collected):
+            return self._collected(model, event)
+        if isinstance(event, worker_events.WorkerExited):
+            self._exited(model, event)
+        elif event.worker in model.ending:
+            if isinstance(event, worker_events.LoadFailed):
+                self._gone(model, event.worker)
+        elif isinstance(event, worker_events.WorkerStarted):
+            self._loaded(model, event)
+        elif isinstance(event, worker_events.LoadFailed):
+            self._load_failed(model, event)
+        elif isinstance(event, worker_events.SelfTested):
+            self._tested(model, event)
+        elif isinstance(event, worker_events.NowServing):
+            self._now_serving(model, event)
+        return None
+
+    def _loaded(self, model: _Model, event: worker_events.WorkerStarted) -> None:
+        model.started[event.worker] = event
+        job = model.jobs.get(event.worker)
+        if job is None:
+            return
+        if isinstance(job.effect, effects.SelfTest):
+            self._host.self_test(event.worker)
+        else:
+            self._put_in_front(model, event.worker)
+
+    def _tested(self, model: _Model, event: worker_events.SelfTested) -> None:
+        job, replay = model.jobs.get(event.worker), model.replay
+        if job is not None and isinstance(job.effect, effects.SelfTest):
+            del model.jobs[event.worker]
+            started = model.started[event.worker]
+            self._out.append(
+                (
+                    event.worker.model,
+                    events.SelfTested(
+                        ticket=job.effect.ticket,
+                        golden=event.result,
+                        runtime=started.runtime,
+                        load_ms=started.load_ms,
+                        peak_memory_bytes=max(event.peak_memory_bytes, started.peak_memory_bytes),
+                        log=event.detail,
+                    ),
+                )
+            )
+        elif replay is not None and event.worker == model.serving:
+            model.replay = None
+            answered = events.Replayed(
+                ticket=replay.ticket, vectors=event.result.vectors, errors=0, golden=event.result
+            )
+            self._out.append((event.worker.model, answered))
+
+    def _now_serving(self, model: _Model, event: worker_events.NowServing) -> None:
+        before, model.serving = model.serving, event.worker
+        job = model.jobs.pop(event.worker, None)
+        if before is not None and before != event.worker:
+            self._end(model, before, "another release serves now")
+        if model.candidate == event.worker:
+            model.candidate = None
+        if before != event.worker:
+            model.latency = Histogram()
+        if job is None:
+            return
+        if isinstance(job.effect, effects.Activate):
+            self._out.append((event.worker.model, events.Activated(ticket=job.effect.ticket, gap_ms=event.gap_ms)))
+        elif isinstance(job.effect, effects.Revert):
+            self._out.append((event.worker.model, events.Reverted(ticket=job.effect.ticket)))
+
+    def _collected(self, model: _Model, event: worker_events.Collected) -> Block:
+        block = event.block
+        errors = sum(error.n for error in block.errors if error.name != CALLERS_FAULT)
+        callers = sum(error.n for error in block.errors if error.name == CALLERS_FAULT)
+        if event.worker == model.serving:
+            try:
+                model.latency.merge(Histogram.from_wire(block.latency))
+            except ContractError as error:
+                log.warning("a worker's latencies were dropped: %s", error)
+        self._out.append(
+            (
+                event.worker.model,
+                events.Served(
+                    release=event.worker.release,
+                    variant=event.worker.variant,
+                    inferences=max(0, block.n - callers),
+                    errors=errors,
+                    latency=summary_of(model.latency) if event.worker == model.serving else None,
+                ),
+            )
+        )
+        return block
+
+    def _load_failed(self, model: _Model, event: worker_events.LoadFailed) -> None:
+        job = model.jobs.get(event.worker)
+        self._gone(model, event.worker)
+        if job is not None:
+            self._failed(job, event.cause, event.detail, "")
+
+    def _exited(self, model: _Model, event: worker_events.WorkerExited) -> None:
+        ordered = event.worker in model.ending
+        job = model.jobs.get(event.worker)
+        served = model.serving == event.worker
+        self._gone(model, event.worker)
+        if ordered:
+            self.tick()
+            return
+        cause = event.cause.wire if event.cause is not worker_events.ExitCause.ORDERED else Cause.CRASHED
+        headline, _, words = event.detail.partition("\n")
+        if job is not None:
+            self._failed(job, cause, headline, words)
+        elif served:
+            self._host.open(event.worker.model, f"the model's worker ended: {cause} {headline}".strip())
+            self._out.append((event.worker.model, _worker_exited(event.worker, cause, headline, words)))
+
+    def _failed(self, job: _Job, cause: Cause, detail: str, words: str) -> None:
+        effect = job.effect
+        if isinstance(effect, effects.SelfTest):
+            outcome: events.Event = events.SelfTestFailed(ticket=effect.ticket, cause=cause, detail=detail, log=words)
+        elif isinstance(effect, effects.Revert):
+            outcome = events.RevertFailed(ticket=effect.ticket, cause=cause, detail=detail)
+        else:
+            aim = _aim(effect)
+            outcome = events.WorkerExited(
+                release=aim.release, variant=aim.variant, cause=cause, detail=detail, log=words
+            )
+        self._out.append((effect.model, outcome))
+
+    def _gone(self, model: _Model, ref: WorkerRef) -> None:
+        model.ending.discard(ref)
+        model.jobs.pop(ref, None)
+        model.started.pop(ref, None)
+        if model.serving == ref:
+            model.serving = None
+            model.replay = None
+        if model.candidate == ref:
+            model.candidate = None
+
+
+def summary_of(latency: Histogram) -> LatencySummary | None:
+    """Return the percentiles of a histogram of seconds, in milliseconds; None when nothing was measured."""
+    n = latency.n
+    if n == 0:
+        return None
+    p50, p95, p99 = ((latency.quantile(share) or 0.0) * 1000 for share in (0.5, 0.95, 0.99))
+    return LatencySummary(samples=n, p50_ms=round(p50, 3), p95_ms=round(p95, 3), p99_ms=round(p99, 3))
+
+
+def _aim(effect: effects.SelfTest | effects.Activate | effects.Serve | effects.Revert) -> Servable:
+    if isinstance(effect, effects.Serve):
+        return effect.servable
+    if isinstance(effect, effects.Revert):
+        assert effect.to is not None
+        return effect.to
+    return effect.candidate
+
+
+def _is(ref: WorkerRef | None, servable: Servable) -> bool:
+    return ref is not None and servable.is_same(ref.release, ref.variant)
+
+
+def _worker_exited(ref: WorkerRef, cause: Cause, detail: str, words: str) -> events.WorkerExited:
+    return events.WorkerExited(release=ref.release, variant=ref.variant, cause=cause, detail=detail, log=words)
