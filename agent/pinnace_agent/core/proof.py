@@ -1,0 +1,367 @@
+"""From a verified variant to a commit or a way back: staged, self_test, trial, awaiting_contact, reverting.
+
+Here the rules about starts stand: ``left`` goes down before each start of the candidate's worker and is saved with
+it; a minute of health, or an orderly stop, gives it back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from pinnace_agent.core import effects, events, health
+from pinnace_agent.core.ending import (
+    PERMANENT,
+    Step,
+    clipped,
+    commit,
+    commit_removal,
+    fail,
+    fallen_back,
+    moved,
+    revert,
+    revert_effect,
+    reverted,
+    try_next,
+)
+from pinnace_agent.core.offer import NEXT_VARIANT, ignores_holds, overdue, working
+from pinnace_agent.core.slot import Reason, Slot, Start, Trial, Work, because
+from pinnace_agent.core.surroundings import Surroundings
+from pinnace_contract.latest import Cause, ContactMode, Intent, OnNoContact, Phase, Swap, TrialMode
+
+MEMORY_MARGIN: Final = 1.1  # declared peaks are measured on another machine
+REVERT_S_MAX: Final = 300.0  # a last good release that does not come up in five minutes is not one
+TRIAL_S_FACTOR: Final = 2.0  # a worker that is down half of its trial does not pass it by waiting
+TRIAL_S_MORE: Final = 600.0
+
+
+# --- staged ------------------------------------------------------------------------------------------------------
+
+
+def verified(slot: Slot, event: events.Verified, around: Surroundings) -> Step:
+    """The variant lies durable on the disk: activate as soon as nothing holds."""
+    return stage_on(moved(slot, Phase.STAGED, working(slot)), around)
+
+
+def stage_on(slot: Slot, around: Surroundings) -> Step:
+    """Start the self-test (or do the removal), or stay staged with the reason."""
+    work = working(slot)
+    hold = None if ignores_holds(slot) else _activation_hold(slot, work, around)
+    if hold:
+        return Step(slot=replace(slot, work=replace(work, hold=hold)), save=hold != work.hold)
+    if work.entry.intent is Intent.REMOVE:
+        return commit_removal(slot, work)
+    swap = _swap(slot, work, around)
+    if isinstance(swap, Reason):
+        return try_next(slot, work, swap)
+    work = replace(work, left=work.entry.trial.starts, swap=swap)
+    slot = moved(slot, Phase.SELF_TEST, started(work, around))
+    return Step(slot=slot, effects=(self_test_effect(slot),))
+
+
+def staged_reconsidered(slot: Slot, event: object, around: Surroundings) -> Step:
+    """Look again at what holds a staged attempt."""
+    work = working(slot)
+    window = work.entry.window
+    if window is not None and around.unix_s > window.closes_s and not ignores_holds(slot):
+        return fail(slot, work, because(Cause.DEADLINE, "the window closed before the release could be activated"))
+    late = overdue(work, around, phase_s_max=float("inf"))
+    return fail(slot, work, late) if late else stage_on(slot, around)
+
+
+def _activation_hold(slot: Slot, work: Work, around: Surroundings) -> Reason | None:
+    window, veto = work.entry.window, slot.veto
+    if window is not None and around.unix_s < window.opens_s:
+        return because(Cause.WINDOW, f"the window opens in {window.opens_s - around.unix_s:.0f} s")
+    if veto is not None and around.unix_s < veto.until_s and not _vetoes_used_up(work):
+        return because(Cause.VETO, veto.reason)
+    return None
+
+
+def _vetoes_used_up(work: Work) -> bool:
+    deadlines = work.entry.deadlines
+    forced = deadlines.force_after_s is not None and work.attempt_s >= deadlines.force_after_s
+    return forced or work.vetoed_s >= deadlines.vetoes_s
+
+
+def _swap(slot: Slot, work: Work, around: Surroundings) -> Swap | Reason:
+    assert work.candidate is not None
+    needed = int(work.candidate.variant.peak_memory_bytes * MEMORY_MARGIN)
+    free = around.health.memory_free_bytes
+    freed = slot.current.peak_memory_bytes if slot.current else 0
+    wanted = work.entry.swap
+    if free is None or needed == 0:
+        return Swap.STOP_FIRST if wanted is Swap.STOP_FIRST else Swap.OVERLAP
+    if free >= needed and wanted is not Swap.STOP_FIRST:
+        return Swap.OVERLAP
+    if free + freed >= needed and wanted is not Swap.OVERLAP:
+        return Swap.STOP_FIRST
+    return because(
+        Cause.NO_MEMORY, f"needs {needed} bytes of memory; {free} are free, {freed} more without the old one"
+    )
+
+
+# --- self-test ---------------------------------------------------------------------------------------------------
+
+
+def self_test_effect(slot: Slot) -> effects.SelfTest:
+    """Return the effect that tries the candidate on its golden vectors."""
+    work = working(slot)
+    assert work.candidate is not None
+    return effects.SelfTest(model=slot.model, ticket=slot.ticket, candidate=work.candidate.servable, swap=work.swap)
+
+
+def self_tested(slot: Slot, event: events.SelfTested, around: Surroundings) -> Step:
+    """Let the candidate serve if it answered its golden vectors as recorded."""
+    work = replace(
+        working(slot),
+        golden=event.golden,
+        runtime=event.runtime,
+        load_ms=event.load_ms,
+        peak_memory_bytes=event.peak_memory_bytes,
+        log=clipped(event.log),
+    )
+    if not event.golden.passed:
+        return try_next(slot, work, because(Cause.GOLDEN_MISMATCH, _golden_detail(event.golden.max_abs)))
+    work = replace(work, trial=Trial(), contact_boot=around.host.boot, contact_seq=around.report_seq)
+    slot = moved(slot, Phase.TRIAL, work)
+    return Step(slot=slot, effects=(activate_effect(slot),))
+
+
+def self_test_failed(slot: Slot, event: events.SelfTestFailed, around: Surroundings) -> Step:
+    """The candidate never served: try its next variant, or fail."""
+    work = replace(working(slot), log=clipped(event.log))
+    return (try_next if event.cause in NEXT_VARIANT else fail)(slot, work, because(event.cause, event.detail))
+
+
+def self_test_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
+    """A self-test has a deadline."""
+    work = working(slot)
+    late = overdue(work, around, phase_s_max=work.entry.deadlines.self_test_s)
+    return try_next(slot, work, late) if late else Step(slot=slot, save=False)
+
+
+# --- trial and contact -------------------------------------------------------------------------------------------
+
+
+def activate_effect(slot: Slot) -> effects.Activate:
+    """Return the effect that lets the candidate serve."""
+    work = working(slot)
+    assert work.candidate is not None
+    return effects.Activate(model=slot.model, ticket=slot.ticket, candidate=work.candidate.servable, swap=work.swap)
+
+
+def activated(slot: Slot, event: events.Activated, around: Surroundings) -> Step:
+    """The candidate serves; its minute of health begins. Without a trial to make, go on."""
+    work = working(slot)
+    gap_ms = event.gap_ms if work.swap_gap_ms is None else work.swap_gap_ms
+    work = replace(work, swap_gap_ms=gap_ms, trial=replace(_trial(work), up=True, up_s=0.0))
+    slot = replace(slot, work=work)
+    if slot.phase is Phase.TRIAL and (work.entry.trial.mode is TrialMode.NONE or ignores_holds(slot)):
+        return _proven(slot, around)
+    return Step(slot=slot)
+
+
+def served(slot: Slot, event: events.Served, around: Surroundings) -> Step:
+    """Count what the candidate answered, then judge."""
+    work = working(slot)
+    trial = _trial(work)
+    trial = replace(
+        trial,
+        inferences=trial.inferences + event.inferences,
+        errors=trial.errors + event.errors,
+        latency=event.latency or trial.latency,
+    )
+    return _judged(replace(slot, work=replace(work, trial=trial)), around)
+
+
+def replayed(slot: Slot, event: events.Replayed, around: Surroundings) -> Step:
+    """Count golden vectors; one that is answered differently now than recorded ends the trial."""
+    work = working(slot)
+    trial = _trial(work)
+    trial = replace(
+        trial,
+        synthetic=trial.synthetic + event.vectors,
+        synthetic_errors=trial.synthetic_errors + event.errors,
+        replaying=False,
+    )
+    work = replace(work, trial=trial)
+    if not event.golden.passed and not event.errors:
+        work = replace(work, golden=event.golden)
+        reason = because(Cause.GOLDEN_MISMATCH, _golden_detail(event.golden.max_abs))
+        return revert(slot, work, reason, blames=True)
+    return _judged(replace(slot, work=work), around)
+
+
+def candidate_exited(slot: Slot, event: events.WorkerExited, around: Surroundings) -> Step:
+    """Start the candidate again, or go back when it died too often, too early, or cannot be loaded."""
+    work = working(slot)
+    trial = replace(
+        _trial(work), up=False, up_s=0.0, replaying=False, crashes=_trial(work).crashes + 1, last_exit=event.cause
+    )
+    work = replace(work, trial=trial, log=clipped(event.log) or work.log)
+    slot = replace(slot, work=work)
+    if event.cause in PERMANENT:
+        return revert(slot, work, because(event.cause, event.detail), blames=True)
+    failed = health.crashed(trial, work.entry.trial) or _no_starts_left(work, event.cause)
+    if failed:
+        return revert(slot, work, failed, blames=True)
+    return start_again(slot, around)
+
+
+def start_again(slot: Slot, around: Surroundings) -> Step:
+    """Use up one start and activate the candidate in a new worker."""
+    work = started(working(slot), around)
+    slot = replace(slot, ticket=slot.ticket + 1, work=replace(work, transitions=work.transitions + 1))
+    return Step(slot=slot, effects=(activate_effect(slot),))
+
+
+def trial_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
+    """Judge, replay golden vectors where live inferences are few, and mind the deadlines."""
+    work = working(slot)
+    policy = work.entry.trial
+    late = overdue(work, around, phase_s_max=policy.duration_s * TRIAL_S_FACTOR + TRIAL_S_MORE)
+    if late:
+        return revert(slot, work, late, blames=True)
+    judged = _judged(slot, around)
+    if judged.slot.phase is not Phase.TRIAL:
+        return judged
+    slot, work = judged.slot, working(judged.slot)
+    trial = _trial(work)
+    if not trial.up or trial.replaying or not health.behind(trial, policy) or work.candidate is None:
+        return judged
+    slot = replace(slot, ticket=slot.ticket + 1, work=replace(work, trial=replace(trial, replaying=True)))
+    replay = effects.Replay(model=slot.model, ticket=slot.ticket, candidate=work.candidate.servable)
+    return replace(judged, slot=slot, effects=(replay,))
+
+
+def contacted(slot: Slot, event: events.ContactMade, around: Surroundings) -> Step:
+    """The server acknowledged a report that was sent after activation."""
+    work = working(slot)
+    if not _covers(work, event) or work.contacted:
+        return Step(slot=slot, save=False)
+    slot = replace(slot, work=replace(work, contacted=True))
+    if slot.phase is Phase.AWAITING_CONTACT:
+        return commit(slot, working(slot))
+    return Step(slot=slot)
+
+
+def awaiting_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
+    """Without contact, do in the end what the policy says."""
+    work = _with_start_given_back(working(slot))
+    contact = work.entry.contact
+    if work.phase_s <= contact.timeout_s:
+        return Step(slot=replace(slot, work=work), save=work != slot.work)
+    if contact.on_no_contact is OnNoContact.COMMIT:
+        return commit(slot, work)
+    return revert(slot, work, because(Cause.NO_CONTACT, f"no contact in {contact.timeout_s} s"), blames=False)
+
+
+def awaiting_served(slot: Slot, event: events.Served, around: Surroundings) -> Step:
+    """Health is proven; the counts still go into the receipt."""
+    work = working(slot)
+    trial = _trial(work)
+    trial = replace(trial, inferences=trial.inferences + event.inferences, errors=trial.errors + event.errors)
+    return Step(slot=replace(slot, work=replace(work, trial=trial)), save=False)
+
+
+def awaiting_replayed(slot: Slot, event: events.Replayed, around: Surroundings) -> Step:
+    """Vectors that were under way when the trial ended prove nothing more."""
+    return Step(slot=slot, save=False)
+
+
+def _judged(slot: Slot, around: Surroundings) -> Step:
+    before = working(slot)
+    work = _with_start_given_back(before)
+    assert work.candidate is not None
+    slot = replace(slot, work=work)
+    found = health.verdict(_trial(work), work.entry.trial, work.candidate)
+    if isinstance(found, health.Failed):
+        return revert(slot, work, found.reason, blames=True)
+    if isinstance(found, health.Passed) and _trial(work).up:
+        return _proven(slot, around)
+    return Step(slot=slot, save=work.left != before.left)
+
+
+def _proven(slot: Slot, around: Surroundings) -> Step:
+    work = working(slot)
+    # A release that once had contact from here has nothing to prove by having it again.
+    if work.contacted or work.entry.contact.mode is ContactMode.NONE or ignores_holds(slot):
+        return commit(slot, work)
+    slot = moved(slot, Phase.AWAITING_CONTACT, work)
+    return Step(slot=slot, effects=(effects.SendReportNow(model=slot.model),))
+
+
+def _covers(work: Work, event: events.ContactMade) -> bool:
+    return work.contact_boot == event.boot and event.seq_to >= work.contact_seq
+
+
+# --- reverting ---------------------------------------------------------------------------------------------------
+
+
+def reverted_now(slot: Slot, event: events.Reverted, around: Surroundings) -> Step:
+    """What was committed before serves again."""
+    return reverted(slot, working(slot))
+
+
+def revert_failed(slot: Slot, event: events.RevertFailed, around: Surroundings) -> Step:
+    """Go one further back."""
+    return _further_back(slot)
+
+
+def reverting_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
+    """What does not come up in time is not a fallback."""
+    if working(slot).phase_s <= REVERT_S_MAX:
+        return Step(slot=slot, save=False)
+    return _further_back(slot)
+
+
+def _further_back(slot: Slot) -> Step:
+    if slot.current is None:  # nothing was to be started: whatever the shell says, nothing serves
+        return reverted(slot, working(slot))
+    after = moved(fallen_back(slot), Phase.REVERTING, working(slot))
+    return Step(slot=after, effects=(revert_effect(after),))
+
+
+# --- starts ------------------------------------------------------------------------------------------------------
+
+
+def started(work: Work, around: Surroundings) -> Work:
+    """Return the attempt with one start used up; saved before the worker starts."""
+    return replace(work, left=work.left - 1, start=Start(boot=around.host.boot))
+
+
+def _no_starts_left(work: Work, cause: Cause) -> Reason | None:
+    if work.left > 0:
+        return None
+    return because(cause, f"{work.entry.trial.starts} starts ended without a minute of health")
+
+
+def _with_start_given_back(work: Work) -> Work:
+    """A start that lived a minute does not count, so a power cut after it costs nothing."""
+    trial, start = work.trial, work.start
+    if trial is None or start is None or start.given_back or not trial.up or trial.up_s < health.HEALTH_S:
+        return work
+    return replace(work, left=work.left + 1, start=replace(start, given_back=True))
+
+
+def stopped_in_order(work: Work) -> Work:
+    """An orderly stop says nothing about the candidate: its start does not count."""
+    if work.start is None or work.start.given_back:
+        return work
+    return replace(work, left=work.left + 1, start=replace(work.start, given_back=True))
+
+
+def _trial(work: Work) -> Trial:
+    assert work.trial is not None
+    return work.trial
+
+
+def _golden_detail(max_abs: float | None) -> str:
+    seen = "" if max_abs is None else f"; the largest difference is {max_abs:.4g}"
+    return f"the golden vectors are answered differently here than recorded{seen}"
+
+
+def no_starts_left_after_loss(work: Work) -> Reason | None:
+    """Return why a candidate is not started again after the device or the agent went down with it."""
+    return _no_starts_left(work, Cause.CRASHED)

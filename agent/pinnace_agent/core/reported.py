@@ -1,0 +1,53 @@
+"""What the server is told of the slots: the retained ``reported``, and the ``active`` part of a birth."""
+
+from __future__ import annotations
+
+from pinnace_agent.core.device import DeviceState
+from pinnace_agent.core.slot import Slot
+from pinnace_agent.core.surroundings import Surroundings
+from pinnace_contract.latest import ActiveModel, ModelState, Reported, Running
+
+
+def reported(state: DeviceState, seq: int, around: Surroundings) -> Reported:
+    """Return the device's answer to ``desired``."""
+    return Reported(
+        device=around.host.device,
+        incarnation=state.incarnation,
+        seq=seq,
+        boot=around.host.boot,
+        generation=state.generation,
+        cause=state.refused.cause,
+        detail=state.refused.detail,
+        models=tuple(_model_state(slot) for slot in state.slots),
+        audit_head=state.audit_head,
+        at_s=around.unix_s,
+    )
+
+
+def active(state: DeviceState) -> tuple[ActiveModel, ...]:
+    """Return what serves each model now, candidates on trial included."""
+    return tuple(ActiveModel(model=slot.model, running=_running(slot)) for slot in state.slots)
+
+
+def _running(slot: Slot) -> Running | None:
+    return slot.serving.running if slot.serving else None
+
+
+def _model_state(slot: Slot) -> ModelState:
+    work = slot.work
+    candidate = work.candidate if work else None
+    return ModelState(
+        model=slot.model,
+        generation=slot.generation,
+        attempt=slot.attempt,
+        phase=slot.phase,
+        cause=slot.reason.cause,
+        detail=slot.reason.detail,
+        current=slot.current.running if slot.current else None,
+        candidate=candidate.servable.running if candidate else None,
+        last_good=tuple(each.running for each in slot.last_good),
+        floor=slot.floor,
+        fetched_bytes=work.fetched_bytes if work else 0,
+        fetch_bytes=candidate.variant.size_bytes if candidate else 0,
+        accepts=slot.accepts,
+    )
