@@ -76,6 +76,7 @@ class EventQuery:
     severity: Severity | None = None
     device: DeviceId | None = None
     model: ModelName | None = None
+    version: VersionName | None = None
     rollout: RolloutId | None = None
     actor: str = ""
     after: int | None = None

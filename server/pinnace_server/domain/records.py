@@ -152,9 +152,10 @@ class Status(StrEnum):
 class Device:
     """One agent's host: its identity, and the newest of what it said about itself.
 
-    ``generation`` is the highest this server reserved for it. ``online`` is the last birth or will, ``seen_at_s`` when
-    the last message that it signed arrived (None: never). ``labels`` were set by operators; ``reported_labels`` the
-    device claimed, and no selector looks at them.
+    ``generation`` is the highest this server reserved for it. ``online`` is the last birth or will, ``silent`` that
+    its silence was noticed and told, ``seen_at_s`` when the last message that it signed arrived (None: never).
+    ``p95_ms`` is of the newest report with inferences. ``labels`` were set by operators; ``reported_labels`` the device
+    claimed, and no selector looks at them.
     """
 
     id: DeviceId
@@ -173,6 +174,7 @@ class Device:
     generation: int = 0
     enrolled_at_s: float
     online: bool = False
+    silent: bool = False
     boot: BootId | None = None
     connection: int = 0
     report_every_s: int = 60
@@ -184,6 +186,7 @@ class Device:
     reported_seq: int = -1
     degraded: bool = False
     updating: bool = False
+    p95_ms: float | None = None
     health: Health | None = None
     health_at_s: float | None = None
 

@@ -1,0 +1,177 @@
+"""Models, versions and the blobs that releases list, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import ColumnElement, func
+from sqlmodel import Session, col, select
+
+from pinnace_contract.ids import Digest, ModelName, ReleaseId, VersionName
+from pinnace_contract.latest import Blob, WithdrawMode
+from pinnace_server.db import spelling
+from pinnace_server.db.spelling import Stored, there
+from pinnace_server.db.tables import AliasRow, BlobRow, ModelRow, VersionRow
+from pinnace_server.domain.queries import Listing, Page
+from pinnace_server.domain.records import AliasName, Model, Version
+
+
+class SqlModels:
+    """``ports.Models``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self, name: ModelName) -> Model | None:
+        row = self._session.get(ModelRow, name)
+        return self._models([row])[0] if row else None
+
+    def add(self, model: Model) -> None:
+        self._session.add(
+            ModelRow(
+                name=model.name,
+                description=model.description,
+                created_at_s=model.created_at_s,
+                updated_at_s=model.updated_at_s,
+            )
+        )
+        self._session.flush()
+
+    def describe(self, name: ModelName, description: str) -> None:
+        row = self._session.get_one(ModelRow, name)
+        row.description = description
+        self._session.flush()
+
+    def listing(self, page: Page, text: str = "") -> Listing[Model]:
+        where = col(ModelRow.name).contains(text, autoescape=True) if text else col(ModelRow.name).is_not(None)
+        total = self._session.exec(select(func.count()).select_from(ModelRow).where(where)).one()
+        rows = self._session.exec(
+            select(ModelRow).where(where).order_by(col(ModelRow.name)).limit(page.limit).offset(page.offset)
+        ).all()
+        return Listing(rows=tuple(self._models(rows)), total=total)
+
+    def point(self, name: ModelName, alias: AliasName, version: VersionName) -> None:
+        self._session.merge(AliasRow(model=name, alias=alias, version=version))
+        self._session.flush()
+
+    def unpoint(self, name: ModelName, alias: AliasName) -> bool:
+        row = self._session.get(AliasRow, (name, alias))
+        if row is None:
+            return False
+        self._session.delete(row)
+        self._session.flush()
+        return True
+
+    def _models(self, rows: Iterable[ModelRow]) -> list[Model]:
+        rows = list(rows)
+        names = [row.name for row in rows]
+        aliases: dict[str, dict[AliasName, VersionName]] = {name: {} for name in names}
+        for alias in self._session.exec(select(AliasRow).where(col(AliasRow.model).in_(names))):
+            aliases[alias.model][AliasName(alias.alias)] = VersionName(alias.version)
+        newest = {
+            model: (versions, sequence)
+            for model, versions, sequence in self._session.exec(
+                select(VersionRow.model, func.count(), func.max(VersionRow.sequence))
+                .where(col(VersionRow.model).in_(names))
+                .group_by(VersionRow.model)
+            )
+        }
+        latest = {
+            model: VersionName(version)
+            for model, version, sequence in self._session.exec(
+                select(VersionRow.model, VersionRow.version, VersionRow.sequence).where(
+                    col(VersionRow.model).in_(names),
+                    col(VersionRow.sequence).in_([sequence for _, sequence in newest.values()]),
+                )
+            )
+            if newest[model][1] == sequence
+        }
+        return [
+            Model(
+                name=ModelName(row.name),
+                description=row.description,
+                created_at_s=row.created_at_s,
+                updated_at_s=row.updated_at_s,
+                aliases=aliases[row.name],
+                versions=newest[row.name][0] if row.name in newest else 0,
+                latest=latest.get(row.name),
+            )
+            for row in rows
+        ]
+
+
+class SqlVersions:
+    """``ports.Versions``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self, model: ModelName, version: VersionName) -> Version | None:
+        return _version(self._session.get(VersionRow, (model, version)))
+
+    def of_release(self, release: ReleaseId) -> Version | None:
+        return _version(self._session.exec(select(VersionRow).where(VersionRow.release == release)).first())
+
+    def add(self, version: Version) -> None:
+        self._session.add(
+            VersionRow(
+                model=version.model,
+                version=version.version,
+                release=version.release,
+                sequence=version.sequence,
+                epoch=version.epoch,
+                size_bytes=version.size_bytes,
+                body=spelling.body(Stored(release=version.body)),
+                created_at_s=version.created_at_s,
+                actor=version.actor,
+                card=version.card,
+                share_below=version.share_below,
+                withdrawn=version.withdrawn,
+            )
+        )
+        for variant in version.body.variants:
+            for blob in version.body.blobs(variant):
+                self.list_blob(blob)
+        self._session.get_one(ModelRow, version.model).updated_at_s = version.created_at_s
+        self._session.flush()
+
+    def listing(self, model: ModelName, page: Page) -> Listing[Version]:
+        where: ColumnElement[bool] = col(VersionRow.model) == model
+        total = self._session.exec(select(func.count()).select_from(VersionRow).where(where)).one()
+        rows = self._session.exec(
+            select(VersionRow)
+            .where(where)
+            .order_by(col(VersionRow.sequence).desc())
+            .limit(page.limit)
+            .offset(page.offset)
+        )
+        return Listing(rows=tuple(there(_version(row)) for row in rows), total=total)
+
+    def next_sequence(self, model: ModelName) -> int:
+        highest = self._session.exec(select(func.max(VersionRow.sequence)).where(VersionRow.model == model)).one()
+        return (highest or 0) + 1
+
+    def blob(self, digest: Digest) -> Blob | None:
+        row = self._session.get(BlobRow, digest)
+        return spelling.read_body(row.body).blob if row else None
+
+    def list_blob(self, blob: Blob) -> None:
+        self._session.merge(BlobRow(digest=blob.digest, body=spelling.body(Stored(blob=blob))))
+        self._session.flush()
+
+
+def _version(row: VersionRow | None) -> Version | None:
+    if row is None:
+        return None
+    return Version(
+        model=ModelName(row.model),
+        version=VersionName(row.version),
+        release=ReleaseId(row.release),
+        body=there(spelling.read_body(row.body).release),
+        size_bytes=row.size_bytes,
+        created_at_s=row.created_at_s,
+        actor=row.actor,
+        card=row.card,
+        share_below=row.share_below,
+        withdrawn=WithdrawMode(row.withdrawn) if row.withdrawn else None,
+    )

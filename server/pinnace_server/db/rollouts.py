@@ -1,0 +1,347 @@
+"""Assignments, the sets made of them, rollouts and their members, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import ColumnElement, exists, func
+from sqlmodel import Session, col, select
+
+from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, RolloutId, VersionName
+from pinnace_contract.latest import Cause, Intent, Outcome
+from pinnace_server.db import spelling
+from pinnace_server.db.batches import in_batches
+from pinnace_server.db.spelling import Stored, there
+from pinnace_server.db.tables import AssignmentRow, DesiredRow, DeviceRow, EvidenceRow, MemberRow, RolloutRow
+from pinnace_server.domain.queries import Listing, RolloutQuery
+from pinnace_server.domain.records import (
+    Assignment,
+    Counts,
+    DesiredSet,
+    DeviceState,
+    Member,
+    MemberState,
+    PlanId,
+    Rollout,
+    RolloutState,
+)
+
+_MAY_GET_NEW = (DeviceState.PENDING.value, DeviceState.ACTIVE.value)
+
+
+class SqlAssignments:
+    """``ports.Assignments``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self, device: DeviceId, model: ModelName) -> Assignment | None:
+        row = self._session.get(AssignmentRow, (device, model))
+        return _assignment(row) if row else None
+
+    def of(self, devices: Iterable[DeviceId]) -> Sequence[Assignment]:
+        found: list[Assignment] = []
+        for some in in_batches(devices):
+            rows = self._session.exec(
+                select(AssignmentRow)
+                .where(col(AssignmentRow.device).in_(some))
+                .order_by(col(AssignmentRow.device), col(AssignmentRow.model))
+            )
+            found.extend(_assignment(row) for row in rows)
+        return found
+
+    def save(self, assignment: Assignment) -> None:
+        entry = assignment.entry
+        self._session.merge(
+            AssignmentRow(
+                device=assignment.device,
+                model=assignment.model,
+                release=entry.release,
+                generation=entry.generation,
+                entry=spelling.body(Stored(entry=entry)),
+                rollout=assignment.rollout,
+                actor=assignment.actor,
+                assigned_at_s=assignment.assigned_at_s,
+                before=spelling.body(Stored(before=assignment.before)) if assignment.before else None,
+                outcome=assignment.outcome.value if assignment.outcome else None,
+                cause=assignment.cause.value,
+                detail=assignment.detail,
+                ended_at_s=assignment.ended_at_s,
+            )
+        )
+        self._session.flush()
+
+    def desired(self, device: DeviceId) -> DesiredSet | None:
+        row = self._session.get(DesiredRow, device)
+        return _desired(row) if row else None
+
+    def save_desired(self, desired: DesiredSet) -> None:
+        self._session.merge(
+            DesiredRow(
+                device=desired.device,
+                generation=desired.generation,
+                incarnation=desired.assignments.incarnation,
+                body=spelling.body(Stored(assignments=desired.assignments)),
+                payload=desired.payload,
+                signed_at_s=desired.signed_at_s,
+            )
+        )
+        self._session.flush()
+
+    def unsigned(self, limit: int) -> Sequence[DesiredSet]:
+        rows = self._session.exec(
+            select(DesiredRow)
+            .where(col(DesiredRow.signed_at_s).is_(None))
+            .order_by(col(DesiredRow.generation), col(DesiredRow.device))
+            .limit(limit)
+        )
+        return [_desired(row) for row in rows]
+
+    def stale(self, limit: int) -> Sequence[DesiredSet]:
+        rows = self._session.exec(
+            select(DesiredRow)
+            .join(DeviceRow, col(DeviceRow.id) == col(DesiredRow.device))
+            .where(
+                col(DesiredRow.incarnation).is_not(None),
+                col(DesiredRow.incarnation) != col(DeviceRow.incarnation),
+                col(DeviceRow.state).in_(_MAY_GET_NEW),
+            )
+            .limit(limit)
+        )
+        return [_desired(row) for row in rows]
+
+    def signed(self) -> Iterable[tuple[DeviceId, bytes]]:
+        rows = self._session.exec(
+            select(DesiredRow.device, DesiredRow.payload)
+            .join(DeviceRow, col(DeviceRow.id) == col(DesiredRow.device))
+            .where(col(DesiredRow.payload).is_not(None), col(DeviceRow.state) != DeviceState.DECOMMISSIONED.value)
+        )
+        return [(DeviceId(device), payload) for device, payload in rows if payload is not None]
+
+
+class SqlRollouts:
+    """``ports.Rollouts``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self, rollout: RolloutId) -> Rollout | None:
+        row = self._session.get(RolloutRow, rollout)
+        return _rollout(row) if row else None
+
+    def save(self, rollout: Rollout) -> None:
+        self._session.merge(
+            RolloutRow(
+                id=rollout.id,
+                model=rollout.model,
+                version=rollout.version,
+                release=rollout.release,
+                intent=rollout.intent.value,
+                selector=rollout.selector,
+                policy=rollout.policy,
+                state=rollout.state.value,
+                reason=rollout.reason,
+                verdict=spelling.text_map(rollout.verdict),
+                halts=rollout.halts,
+                plan=rollout.plan,
+                actor=rollout.actor,
+                created_at_s=rollout.created_at_s,
+                ended_at_s=rollout.ended_at_s,
+            )
+        )
+        self._session.flush()
+
+    def listing(self, query: RolloutQuery) -> Listing[Rollout]:
+        where: list[ColumnElement[bool]] = []
+        if query.model is not None:
+            where.append(col(RolloutRow.model) == query.model)
+        if query.state is not None:
+            where.append(col(RolloutRow.state) == query.state.value)
+        total = self._session.exec(select(func.count()).select_from(RolloutRow).where(*where)).one()
+        rows = self._session.exec(
+            select(RolloutRow)
+            .where(*where)
+            .order_by(col(RolloutRow.created_at_s).desc(), col(RolloutRow.id).desc())
+            .limit(query.page.limit)
+            .offset(query.page.offset)
+        )
+        return Listing(rows=tuple(_rollout(row) for row in rows), total=total)
+
+    def active(self) -> Sequence[Rollout]:
+        rows = self._session.exec(
+            select(RolloutRow)
+            .where(col(RolloutRow.state) == RolloutState.ACTIVE.value)
+            .order_by(col(RolloutRow.created_at_s), col(RolloutRow.id))
+        )
+        return [_rollout(row) for row in rows]
+
+    def owning(self) -> Sequence[Rollout]:
+        rows = self._session.exec(
+            select(RolloutRow)
+            .where(
+                col(RolloutRow.state).in_([RolloutState.ACTIVE.value, RolloutState.FINISHED.value]),
+                col(RolloutRow.intent) == Intent.UPGRADE.value,
+                exists().where(col(AssignmentRow.rollout) == col(RolloutRow.id)),
+            )
+            .order_by(col(RolloutRow.created_at_s), col(RolloutRow.id))
+        )
+        return [_rollout(row) for row in rows]
+
+    def members(self, rollout: RolloutId) -> Sequence[Member]:
+        rows = self._session.exec(
+            select(MemberRow)
+            .where(col(MemberRow.rollout) == rollout)
+            .order_by(col(MemberRow.wave), col(MemberRow.device))
+        )
+        return [_member(row) for row in rows]
+
+    def member_of(self, device: DeviceId, model: ModelName, generation: int) -> Member | None:
+        row = self._session.exec(
+            select(MemberRow)
+            .join(RolloutRow, col(RolloutRow.id) == col(MemberRow.rollout))
+            .where(
+                col(MemberRow.device) == device,
+                col(MemberRow.generation) == generation,
+                col(RolloutRow.model) == model,
+            )
+            .order_by(col(RolloutRow.created_at_s).desc())
+        ).first()
+        return _member(row) if row else None
+
+    def save_members(self, members: Iterable[Member]) -> None:
+        for member in members:
+            self._session.merge(
+                MemberRow(
+                    rollout=member.rollout,
+                    device=member.device,
+                    wave=member.wave,
+                    release=member.release,
+                    variants=spelling.words(member.variants),
+                    state=member.state.value,
+                    generation=member.generation,
+                    cause=member.cause.value,
+                    detail=member.detail,
+                    changed_at_s=member.changed_at_s,
+                )
+            )
+        self._session.flush()
+
+    def counts(self, rollouts: Iterable[RolloutId]) -> Mapping[RolloutId, Mapping[str, int]]:
+        found: dict[RolloutId, dict[str, int]] = {}
+        for some in in_batches(rollouts):
+            for rollout, state, n in self._session.exec(
+                select(MemberRow.rollout, MemberRow.state, func.count())
+                .where(col(MemberRow.rollout).in_(some))
+                .group_by(col(MemberRow.rollout), col(MemberRow.state))
+            ):
+                found.setdefault(RolloutId(rollout), {})[state] = n
+        return found
+
+    def evidence(self, rollout: RolloutId) -> Counts:
+        n, errors, predictions, below, labels, label_errors = self._session.exec(
+            select(  # type: ignore[call-overload]  # sqlmodel types up to four columns
+                func.sum(EvidenceRow.n),
+                func.sum(EvidenceRow.errors),
+                func.sum(EvidenceRow.predictions),
+                func.sum(EvidenceRow.below),
+                func.sum(EvidenceRow.labels),
+                func.sum(EvidenceRow.label_errors),
+            ).where(EvidenceRow.rollout == rollout)
+        ).one()
+        return Counts(
+            n=n or 0,
+            errors=errors or 0,
+            predictions=predictions or 0,
+            below=below or 0,
+            labels=labels or 0,
+            label_errors=label_errors or 0,
+        )
+
+    def add_evidence(self, rollout: RolloutId, device: DeviceId, counts: Counts) -> None:
+        row = self._session.get(EvidenceRow, (rollout, device))
+        had = Counts() if row is None else _counts(row)
+        both = had.plus(counts)
+        self._session.merge(
+            EvidenceRow(
+                rollout=rollout,
+                device=device,
+                n=both.n,
+                errors=both.errors,
+                predictions=both.predictions,
+                below=both.below,
+                labels=both.labels,
+                label_errors=both.label_errors,
+            )
+        )
+        self._session.flush()
+
+
+def _counts(row: EvidenceRow) -> Counts:
+    return Counts(
+        n=row.n,
+        errors=row.errors,
+        predictions=row.predictions,
+        below=row.below,
+        labels=row.labels,
+        label_errors=row.label_errors,
+    )
+
+
+def _assignment(row: AssignmentRow) -> Assignment:
+    return Assignment(
+        device=DeviceId(row.device),
+        model=ModelName(row.model),
+        entry=there(spelling.read_body(row.entry).entry),
+        rollout=RolloutId(row.rollout),
+        actor=row.actor,
+        assigned_at_s=row.assigned_at_s,
+        before=spelling.read_body(row.before).before if row.before else None,
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        cause=Cause(row.cause),
+        detail=row.detail,
+        ended_at_s=row.ended_at_s,
+    )
+
+
+def _desired(row: DesiredRow) -> DesiredSet:
+    return DesiredSet(
+        device=DeviceId(row.device),
+        assignments=there(spelling.read_body(row.body).assignments),
+        payload=row.payload,
+        signed_at_s=row.signed_at_s,
+    )
+
+
+def _rollout(row: RolloutRow) -> Rollout:
+    return Rollout(
+        id=RolloutId(row.id),
+        model=ModelName(row.model),
+        version=VersionName(row.version) if row.version else None,
+        release=ReleaseId(row.release) if row.release else None,
+        intent=Intent(row.intent),
+        selector=row.selector,
+        policy=row.policy,
+        state=RolloutState(row.state),
+        reason=row.reason,
+        verdict=spelling.read_text_map(row.verdict),
+        halts=RolloutId(row.halts) if row.halts else None,
+        plan=PlanId(row.plan) if row.plan else None,
+        actor=row.actor,
+        created_at_s=row.created_at_s,
+        ended_at_s=row.ended_at_s,
+    )
+
+
+def _member(row: MemberRow) -> Member:
+    return Member(
+        rollout=RolloutId(row.rollout),
+        device=DeviceId(row.device),
+        wave=row.wave,
+        release=ReleaseId(row.release) if row.release else None,
+        variants=tuple(Digest(word) for word in row.variants.split()),
+        state=MemberState(row.state),
+        generation=row.generation,
+        cause=Cause(row.cause),
+        detail=row.detail,
+        changed_at_s=row.changed_at_s,
+    )

@@ -1,0 +1,260 @@
+"""Receipts and reports as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import ColumnElement, func
+from sqlmodel import Session, col, delete, select
+
+from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ModelName, ReceiptId, ReleaseId, VersionName
+from pinnace_contract.latest import Arm
+from pinnace_server.db import spelling
+from pinnace_server.db.batches import in_batches
+from pinnace_server.db.spelling import Stored, there
+from pinnace_server.db.tables import MinuteRow, RangeRow, RawReportRow, ReceiptRow
+from pinnace_server.domain import telemetry
+from pinnace_server.domain.queries import Listing, ReceiptQuery
+from pinnace_server.domain.records import Counts, Minute, ReceiptRecord, ReceivedRange
+
+RAW_PER_DEVICE_MAX = 120  # two hours of reports at the usual cadence, to look into; the counts are in the minutes
+
+
+class SqlReceipts:
+    """``ports.Receipts``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self, receipt: ReceiptId) -> ReceiptRecord | None:
+        row = self._session.get(ReceiptRow, receipt)
+        return _receipt(row) if row else None
+
+    def of_counter(self, device: DeviceId, incarnation: IncarnationId, counter: int) -> ReceiptRecord | None:
+        row = self._session.exec(
+            select(ReceiptRow).where(
+                ReceiptRow.device == device, ReceiptRow.incarnation == incarnation, ReceiptRow.counter == counter
+            )
+        ).first()
+        return _receipt(row) if row else None
+
+    def add(self, receipt: ReceiptRecord) -> None:
+        body = receipt.body
+        self._session.add(
+            ReceiptRow(
+                id=receipt.id,
+                device=body.device,
+                incarnation=body.incarnation,
+                counter=body.counter,
+                model=body.model,
+                version=body.version,
+                release=body.release,
+                generation=body.generation,
+                attempt=body.attempt,
+                outcome=body.outcome.value,
+                cause=body.cause.value,
+                body=spelling.body(Stored(receipt=body)),
+                envelope=receipt.envelope,
+                received_at_s=receipt.received_at_s,
+                counted=receipt.counted,
+            )
+        )
+        self._session.flush()
+
+    def listing(self, query: ReceiptQuery) -> Listing[ReceiptRecord]:
+        where: list[ColumnElement[bool]] = []
+        if query.device is not None:
+            where.append(col(ReceiptRow.device) == query.device)
+        if query.model is not None:
+            where.append(col(ReceiptRow.model) == query.model)
+        if query.version is not None:
+            where.append(col(ReceiptRow.version) == query.version)
+        if query.outcome is not None:
+            where.append(col(ReceiptRow.outcome) == query.outcome.value)
+        total = self._session.exec(select(func.count()).select_from(ReceiptRow).where(*where)).one()
+        rows = self._session.exec(
+            select(ReceiptRow)
+            .where(*where)
+            .order_by(col(ReceiptRow.received_at_s).desc(), col(ReceiptRow.id))
+            .limit(query.page.limit)
+            .offset(query.page.offset)
+        )
+        return Listing(rows=tuple(_receipt(row) for row in rows), total=total)
+
+    def attempts(self, devices: Iterable[DeviceId], release: ReleaseId) -> Mapping[DeviceId, int]:
+        found: dict[DeviceId, int] = {}
+        for some in in_batches(devices):
+            for device, attempt in self._session.exec(
+                select(ReceiptRow.device, func.max(ReceiptRow.attempt))
+                .where(col(ReceiptRow.release) == release, col(ReceiptRow.device).in_(some))
+                .group_by(col(ReceiptRow.device))
+            ):
+                found[DeviceId(device)] = attempt
+        return found
+
+    def outcomes(self, model: ModelName) -> Mapping[tuple[VersionName, str], int]:
+        found = self._session.exec(
+            select(ReceiptRow.version, ReceiptRow.outcome, func.count())
+            .where(col(ReceiptRow.model) == model, col(ReceiptRow.counted), col(ReceiptRow.version).is_not(None))
+            .group_by(col(ReceiptRow.version), col(ReceiptRow.outcome))
+        )
+        return {(VersionName(version), outcome): n for version, outcome, n in found if version}
+
+
+class SqlReports:
+    """``ports.Reports``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def ranges(self, device: DeviceId, boot: BootId) -> Sequence[ReceivedRange]:
+        rows = self._session.exec(
+            select(RangeRow)
+            .where(col(RangeRow.device) == device, col(RangeRow.boot) == boot)
+            .order_by(col(RangeRow.seq_from))
+        )
+        return [
+            ReceivedRange(device=device, boot=boot, seq_from=row.seq_from, seq_to=row.seq_to, dropped=row.dropped)
+            for row in rows
+        ]
+
+    def add_range(self, received: ReceivedRange) -> None:
+        """Add numbers, joined with those next to them, so that a boot without gaps is one row."""
+        after = telemetry.joined([*self.ranges(received.device, received.boot), received])
+        self._session.exec(
+            delete(RangeRow).where(col(RangeRow.device) == received.device, col(RangeRow.boot) == received.boot)
+        )
+        self._session.add_all(
+            RangeRow(
+                device=each.device, boot=each.boot, dropped=each.dropped, seq_from=each.seq_from, seq_to=each.seq_to
+            )
+            for each in after
+        )
+        self._session.flush()
+
+    def merge(self, minute: Minute) -> None:
+        key = (minute.device, minute.model, minute.release, minute.variant, minute.arm.value, minute.minute)
+        row = self._session.get(MinuteRow, key)
+        self._session.merge(_minute_row(telemetry.merged(_minute(row), minute) if row else minute))
+        self._session.flush()
+
+    def minutes(self, device: DeviceId, model: ModelName | None, minute_from: int, minute_to: int) -> Sequence[Minute]:
+        where = [col(MinuteRow.device) == device, col(MinuteRow.minute).between(minute_from, minute_to)]
+        if model is not None:
+            where.append(col(MinuteRow.model) == model)
+        rows = self._session.exec(select(MinuteRow).where(*where).order_by(col(MinuteRow.minute), col(MinuteRow.model)))
+        return [_minute(row) for row in rows]
+
+    def fleet_minutes(self, minute_from: int, minute_to: int, model: ModelName | None = None) -> Iterable[Minute]:
+        where: list[ColumnElement[bool]] = [col(MinuteRow.minute).between(minute_from, minute_to)]
+        if model is not None:
+            where.append(col(MinuteRow.model) == model)
+        return (_minute(row) for row in self._session.exec(select(MinuteRow).where(*where)))
+
+    def counts(self, devices: Iterable[DeviceId], release: ReleaseId) -> Counts:
+        total = Counts()
+        for some in in_batches(devices):
+            n, errors, predictions, below, labels, label_errors = self._session.exec(
+                select(  # type: ignore[call-overload]  # sqlmodel types up to four columns
+                    func.sum(MinuteRow.n),
+                    func.sum(MinuteRow.error_count),
+                    func.sum(MinuteRow.predictions),
+                    func.sum(MinuteRow.below),
+                    func.sum(MinuteRow.labels),
+                    func.sum(MinuteRow.label_errors),
+                ).where(col(MinuteRow.release) == release, col(MinuteRow.device).in_(some))
+            ).one()
+            total = total.plus(
+                Counts(
+                    n=n or 0,
+                    errors=errors or 0,
+                    predictions=predictions or 0,
+                    below=below or 0,
+                    labels=labels or 0,
+                    label_errors=label_errors or 0,
+                )
+            )
+        return total
+
+    def keep_raw(self, device: DeviceId, boot: BootId, seq: int, received_at_s: float, envelope: bytes) -> None:
+        self._session.merge(
+            RawReportRow(device=device, boot=boot, seq=seq, received_at_s=received_at_s, envelope=envelope)
+        )
+        self._session.flush()
+        oldest_kept = self._session.exec(
+            select(RawReportRow.received_at_s)
+            .where(col(RawReportRow.device) == device)
+            .order_by(col(RawReportRow.received_at_s).desc())
+            .offset(RAW_PER_DEVICE_MAX - 1)
+            .limit(1)
+        ).first()
+        if oldest_kept is not None:
+            self._session.exec(
+                delete(RawReportRow).where(
+                    col(RawReportRow.device) == device, col(RawReportRow.received_at_s) < oldest_kept
+                )
+            )
+
+    def prune(self, *, minute_before: int, raw_before_s: float) -> int:
+        minutes = self._session.exec(delete(MinuteRow).where(col(MinuteRow.minute) < minute_before))
+        raw = self._session.exec(delete(RawReportRow).where(col(RawReportRow.received_at_s) < raw_before_s))
+        return minutes.rowcount + raw.rowcount
+
+
+def _receipt(row: ReceiptRow) -> ReceiptRecord:
+    return ReceiptRecord(
+        id=ReceiptId(row.id),
+        body=there(spelling.read_body(row.body).receipt),
+        envelope=row.envelope,
+        received_at_s=row.received_at_s,
+        counted=row.counted,
+    )
+
+
+def _minute(row: MinuteRow) -> Minute:
+    return Minute(
+        device=DeviceId(row.device),
+        model=ModelName(row.model),
+        release=ReleaseId(row.release),
+        variant=Digest(row.variant),
+        arm=Arm(row.arm),
+        minute=row.minute,
+        n=row.n,
+        errors=spelling.read_number_map(row.errors),
+        slow=row.slow,
+        latency_zero=row.latency_zero,
+        latency=spelling.read_buckets(row.latency_offset, row.latency),
+        predictions=row.predictions,
+        below=row.below,
+        confidence=spelling.read_numbers(row.confidence),
+        classes=spelling.read_numbers(row.classes),
+        labels=row.labels,
+        label_errors=row.label_errors,
+        features=spelling.read_features(row.features),
+    )
+
+
+def _minute_row(minute: Minute) -> MinuteRow:
+    offset, counts = spelling.buckets(minute.latency)
+    return MinuteRow(
+        device=minute.device,
+        model=minute.model,
+        release=minute.release,
+        variant=minute.variant,
+        arm=minute.arm.value,
+        minute=minute.minute,
+        n=minute.n,
+        error_count=sum(minute.errors.values()),
+        errors=spelling.number_map(minute.errors),
+        slow=minute.slow,
+        latency_zero=minute.latency_zero,
+        latency_offset=offset,
+        latency=counts,
+        predictions=minute.predictions,
+        below=minute.below,
+        confidence=spelling.numbers(minute.confidence),
+        classes=spelling.numbers(minute.classes),
+        labels=minute.labels,
+        label_errors=minute.label_errors,
+        features=spelling.features(minute.features),
+    )

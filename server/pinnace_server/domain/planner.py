@@ -1,0 +1,146 @@
+"""What the fleet should do next: ``plan(policy, observed, parent, now) -> (plan, report)``.
+
+A plan without changes is its parent itself, so planning twice changes nothing. Nothing here reads a clock, a table or a
+queue; the values are ``plans``'s, the executor is ``service/controller.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pinnace_contract.latest import Cause, Entry, Intent, Outcome
+from pinnace_server.domain import plans, progress
+from pinnace_server.domain.plans import (
+    ENDED,
+    Adopt,
+    Assign,
+    Change,
+    DeviceReport,
+    Fleet,
+    Observed,
+    Plan,
+    PlanReport,
+    Skip,
+)
+from pinnace_server.domain.policy import ROLLBACK_TERMS, Policy, Target
+from pinnace_server.domain.records import Device, DeviceState, MemberState
+
+
+def plan(policy: Policy, observed: Fleet, parent: Plan | None, now_s: float) -> tuple[Plan | None, PlanReport]:
+    """Return what to do now and how things stand.
+
+    The plan is ``parent`` itself when there is nothing to do, so that planning again changes nothing.
+    """
+    changes: list[Change] = []
+    reports: list[DeviceReport] = []
+    for wave, target in _targets(policy):
+        seen = observed.get(target.device)
+        if seen is None:
+            continue
+        change = None if policy.cancelled else _change(policy, target, seen)
+        if change is not None:
+            changes.append(change)
+        reports.append(progress.report(policy, wave, seen, change, now_s))
+    under_way = bool(changes) or any(each.state not in ENDED for each in reports)
+    report = PlanReport(devices=tuple(reports), finished=policy.cancelled or not under_way)
+    if not changes:
+        return parent, report
+    return plans.make(policy.rollout, parent, tuple(changes), now_s), report
+
+
+def next_generation(device: Device) -> int:
+    """Return the number after the highest that this server reserved or the device said to have."""
+    return max(device.generation, device.reported_generation) + 1
+
+
+def reissued(entries: tuple[Entry, ...], generation: int) -> tuple[Entry, ...]:
+    """Return a device's entries for a store that is new: all as first said, under one new generation.
+
+    A rollback becomes a plain entry: the new store committed nothing that it could go back to.
+    """
+    return tuple(
+        replace(
+            entry,
+            generation=generation,
+            intent=Intent.UPGRADE if entry.intent is Intent.ROLLBACK else entry.intent,
+        )
+        for entry in entries
+    )
+
+
+def _targets(policy: Policy) -> Iterator[tuple[int, Target]]:
+    return ((wave.number, target) for wave in policy.waves for target in wave.targets)
+
+
+def _change(policy: Policy, target: Target, seen: Observed) -> Change | None:
+    if seen.member.state is not MemberState.WAITING or progress.held(policy, seen) is not None:
+        return None
+    if seen.device.state is DeviceState.DECOMMISSIONED:
+        return Skip(device=target.device, cause=Cause.NONE, detail="the device was decommissioned")
+    if _is_there(policy, target, seen):
+        return Adopt(device=target.device)
+    refusal = _refusal(policy, target, seen)
+    if refusal is not None:
+        return refusal
+    return Assign(
+        device=target.device,
+        incarnation=seen.device.incarnation,
+        entry=_entry(policy, target, seen),
+        before=seen.slot.state.current if seen.slot else None,
+    )
+
+
+def _is_there(policy: Policy, target: Target, seen: Observed) -> bool:
+    assignment = seen.assignment
+    if assignment is None or assignment.release != target.release:
+        return False
+    if assignment.entry.variants != target.variants and policy.intent is not Intent.ROLLBACK:
+        return False
+    if assignment.outcome is None:
+        return True
+    if assignment.outcome is Outcome.COMMITTED:
+        # What the device says it serves decides; a rollback whose device already left the release starts anew.
+        serves = seen.slot.state.current.release if seen.slot and seen.slot.state.current else None
+        return seen.slot is None or serves == target.release
+    return not policy.terms.again
+
+
+def _refusal(policy: Policy, target: Target, seen: Observed) -> Skip | None:
+    current = seen.slot.state.current if seen.slot else None
+    if policy.intent is not Intent.UPGRADE or current is None or target.sequence >= current.sequence:
+        return None
+    if _is_good_there(target, seen):
+        return None
+    detail = (
+        f"it serves version {current.version}, which is newer, and does not hold this one as good; "
+        "a rollback goes only to a release that the device committed before"
+    )
+    return Skip(device=target.device, cause=Cause.OLDER_RELEASE, detail=detail)
+
+
+def _is_good_there(target: Target, seen: Observed) -> bool:
+    return seen.slot is not None and any(good.release == target.release for good in seen.slot.state.last_good)
+
+
+def _entry(policy: Policy, target: Target, seen: Observed) -> Entry:
+    current = seen.slot.state.current if seen.slot else None
+    back = policy.intent is Intent.UPGRADE and current is not None and target.sequence < current.sequence
+    intent = Intent.ROLLBACK if back else policy.intent
+    terms = ROLLBACK_TERMS if intent is Intent.ROLLBACK else policy.terms
+    return Entry(
+        model=policy.model,
+        generation=next_generation(seen.device),
+        attempt=seen.attempts + 1,
+        intent=intent,
+        release=target.release,
+        release_size_bytes=target.release_size_bytes,
+        variants=target.variants,
+        trial=terms.trial,
+        contact=terms.contact,
+        deadlines=terms.deadlines,
+        swap=terms.swap,
+        replace=terms.replace,
+        metered=terms.metered,
+        rollout=policy.rollout,
+    )

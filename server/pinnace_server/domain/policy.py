@@ -1,0 +1,66 @@
+"""What a rollout wants: which devices go to which release, on which terms. ``planner`` draws the conclusions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, RolloutId
+from pinnace_contract.latest import ContactMode, ContactPolicy, Deadlines, Intent, Swap, TrialMode, TrialPolicy
+
+_TRIAL, _CONTACT, _DEADLINES = TrialPolicy(), ContactPolicy(), Deadlines()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a release must prove itself. ``again`` tries a release anew on devices where it ended badly."""
+
+    KIND: ClassVar[str] = "rollout-terms"
+    BYTES_MAX: ClassVar[int] = 8 * 1024
+
+    trial: TrialPolicy = _TRIAL
+    contact: ContactPolicy = _CONTACT
+    deadlines: Deadlines = _DEADLINES
+    swap: Swap = Swap.AUTO
+    replace: bool = False
+    metered: bool = True
+    again: bool = True
+
+
+ROLLBACK_TERMS = Terms(trial=TrialPolicy(mode=TrialMode.NONE), contact=ContactPolicy(mode=ContactMode.NONE))
+"""A device goes back to what it committed before: nothing left to prove, and no time to lose."""
+
+
+PLAIN_TERMS = Terms()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where one device should go. ``release`` None removes the model; ``variants`` are in the order to try."""
+
+    device: DeviceId
+    release: ReleaseId | None
+    release_size_bytes: int = 0
+    sequence: int = 0
+    variants: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wave:
+    """Devices that move together. A plain assignment has one, without a gate."""
+
+    number: int
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A rollout as the planner sees it. With ``supersedes`` it takes devices over from rollouts that are under way."""
+
+    rollout: RolloutId
+    model: ModelName
+    intent: Intent
+    waves: tuple[Wave, ...]
+    terms: Terms = PLAIN_TERMS
+    supersedes: bool = True
+    cancelled: bool = False
