@@ -1,0 +1,560 @@
+"""The supervisor's side of the workers: starts their processes, gives them orders, watches them, says what happened.
+
+Every order returns at once and is carried out on this module's own thread; what came of it arrives as an event
+(``worker/events.py``) through ``emit``, which must only enqueue. Every start ends in exactly one ``LoadFailed`` or
+``WorkerExited``. When to start, serve or revert is the lifecycle's business, and nothing here ever loads a model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import queue
+import secrets
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final, assert_never
+
+from pinnace_agent.endpoint import Endpoint
+from pinnace_agent.loopback_guard import token_hash
+from pinnace_agent.worker import events, protocol
+from pinnace_agent.worker.events import ExitCause, WorkerEvent, WorkerId, WorkerRef
+from pinnace_agent.worker.protocol import Truth
+from pinnace_agent.worker.verdicts import LOG_BYTES_MAX, Stall, printable, verdict
+from pinnace_contract.errors import ContractError
+from pinnace_contract.ids import Digest, ModelName, ReleaseId
+from pinnace_contract.latest import Arm, Cause
+
+# A process maps more than it touches: interpreter, numpy and a runtime have 150 MiB of writable mappings at 60 MiB
+# resident. The resident limit is watched by us; this one stops an allocation that is far beyond it at once.
+DATA_HEADROOM_BYTES: Final = 256 * 1024 * 1024
+READ_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """Where workers are reached and how they are bounded."""
+
+    run_dir: Path
+    group: str = "pinnace"
+    memory_bytes: int = 1024 * 1024 * 1024  # resident, where a start does not say less
+    niceness: int = 5
+    threads: int = 1
+    hang_s: float = 10.0  # one inference, or no turn of the worker's loop
+    load_s: float = 120.0
+    stop_s: float = 10.0  # from an order to stop to the kill
+    watch_every_s: float = 1.0
+    tcp_ports: Mapping[ModelName, int] = field(default_factory=dict)
+    token: str = field(default="", repr=False)
+    limits: protocol.ServingLimits = field(default_factory=protocol.ServingLimits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a worker is to load: paths of the release file and of every blob that the release and the variant need."""
+
+    model: ModelName
+    release: ReleaseId
+    release_path: Path
+    variant: Digest
+    blobs: Mapping[Digest, Path]
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """One worker as it is now."""
+
+    worker: WorkerRef
+    pid: int
+    loaded: bool
+    serving: bool
+    memory_bytes: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Worker:
+    ref: WorkerRef
+    tag: str
+    process: subprocess.Popen[bytes]
+    control: socket.socket
+    vitals: protocol.Vitals
+    exit_fd: int
+    memory_bytes_max: int
+    started_s: float
+    stall: Stall
+    frames: protocol.Frames = field(default_factory=protocol.Frames)
+    last_words: bytes = b""
+    loaded: bool = False
+    serving: bool = False
+    served: bool = False
+    memory_bytes: int = 0
+    refused: protocol.Refused | None = None
+    stop_by_s: float | None = None
+    killed: ExitCause | None = None
+    why: str = ""
+
+
+class WorkerHost:
+    """All workers of an agent and their models' sockets."""
+
+    def __init__(
+        self,
+        settings: HostSettings,
+        emit: Callable[[WorkerEvent], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._emit, self._clock = settings, emit, clock
+        self._token_sha256 = token_hash(settings.token) if settings.token else ""
+        self._selector = selectors.DefaultSelector()
+        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._workers: dict[WorkerId, _Worker] = {}
+        self._endpoints: dict[ModelName, Endpoint] = {}
+        self._ids = itertools.count(1)
+        self._run_tag = secrets.token_hex(
+            4
+        )  # an answer of an earlier run of the agent cannot be mistaken for one of this
+        self._closing = False
+        self._selector.register(self._wake, selectors.EVENT_READ, lambda _mask: self._obey())
+        self._thread = threading.Thread(target=self._run, name="workers", daemon=True)
+        self._thread.start()
+
+    # --- orders, from any thread -----------------------------------------------------------------------------------
+
+    def open(self, model: ModelName, reason: str = "", retry_after_s: int = 5) -> None:
+        """Make the model's socket and answer 503 with the reason until a worker serves; again, change the reason.
+
+        Raises:
+            SocketTrouble: it cannot be made there.
+        """
+        answer: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        self._ask(partial(self._open, model, reason, retry_after_s, answer))
+        problem = answer.get()
+        if problem is not None:
+            raise problem
+
+    def close_endpoint(self, model: ModelName) -> None:
+        """Remove the socket of a model that this device no longer has. Its workers must have been stopped."""
+        self._ask(partial(self._close_endpoint, model))
+
+    def start(self, order: Start) -> WorkerRef:
+        """Start a process and load; after ``open``. ``WorkerStarted``, ``LoadFailed`` or ``WorkerExited`` follows."""
+        ref = WorkerRef(id=WorkerId(next(self._ids)), model=order.model, release=order.release, variant=order.variant)
+        self._ask(partial(self._start, ref, order))
+        return ref
+
+    def self_test(self, worker: WorkerRef) -> None:
+        """Check the golden vectors: ``SelfTested`` follows."""
+        self._ask(partial(self._tell, worker, protocol.SelfTest()))
+
+    def replay(self, worker: WorkerRef, n: int) -> None:
+        """Infer ``n`` golden vectors (at most 256): ``VectorsReplayed`` follows."""
+        self._ask(partial(self._tell, worker, protocol.Replay(n=n)))
+
+    def serve(self, worker: WorkerRef, arm: Arm = Arm.SERVING, slow_over_s: float | None = None) -> None:
+        """Let this worker answer: ``NowServing`` follows, then ``StoppedServing`` of the one that did before.
+
+        May be repeated for the worker that serves, to change arm or threshold.
+        """
+        self._ask(partial(self._tell, worker, protocol.Serve(arm=arm, slow_over_s=slow_over_s)))
+
+    def collect(self, worker: WorkerRef) -> None:
+        """Ask for what was counted: ``Collected`` follows."""
+        self._ask(partial(self._tell, worker, protocol.Collect()))
+
+    def label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
+        """Pass ground truth to the worker that answered; it shows in the labels of its next block."""
+        self._ask(partial(self._label, model, truths))
+
+    def stop(self, worker: WorkerRef, reason: str = "", retry_after_s: int = 5) -> None:
+        """End the worker in order: ``Collected``, then ``WorkerExited(ORDERED)``. Clients are told the reason."""
+        self._ask(partial(self._stop, worker, reason, retry_after_s))
+
+    def kill(self, worker: WorkerRef, cause: ExitCause, why: str) -> None:
+        """End the worker now: ``WorkerExited`` with this cause follows."""
+        self._ask(partial(self._kill_ref, worker, cause, why))
+
+    def status(self) -> tuple[WorkerStatus, ...]:
+        """Return what there is now."""
+        return tuple(
+            WorkerStatus(
+                worker=each.ref,
+                pid=each.process.pid,
+                loaded=each.loaded,
+                serving=each.serving,
+                memory_bytes=each.memory_bytes,
+            )
+            for each in list(self._workers.values())
+        )
+
+    def close(self) -> None:
+        """Stop every worker in order, remove the sockets, end the thread. Events come until it returns."""
+        self._ask(self._begin_close)
+        self._thread.join()
+
+    def _ask(self, order: Callable[[], None]) -> None:
+        self._orders.put(order)
+        os.eventfd_write(self._wake, 1)
+
+    # --- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            next_look_s = self._clock()
+            while not (self._closing and not self._workers):
+                wait_s = max(0.0, next_look_s - self._clock())
+                for key, mask in self._selector.select(wait_s):
+                    if key.fd in self._selector.get_map():  # an earlier one of this round may have closed it
+                        key.data(mask)
+                if self._clock() >= next_look_s:
+                    next_look_s = self._clock() + self._settings.watch_every_s
+                    self._look()
+            for endpoint in self._endpoints.values():
+                endpoint.close()
+        except Exception as error:
+            for worker in self._workers.values():
+                worker.process.kill()
+            self._emit(events.HostFailed(detail=f"{type(error).__name__}: {error}"))
+            raise
+
+    def _obey(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        while True:
+            try:
+                order = self._orders.get_nowait()
+            except queue.Empty:
+                return
+            order()
+
+    def _open(
+        self, model: ModelName, reason: str, retry_after_s: int, answer: queue.SimpleQueue[Exception | None]
+    ) -> None:
+        try:
+            endpoint = self._endpoints.get(model)
+            if endpoint is None:
+                endpoint = self._endpoints[model] = Endpoint(
+                    model=model,
+                    path=self._settings.run_dir / f"{model}.sock",
+                    group=self._settings.group,
+                    tcp_port=self._settings.tcp_ports.get(model),
+                    token_sha256=self._token_sha256,
+                    selector=self._selector,
+                    clock=self._clock,
+                )
+            if reason:
+                endpoint.say(reason, retry_after_s)
+        except Exception as error:  # handed to the caller, whose order it was
+            answer.put(error)
+        else:
+            answer.put(None)
+
+    def _close_endpoint(self, model: ModelName) -> None:
+        endpoint = self._endpoints.pop(model, None)
+        if endpoint is not None:
+            endpoint.close()
+
+    def _start(self, ref: WorkerRef, order: Start) -> None:
+        settings = self._settings
+        memory_bytes = order.memory_bytes or settings.memory_bytes
+        tag = f"{self._run_tag}-{ref.id:x}"
+        load = protocol.Load(
+            model=order.model,
+            release=order.release,
+            release_path=str(order.release_path),
+            variant=order.variant,
+            blobs=tuple(protocol.BlobPath(digest=digest, path=str(path)) for digest, path in order.blobs.items()),
+            tag=tag,
+            token_sha256=self._token_sha256,
+            confinement=protocol.Confinement(
+                data_bytes=memory_bytes + DATA_HEADROOM_BYTES, niceness=settings.niceness, threads=settings.threads
+            ),
+            limits=settings.limits,
+        )
+        try:
+            worker = self._spawn(ref, tag, memory_bytes, self._endpoints[order.model].sockets)
+            worker.control.sendall(protocol.frame(load))
+        except OSError as error:
+            why = f"the worker process could not be started: {error.strerror}"
+            self._emit(events.LoadFailed(worker=ref, cause=Cause.NO_MEMORY, detail=why))
+            return
+        self._workers[ref.id] = worker
+        self._selector.register(worker.control, selectors.EVENT_READ, lambda _mask: self._hear(worker))
+        self._selector.register(worker.exit_fd, selectors.EVENT_READ, lambda _mask: self._reap(worker))
+        if worker.process.stderr is not None:
+            os.set_blocking(worker.process.stderr.fileno(), False)
+            self._selector.register(worker.process.stderr, selectors.EVENT_READ, lambda _mask: self._read_words(worker))
+
+    def _spawn(self, ref: WorkerRef, tag: str, memory_bytes: int, sockets: list[socket.socket]) -> _Worker:
+        with contextlib.ExitStack() as undo:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            undo.callback(ours.close)
+            page = protocol.Vitals.create()
+            vitals = protocol.Vitals(page)
+            passed = (theirs.fileno(), page, *(each.fileno() for each in sockets))
+            told = (os.getpid(), *passed)
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "pinnace_agent.worker", *map(str, told)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    cwd="/",
+                    env=_environment(self._settings.threads),
+                    pass_fds=passed,
+                    start_new_session=True,  # a Ctrl-C at the terminal is the supervisor's to handle
+                )
+            finally:
+                theirs.close()
+                os.close(page)
+            undo.pop_all()
+        ours.setblocking(False)
+        return _Worker(
+            ref=ref,
+            tag=tag,
+            process=process,
+            control=ours,
+            vitals=vitals,
+            exit_fd=os.pidfd_open(process.pid),
+            memory_bytes_max=memory_bytes,
+            started_s=self._clock(),
+            stall=Stall(look_s_max=2 * self._settings.watch_every_s),
+        )
+
+    # --- talking to a worker ---------------------------------------------------------------------------------------
+
+    def _tell(self, ref: WorkerRef, order: protocol.Order) -> None:
+        worker = self._workers.get(ref.id)
+        if worker is None:
+            return  # it has ended, and the event that says so is on its way
+        try:
+            worker.control.send(protocol.frame(order))
+        except BlockingIOError:
+            self._kill(worker, ExitCause.HUNG, "it has stopped reading its orders")
+        except OSError:
+            return  # it is ending
+
+    def _label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
+        for worker in self._workers.values():
+            mine = tuple(each for each in truths if each.request.startswith(worker.tag + "-"))
+            if worker.ref.model == model and mine:
+                self._tell(worker.ref, protocol.Label(truths=mine))
+
+    def _stop(self, ref: WorkerRef, reason: str, retry_after_s: int) -> None:
+        worker = self._workers.get(ref.id)
+        if worker is None or worker.stop_by_s is not None:
+            return
+        endpoint = self._endpoints.get(ref.model)
+        if endpoint is not None and reason:
+            endpoint.say(reason, retry_after_s)
+        worker.stop_by_s = self._clock() + self._settings.stop_s
+        self._no_longer_serving(worker)
+        self._tell(ref, protocol.Stop())
+
+    def _kill_ref(self, ref: WorkerRef, cause: ExitCause, why: str) -> None:
+        worker = self._workers.get(ref.id)
+        if worker is not None:
+            self._kill(worker, cause, why)
+
+    def _kill(self, worker: _Worker, cause: ExitCause, why: str) -> None:
+        if worker.killed is None:
+            worker.killed, worker.why = cause, why
+            worker.process.kill()
+
+    def _hear(self, worker: _Worker) -> None:
+        try:
+            data = worker.control.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._selector.unregister(worker.control)
+            return  # its process is ending, or will be found hung
+        try:
+            for message in worker.frames.feed(data):
+                self._heard(worker, message)
+        except ContractError as error:
+            self._selector.unregister(worker.control)
+            self._kill(worker, ExitCause.CRASHED, f"killed, because it broke the protocol: {error}")
+
+    def _heard(self, worker: _Worker, message: protocol.Order | protocol.Statement) -> None:
+        ref = worker.ref
+        match message:
+            case protocol.Loaded(load_ms=load_ms, peak_memory_bytes=peak, runtime=runtime):
+                worker.loaded = True
+                self._emit(events.WorkerStarted(worker=ref, load_ms=load_ms, peak_memory_bytes=peak, runtime=runtime))
+            case protocol.Refused():
+                worker.refused = message
+            case protocol.Tested():
+                self._emit(
+                    events.SelfTested(
+                        worker=ref,
+                        result=message.result,
+                        latency=message.latency,
+                        peak_memory_bytes=message.peak_memory_bytes,
+                        detail=message.detail,
+                        log=printable(worker.last_words),
+                    )
+                )
+            case protocol.Replayed(n=n, errors=errors, result=result, latency=latency):
+                self._emit(events.VectorsReplayed(worker=ref, n=n, errors=errors, result=result, latency=latency))
+            case protocol.Serving(arm=arm):
+                self._now_serving(worker, arm)
+            case protocol.Drained():
+                worker.serving = False
+                self._emit(events.StoppedServing(worker=ref))
+            case protocol.Counted(block=block):
+                self._emit(events.Collected(worker=ref, block=block))
+            case (
+                protocol.Load()
+                | protocol.SelfTest()
+                | protocol.Replay()
+                | protocol.Serve()
+                | protocol.StopServing()
+                | protocol.Collect()
+                | protocol.Stop()
+                | protocol.Label()
+            ):
+                self._kill(worker, ExitCause.CRASHED, f"killed, because it gave an order: {message.KIND}")
+            case _:
+                assert_never(message)
+
+    def _now_serving(self, worker: _Worker, arm: Arm) -> None:
+        if worker.stop_by_s is not None or worker.killed is not None:
+            return
+        endpoint = self._endpoints.get(worker.ref.model)
+        gap_s = endpoint.hand_over() if endpoint is not None else 0.0
+        worker.serving = worker.served = True
+        self._emit(events.NowServing(worker=worker.ref, arm=arm, gap_ms=gap_s * 1000))
+        for other in tuple(self._workers.values()):
+            if other.serving and other is not worker and other.ref.model == worker.ref.model:
+                self._tell(other.ref, protocol.StopServing())
+
+    def _no_longer_serving(self, worker: _Worker) -> None:
+        worker.serving = False
+        endpoint = self._endpoints.get(worker.ref.model)
+        others = any(each.serving and each.ref.model == worker.ref.model for each in self._workers.values())
+        if endpoint is not None and worker.served and not others:
+            endpoint.lost()
+
+    # --- watching --------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        now = self._clock()
+        for endpoint in self._endpoints.values():
+            endpoint.expire()
+        for worker in tuple(self._workers.values()):
+            self._look_at(worker, now)
+
+    def _look_at(self, worker: _Worker, now: float) -> None:
+        settings = self._settings
+        worker.memory_bytes = resident_bytes(worker.process.pid)
+        if worker.memory_bytes > worker.memory_bytes_max:
+            found, limit = worker.memory_bytes // 2**20, worker.memory_bytes_max // 2**20
+            self._kill(worker, ExitCause.MEMORY_EXCEEDED, f"killed at {found} MiB of memory; its limit is {limit} MiB")
+        if worker.stop_by_s is not None and now >= worker.stop_by_s:
+            self._kill(
+                worker, ExitCause.ORDERED, f"killed, because it had not ended {settings.stop_s:g} s after the order"
+            )
+        elif not worker.loaded:
+            if now - worker.started_s > settings.load_s:
+                self._kill(worker, ExitCause.HUNG, f"killed, because it had not loaded after {settings.load_s:g} s")
+        else:
+            signs = worker.vitals.read()
+            if worker.stall.look(signs, now) > settings.hang_s:
+                what = "one inference has been running" if signs[1] is not None else "its loop has not turned"
+                self._kill(worker, ExitCause.HUNG, f"killed, because {what} for more than {settings.hang_s:g} s")
+
+    def _read_words(self, worker: _Worker) -> None:
+        stderr = worker.process.stderr
+        if stderr is None or stderr.closed:
+            return
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(stderr.fileno(), READ_BYTES)
+            if data:
+                worker.last_words = (worker.last_words + data)[-LOG_BYTES_MAX:]
+            else:
+                self._selector.unregister(stderr)
+                stderr.close()
+
+    def _reap(self, worker: _Worker) -> None:
+        returncode = worker.process.wait()
+        while worker.control in self._selector.get_map() and _readable(worker.control):
+            self._hear(worker)  # its last statements
+        self._read_words(worker)
+        self._forget(worker)
+        log = printable(worker.last_words)
+        refused = worker.refused
+        if refused is not None and worker.killed is None:
+            self._emit(events.LoadFailed(worker=worker.ref, cause=refused.cause, detail=refused.detail, log=log))
+            return
+        cause, why = verdict(
+            returncode,
+            stopping=worker.stop_by_s is not None,
+            killed=worker.killed,
+            why=worker.why,
+            last_words=worker.last_words,
+        )
+        self._emit(
+            events.WorkerExited(
+                worker=worker.ref, cause=cause, detail=why, log=log, loaded=worker.loaded, served=worker.served
+            )
+        )
+
+    def _forget(self, worker: _Worker) -> None:
+        del self._workers[worker.ref.id]
+        if worker.serving:
+            self._no_longer_serving(worker)
+        if worker.control in self._selector.get_map():
+            self._selector.unregister(worker.control)
+        worker.control.close()
+        self._selector.unregister(worker.exit_fd)
+        os.close(worker.exit_fd)
+        worker.vitals.close()
+        stderr = worker.process.stderr
+        if stderr is not None and not stderr.closed:
+            self._selector.unregister(stderr)
+            stderr.close()
+
+    def _begin_close(self) -> None:
+        self._closing = True
+        for worker in tuple(self._workers.values()):
+            self._stop(worker.ref, "the agent is stopping", 5)
+
+
+def resident_bytes(pid: int) -> int:
+    """Return how much memory a process has in RAM; 0 when it is gone."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _readable(sock: socket.socket) -> bool:
+    try:
+        return len(sock.recv(1, socket.MSG_PEEK)) > 0
+    except OSError:
+        return False
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Return all that a worker inherits: where its code is, and that libraries start no threads of their own."""
+    kept = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+    return {
+        **kept,
+        "LC_ALL": "C.UTF-8",
+        "OPENBLAS_NUM_THREADS": "1",  # else numpy's import alone reserves a buffer for each core
+        "OMP_NUM_THREADS": str(threads),
+    }

@@ -1,0 +1,174 @@
+"""The worker's one thread: orders of the supervisor and requests of applications, in turn.
+
+Owns the order of things: an answer leaves before it is counted, what is in flight is finished before the loop stops
+serving, counts are handed over before it ends.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from pinnace_agent.local_http import HttpLimits, HttpServer
+from pinnace_agent.worker import protocol
+from pinnace_agent.worker.control import Supervisor
+from pinnace_agent.worker.counts import Counts
+from pinnace_agent.worker.model import CannotLoad, Model, means_no_memory, peak_memory_bytes
+from pinnace_agent.worker.protocol import Load, Order, Vitals
+from pinnace_agent.worker.service import Service
+from pinnace_contract.latest import GoldenResult
+from pinnace_runtime.errors import InferenceError
+
+TURN_S_MAX: Final = 1.0  # the loop turns at least this often, to show that it lives
+DRAIN_S_MAX: Final = (
+    5.0  # for clients to take their last answers; less than the supervisor waits after an order to stop
+)
+
+
+class Loop:
+    """Serves one loaded model until it is told to stop."""
+
+    def __init__(
+        self, *, model: Model, order: Load, supervisor: Supervisor, vitals: Vitals, listening: list[socket.socket]
+    ) -> None:
+        self._model, self._supervisor, self._vitals, self._listening = model, supervisor, vitals, listening
+        self._selector = selectors.DefaultSelector()
+        self._later: list[Callable[[], None]] = []
+        self._counts = Counts(model, order.release)
+        self._service = Service(model, order, self._counts, self._later)
+        limits = order.limits
+        self._server = HttpServer(
+            selector=self._selector,
+            handler=self._service,
+            clock=time.monotonic,
+            limits=HttpLimits(
+                connections=limits.connections,
+                body_bytes=limits.request_bytes,
+                bodies_bytes=limits.requests_bytes,
+                request_s=limits.request_s,
+                idle_s=limits.idle_s,
+            ),
+        )
+        self._tag = order.tag + "-"
+        self._serving = self._stopping = self._ended = False
+        self._drain_by_s: float | None = None
+        self._replayed = 0
+        self._selector.register(supervisor.control, selectors.EVENT_READ, lambda _mask: self._obey_all())
+
+    def run(self, waiting: list[Order]) -> None:
+        """Obey the orders that came while the model was loaded, then serve until told to stop.
+
+        Raises:
+            Orphaned, MemoryError
+        """
+        for order in waiting:
+            self._obey(order)
+        next_look_s = time.monotonic() + TURN_S_MAX
+        while not self._ended:
+            ready = self._selector.select(0.0 if self._later else TURN_S_MAX)
+            self._vitals.beat()
+            for key, mask in ready:
+                if key.fd in self._selector.get_map():  # an earlier one of this round may have closed it
+                    key.data(mask)
+                self._count()
+            now = time.monotonic()
+            if now >= next_look_s:
+                next_look_s = now + TURN_S_MAX
+                self._server.expire()
+            if self._drain_by_s is not None:
+                self._look_at_draining(now)
+
+    def _count(self) -> None:
+        while self._later:
+            self._later.pop(0)()
+
+    def _look_at_draining(self, now: float) -> None:
+        if self._server.connections and now < (self._drain_by_s or 0):
+            return
+        self._server.close()
+        self._drain_by_s = None
+        self._supervisor.say(protocol.Drained())
+        if self._stopping:
+            self._supervisor.say(protocol.Counted(block=self._counts.take()))
+            self._ended = True
+
+    # --- orders ----------------------------------------------------------------------------------------------------
+
+    def _obey_all(self) -> None:
+        for order in self._supervisor.orders():
+            self._obey(order)
+
+    def _obey(self, order: Order) -> None:
+        match order:
+            case protocol.SelfTest():
+                self._supervisor.say(self._tested())
+            case protocol.Replay(n=n):
+                self._supervisor.say(self._replay(n))
+            case protocol.Serve():
+                self._serve(order)
+            case protocol.StopServing():
+                self._stop_serving()
+            case protocol.Collect():
+                self._supervisor.say(protocol.Counted(block=self._counts.take()))
+            case protocol.Label(truths=truths):
+                self._label(truths)
+            case protocol.Stop():
+                self._stopping = True
+                self._stop_serving()
+            case protocol.Load():
+                raise AssertionError("a worker loads once")
+            case _:
+                assert_never(order)
+
+    def _tested(self) -> protocol.Tested:
+        try:
+            result, latency = self._model.self_test()
+        except (CannotLoad, InferenceError) as error:
+            if means_no_memory(error):
+                raise MemoryError(str(error)) from error
+            return protocol.Tested(
+                result=GoldenResult(vectors=0, passed=False),
+                peak_memory_bytes=peak_memory_bytes(),
+                detail=str(error)[: protocol.DETAIL_CHARS_MAX],
+            )
+        return protocol.Tested(result=result, latency=latency, peak_memory_bytes=peak_memory_bytes())
+
+    def _replay(self, n: int) -> protocol.Replayed:
+        try:
+            result, errors, latency = self._model.replay(self._replayed, n)
+        except CannotLoad:
+            return protocol.Replayed(n=n, errors=n, result=GoldenResult(vectors=0, passed=False))
+        self._replayed += n
+        return protocol.Replayed(n=n, errors=errors, result=result, latency=latency)
+
+    def _serve(self, order: protocol.Serve) -> None:
+        if order.arm is not self._counts.arm and not self._counts.empty:
+            self._supervisor.say(protocol.Counted(block=self._counts.take()))
+        self._counts.arm = order.arm
+        self._counts.slow_over_s = float("inf") if order.slow_over_s is None else order.slow_over_s
+        if not self._serving:
+            self._serving, self._drain_by_s = True, None
+            for listening in self._listening:
+                self._server.listen(listening)
+        self._supervisor.say(protocol.Serving(arm=order.arm))
+
+    def _stop_serving(self) -> None:
+        self._serving = False
+        self._drain_by_s = time.monotonic() + DRAIN_S_MAX
+        self._server.drain()
+
+    def _label(self, truths: tuple[protocol.Truth, ...]) -> None:
+        for truth in truths:
+            tag, _, number = truth.request.rpartition("-")
+            if tag + "-" == self._tag and number.isalnum():
+                self._counts.label(_request_number(number), truth)
+
+
+def _request_number(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        return -1

@@ -1,0 +1,287 @@
+"""The Open Inference Protocol v2 (KServe's REST form) with the binary tensor data extension: bytes to tensors and back.
+
+Owns the form of requests and answers. Whether the tensors fit the model is the pipeline's business, how bytes arrive
+(HTTP or shared memory) the loop's. Source: "Open Inference Protocol (V2 Inference Protocol)", and "Binary Tensor Data
+Extension" of the Triton Inference Server's protocol documents.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+
+import numpy as np
+
+from pinnace_contract.latest import Datatype, IoContract, TensorSpec
+from pinnace_runtime.arrays import Array, datatype_of, dtype_of
+
+JSON_BYTES_MAX: Final = 8 * 1024 * 1024  # numbers in JSON take ten times their size in memory; binary has no such limit
+TENSORS_MAX: Final = 64
+AXES_MAX: Final = 8
+ID_CHARS_MAX: Final = 256
+ALIGNMENT: Final = 64  # of the first binary tensor: what vector instructions like best
+
+_DATATYPES: Final = {str(each): dtype_of(each) for each in Datatype if each is not Datatype.UNKNOWN}
+
+# Parameters that ask for something that is not done here. Left out in silence, the answer would be a wrong one.
+_UNSUPPORTED: Final = ("shared_memory_region", "sequence_id", "classification")
+
+
+class BadRequest(Exception):
+    """The request is not of this protocol; says what was expected."""
+
+
+@dataclass(slots=True, kw_only=True)
+class InferRequest:
+    """What a client asks. ``wanted`` are the outputs to answer, each with whether in binary; None means all."""
+
+    inputs: dict[str, Array]
+    id: str = ""
+    preprocessed: bool = False
+    binary: bool = False
+    wanted: dict[str, bool] | None = None
+
+
+def read(body: memoryview, json_bytes: int | None, contract: IoContract) -> InferRequest:
+    """Read a request: ``json_bytes`` of JSON, then binary tensors; None: JSON only; 0: one bare tensor.
+
+    Tensors are views of ``body`` where they are aligned.
+
+    Raises:
+        BadRequest
+    """
+    if json_bytes == 0:
+        return _read_bare(body, contract)
+    end = len(body) if json_bytes is None else json_bytes
+    if not 0 < end <= len(body):
+        raise BadRequest(f"Inference-Header-Content-Length is {end}; the body has {len(body)} bytes")
+    if end > JSON_BYTES_MAX:
+        raise BadRequest(f"the JSON has {end} bytes; the limit is {JSON_BYTES_MAX}: send large tensors in binary")
+    tree = _object(_parsed(bytes(body[:end])), "the request")
+    parameters = _parameters(tree)
+    binary = _flag(parameters, "binary_data_output")
+    return InferRequest(
+        inputs=_read_inputs(tree, body[end:]),
+        id=_read_id(tree),
+        preprocessed=_flag(parameters, "preprocessed"),
+        binary=binary,
+        wanted=_read_wanted(tree, contract, binary),
+    )
+
+
+def render(
+    request: InferRequest,
+    outputs: Mapping[str, Array],
+    *,
+    model: str,
+    version: str,
+    parameters: Mapping[str, str],
+) -> tuple[bytes, list[memoryview]]:
+    """Return the answer: its JSON, and the binary tensors that follow it."""
+    described, tensors = [], []
+    for name, array in outputs.items():
+        if request.wanted is not None and name not in request.wanted:
+            continue
+        entry: dict[str, object] = {"name": name, "datatype": datatype_of(array.dtype), "shape": array.shape}
+        if request.binary if request.wanted is None else request.wanted[name]:
+            content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+            entry["parameters"] = {"binary_data_size": len(content)}
+            tensors.append(content)
+        else:
+            entry["data"] = _numbers(array)
+        described.append(entry)
+    tree: dict[str, object] = {"model_name": model, "model_version": version}
+    if request.id:
+        tree["id"] = request.id
+    tree["parameters"] = parameters
+    tree["outputs"] = described
+    return json.dumps(tree, separators=(",", ":")).encode(), tensors
+
+
+def metadata(contract: IoContract, *, model: str, version: str, platform: str) -> dict[str, object]:
+    """Return a model's metadata: what applications send and get, outside pre- and post-processing."""
+    return {
+        "name": model,
+        "versions": [version],
+        "platform": platform,
+        "inputs": [_described(spec) for spec in contract.inputs],
+        "outputs": [_described(spec) for spec in contract.outputs],
+    }
+
+
+def _described(spec: TensorSpec) -> dict[str, object]:
+    parameters = {
+        name: value
+        for name, value in (("layout", spec.layout), ("unit", spec.unit), ("classes", ",".join(spec.classes)))
+        if value
+    }
+    described: dict[str, object] = {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+    return described | {"parameters": parameters} if parameters else described
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def _read_bare(body: memoryview, contract: IoContract) -> InferRequest:
+    if len(contract.inputs) != 1:
+        names = ", ".join(repr(spec.name) for spec in contract.inputs)
+        raise BadRequest(f"a bare tensor needs a model with one input; this one has {names}: describe them in JSON")
+    spec = contract.inputs[0]
+    dtype = dtype_of(spec.datatype)
+    free = sum(size < 0 for size in spec.shape)
+    known = math.prod(size for size in spec.shape if size >= 0) * dtype.itemsize
+    if free > 1 or not known or (len(body) % known if free else len(body) != known):
+        raise BadRequest(f"{len(body)} bytes are no {spec.datatype} {list(spec.shape)}, the input {spec.name!r}")
+    shape = tuple(len(body) // known if size < 0 else size for size in spec.shape)
+    return InferRequest(inputs={spec.name: _binary(body, dtype, shape)})
+
+
+def _read_inputs(tree: Mapping[str, object], tail: memoryview) -> dict[str, Array]:
+    entries = tree.get("inputs")
+    if not isinstance(entries, list) or not 1 <= len(entries) <= TENSORS_MAX:
+        raise BadRequest(f'expected "inputs": a list of 1 to {TENSORS_MAX} tensors')
+    inputs: dict[str, Array] = {}
+    place = 0
+    for entry in entries:
+        tensor = _object(entry, "an input")
+        name = tensor.get("name")
+        if not isinstance(name, str) or name in inputs:
+            raise BadRequest(f'every input needs a "name" of its own, found {_shown(name)}')
+        shape, dtype = _shape(name, tensor.get("shape")), _dtype(name, tensor.get("datatype"))
+        size = _parameters(tensor).get("binary_data_size")
+        if size is None:
+            inputs[name] = _from_numbers(name, tensor.get("data"), dtype, shape)
+            continue
+        expected = math.prod(shape) * dtype.itemsize
+        if isinstance(size, bool) or size != expected or "data" in tensor:
+            raise BadRequest(
+                f'input {name!r}: expected "binary_data_size": {expected} and no "data", found {_shown(size)}'
+            )
+        if place + expected > len(tail):
+            raise BadRequest(f"input {name!r}: {expected} bytes announced, {len(tail) - place} are left in the body")
+        inputs[name] = _binary(tail[place : place + expected], dtype, shape)
+        place += expected
+    if place != len(tail):
+        raise BadRequest(f"{len(tail) - place} bytes of the body belong to no input")
+    return inputs
+
+
+def _read_wanted(tree: Mapping[str, object], contract: IoContract, binary: bool) -> dict[str, bool] | None:
+    entries = tree.get("outputs")
+    if entries is None or entries == []:
+        return None
+    if not isinstance(entries, list) or len(entries) > TENSORS_MAX:
+        raise BadRequest(f'expected "outputs": a list of at most {TENSORS_MAX} names')
+    known = {spec.name for spec in contract.outputs}
+    wanted: dict[str, bool] = {}
+    for entry in entries:
+        output = _object(entry, "an output")
+        name = output.get("name")
+        if not isinstance(name, str) or name not in known:
+            raise BadRequest(f"this model has no output {_shown(name)}; it has {', '.join(map(repr, sorted(known)))}")
+        wanted[name] = _flag(_parameters(output), "binary_data", binary)
+    return wanted
+
+
+def _read_id(tree: Mapping[str, object]) -> str:
+    given = tree.get("id", "")
+    if not isinstance(given, str) or len(given) > ID_CHARS_MAX:
+        raise BadRequest(f'expected "id": a text of at most {ID_CHARS_MAX} characters')
+    return given
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        return cast(object, json.loads(data))
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the request is not JSON: {_shown(str(error))}") from error
+
+
+def _object(value: object, what: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise BadRequest(f"{what} must be a JSON object, found {_shown(value)}")
+    return value
+
+
+def _parameters(tree: Mapping[str, object]) -> Mapping[str, object]:
+    parameters = tree.get("parameters")
+    if parameters is None:
+        return {}
+    found = _object(parameters, '"parameters"')
+    for name in _UNSUPPORTED:
+        if name in found:
+            raise BadRequest(f"parameter {name!r} is not supported here")
+    return found
+
+
+def _flag(parameters: Mapping[str, object], name: str, default: bool = False) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise BadRequest(f"parameter {name!r} must be true or false, found {_shown(value)}")
+    return value
+
+
+def _shape(name: str, shape: object) -> tuple[int, ...]:
+    if (
+        not isinstance(shape, list)
+        or len(shape) > AXES_MAX
+        or not all(isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**31 for size in shape)
+    ):
+        raise BadRequest(f'input {name!r}: expected "shape": at most {AXES_MAX} whole numbers, found {_shown(shape)}')
+    return tuple(shape)
+
+
+def _dtype(name: str, datatype: object) -> np.dtype[np.generic]:
+    if datatype == "BYTES":
+        raise BadRequest(f"input {name!r}: BYTES tensors (texts) are not supported; models here take numbers")
+    known = _DATATYPES.get(datatype) if isinstance(datatype, str) else None
+    if known is None:
+        raise BadRequest(
+            f'input {name!r}: expected "datatype": one of {", ".join(_DATATYPES)}, found {_shown(datatype)}'
+        )
+    return known
+
+
+def _binary(data: memoryview, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> Array:
+    if dtype.kind == "b":
+        return (np.frombuffer(data, np.uint8) != 0).reshape(shape)
+    array = np.frombuffer(data, dtype).reshape(shape)
+    return array if array.flags.aligned else np.array(array)
+
+
+def _from_numbers(name: str, data: object, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> Array:
+    if not isinstance(data, list):
+        raise BadRequest(f'input {name!r}: expected "data": a list of numbers, or "binary_data_size" in its parameters')
+    try:
+        found = np.array(data) if data else np.empty(0, dtype)
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise BadRequest(f"input {name!r}: the data is no array of numbers: {_shown(str(error))}") from error
+    kinds = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}[dtype.kind]
+    if found.size and found.dtype.kind not in kinds:
+        raise BadRequest(f"input {name!r}: the data is not {datatype_of(dtype)}")
+    if found.size != math.prod(shape):
+        raise BadRequest(f"input {name!r}: shape {list(shape)} has {math.prod(shape)} values, the data {found.size}")
+    if dtype.kind in "iu" and found.size:
+        info = np.iinfo(dtype.name)
+        if int(found.min()) < info.min or int(found.max()) > info.max:
+            raise BadRequest(f"input {name!r}: {datatype_of(dtype)} holds {info.min} to {info.max}")
+    return found.astype(dtype).reshape(shape)
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def _numbers(array: Array) -> list[object]:
+    """Return a flat list; what JSON has no number for (NaN, infinity) becomes null: ask for binary to see it."""
+    flat = cast(list[object], array.reshape(-1).tolist())
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return [value if isinstance(value, float) and math.isfinite(value) else None for value in flat]
+    return flat
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:79] + "…"

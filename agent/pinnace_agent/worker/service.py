@@ -1,0 +1,188 @@
+"""What the model's socket answers: the routes of the Open Inference Protocol, each inference counted.
+
+Owns routes, errors as clients see them and the order "answer first, count afterwards". Tensors are read and written by
+``open_inference.py``, bytes are moved by ``local_http.py`` or shared memory.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pinnace_agent.local_http import Connection, Head, Part, Response, not_allowed, refusal
+from pinnace_agent.loopback_guard import guard
+from pinnace_agent.worker import open_inference
+from pinnace_agent.worker.counts import Counts
+from pinnace_agent.worker.model import Model, means_no_memory
+from pinnace_agent.worker.protocol import Load
+from pinnace_contract.latest import Runtime
+from pinnace_runtime.errors import BadInput, InferenceError
+
+PLATFORMS: Final = {Runtime.ONNX: "onnx_onnxv1", Runtime.TFLITE: "tensorflow_tflite", Runtime.UNKNOWN: ""}
+HEADER_LENGTH: Final = "inference-header-content-length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer to an inference, however it travels: JSON, then binary tensors."""
+
+    status: int
+    json: bytes
+    tensors: tuple[memoryview, ...] = ()
+
+
+class Service:
+    """Answers requests with the one model of this process."""
+
+    def __init__(self, model: Model, order: Load, counts: Counts, later: list[Callable[[], None]]) -> None:
+        """``later`` is emptied by the loop after each answer has left."""
+        self._model, self._counts, self._later = model, counts, later
+        self._token_sha256, self._tag = order.token_sha256, order.tag
+        self._name, self._version = str(model.release.model), str(model.release.version)
+        self._answers = {"pinnace_release": str(order.release), "pinnace_variant": str(model.variant.digest)}
+        self._requests = 0
+        self._open_shared: Callable[[memoryview, Connection], Response] | None = None
+
+    def with_shared_memory(self, opened: Callable[[memoryview, Connection], Response]) -> None:
+        """Let clients on the Unix socket ask for shared memory."""
+        self._open_shared = opened
+
+    # --- what the HTTP server asks ---------------------------------------------------------------------------------
+
+    def admit(self, head: Head) -> Response | None:
+        """Refuse by address, method and right."""
+        refused = guard(head, self._token_sha256)
+        if refused is not None:
+            return refused
+        route = self._route(head.path)
+        if isinstance(route, Response):
+            return route
+        allowed = ("POST",) if route in ("infer", "shared_memory") else ("GET", "HEAD")
+        if head.method not in allowed:
+            return not_allowed(*allowed)
+        if route == "shared_memory" and (head.loopback or self._open_shared is None):
+            return refusal(404, "shared memory is only for clients on the Unix socket")
+        return None
+
+    def allocate(self, head: Head) -> memoryview:
+        """Return a buffer in which the first binary tensor will be aligned."""
+        announced = head.headers.get(HEADER_LENGTH, "")
+        json_bytes = int(announced) if announced.isdecimal() and len(announced) < 12 else 0
+        room = np.empty(head.length + open_inference.ALIGNMENT, np.uint8)
+        start = -(room.ctypes.data + json_bytes) % open_inference.ALIGNMENT
+        return room.data[start : start + head.length]
+
+    def answer(self, head: Head, body: memoryview, connection: Connection) -> Response:
+        """Answer an admitted request."""
+        route = self._route(head.path)
+        if route == "infer":
+            announced = head.headers.get(HEADER_LENGTH)
+            if announced is not None and not (announced.isdecimal() and len(announced) < 12):
+                return refusal(400, "Inference-Header-Content-Length must be a number of bytes")
+            return _http(self.infer(body, None if announced is None else int(announced)))
+        if route == "shared_memory" and self._open_shared is not None:
+            return self._open_shared(body, connection)
+        return Response(parts=(json.dumps(self._document(str(route))).encode(),))
+
+    # --- inference -------------------------------------------------------------------------------------------------
+
+    def infer(self, body: memoryview, json_bytes: int | None) -> Reply:
+        """Answer one inference request.
+
+        Raises:
+            MemoryError: an allocation failed inside the model: this process must end.
+        """
+        began = time.monotonic_ns()
+        model, timed = self._model, self._model.timed
+        timed.spent_ns = 0
+        try:
+            request = open_inference.read(body, json_bytes, model.release.contract)
+            outputs = model.pipeline.infer(request.inputs, raw=not request.preprocessed)
+        except (open_inference.BadRequest, BadInput) as error:
+            self._counts.failed("bad_request", reached_the_model=False)
+            return _error(400, str(error))
+        except InferenceError as error:
+            if means_no_memory(error):
+                raise MemoryError(str(error)) from error
+            self._counts.failed("runtime", reached_the_model=True)
+            return _error(500, str(error))
+        number = self._requests = self._requests + 1
+        parameters = {**self._answers, "pinnace_request": f"{self._tag}-{number:x}"}
+        described, tensors = open_inference.render(
+            request, outputs, model=self._name, version=self._version, parameters=parameters
+        )
+        run_s = timed.spent_ns / 1e9
+        total_s = (time.monotonic_ns() - began) / 1e9
+        inputs = None if request.preprocessed else request.inputs
+        self._later.append(lambda: self._counts.answered(number, inputs, outputs, total_s=total_s, run_s=run_s))
+        return Reply(status=200, json=described, tensors=tuple(tensors))
+
+    # --- routes ----------------------------------------------------------------------------------------------------
+
+    def _route(self, path: str) -> str | Response:
+        parts = path.strip("/").split("/")
+        match parts:
+            case ["v2"]:
+                return "server"
+            case ["v2", "health", "live" | "ready" as which]:
+                return which
+            case ["v2", "models", model, *rest]:
+                return self._model_route(model, rest)
+            case _:
+                return refusal(404, "no such address; the Open Inference Protocol begins at /v2")
+
+    def _model_route(self, model: str, rest: list[str]) -> str | Response:
+        if model != self._name:
+            return refusal(404, f"this socket serves {self._name!r} and no other model")
+        if rest[:1] == ["versions"] and len(rest) > 1:
+            if rest[1] != self._version:
+                return refusal(404, f"version {self._version!r} of {self._name!r} is served here and no other")
+            rest = rest[2:]
+        match rest:
+            case []:
+                return "model"
+            case ["ready"]:
+                return "model_ready"
+            case ["infer" | "shared_memory" as which]:
+                return which
+            case _:
+                return refusal(404, "no such address of a model; there are /ready and /infer")
+
+    def _document(self, route: str) -> dict[str, object]:
+        match route:
+            case "server":
+                return {"name": "pinnace", "version": "2", "extensions": ["binary_tensor_data"]}
+            case "live":
+                return {"live": True}
+            case "ready":
+                return {"ready": True}
+            case "model_ready":
+                return {"name": self._name, "ready": True}
+            case _:
+                document = open_inference.metadata(
+                    self._model.release.contract,
+                    model=self._name,
+                    version=self._version,
+                    platform=PLATFORMS[self._model.variant.runtime],
+                )
+                return document | {"parameters": self._answers}
+
+
+def _http(reply: Reply) -> Response:
+    if not reply.tensors:
+        return Response(status=reply.status, parts=(reply.json,))
+    parts: tuple[Part, ...] = (reply.json, *reply.tensors)
+    return Response(
+        parts=parts,
+        content_type="application/octet-stream",
+        headers=(("Inference-Header-Content-Length", str(len(reply.json))),),
+    )
+
+
+def _error(status: int, message: str) -> Reply:
+    return Reply(status=status, json=json.dumps({"error": message}).encode())
