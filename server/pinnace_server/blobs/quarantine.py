@@ -80,7 +80,7 @@ class Quarantine:
         with self._lock:
             if self._held() + self._reserved + more > self._total_bytes_max:
                 raise TooLarge(
-                    f"all uploads together may have {self._total_bytes_max} bytes, and they are waiting to be converted",
+                    f"all waiting uploads together may have {self._total_bytes_max} bytes",
                     hint="wait for the conversions, or cancel some",
                 )
             self._reserved += more

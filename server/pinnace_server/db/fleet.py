@@ -78,6 +78,10 @@ class SqlDevices:
         ).all()
         return self._devices(rows)
 
+    def decommissioned(self) -> frozenset[DeviceId]:
+        rows = self._session.exec(select(DeviceRow.id).where(DeviceRow.state == DeviceState.DECOMMISSIONED.value))
+        return frozenset(DeviceId(device) for device in rows)
+
     def silent(self, now_s: float, limit: int) -> Sequence[Device]:
         rows = self._session.exec(
             select(DeviceRow)

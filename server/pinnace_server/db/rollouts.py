@@ -82,7 +82,6 @@ class SqlAssignments:
                 generation=desired.generation,
                 incarnation=desired.assignments.incarnation,
                 body=spelling.body(Stored(assignments=desired.assignments)),
-                payload=desired.payload,
                 signed_at_s=desired.signed_at_s,
             )
         )
@@ -109,14 +108,6 @@ class SqlAssignments:
             .limit(limit)
         )
         return [_desired(row) for row in rows]
-
-    def signed(self) -> Iterable[tuple[DeviceId, bytes]]:
-        rows = self._session.exec(
-            select(DesiredRow.device, DesiredRow.payload)
-            .join(DeviceRow, col(DeviceRow.id) == col(DesiredRow.device))
-            .where(col(DesiredRow.payload).is_not(None), col(DeviceRow.state) != DeviceState.DECOMMISSIONED.value)
-        )
-        return [(DeviceId(device), payload) for device, payload in rows if payload is not None]
 
 
 class SqlRollouts:
@@ -307,7 +298,6 @@ def _desired(row: DesiredRow) -> DesiredSet:
     return DesiredSet(
         device=DeviceId(row.device),
         assignments=there(spelling.read_body(row.body).assignments),
-        payload=row.payload,
         signed_at_s=row.signed_at_s,
     )
 

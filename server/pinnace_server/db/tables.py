@@ -167,7 +167,6 @@ class DesiredRow(SQLModel, table=True):
     generation: int = Field(sa_type=BigInteger)
     incarnation: str | None = None
     body: str = Field(sa_column=Column(Text, nullable=False))
-    payload: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     signed_at_s: float | None = Field(default=None, index=True)
 
 

@@ -259,11 +259,10 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredSet:
-    """What was last said to a device. ``payload`` None: planned and saved, not signed yet."""
+    """What was last said to a device. ``signed_at_s`` None: planned and saved, not signed and published yet."""
 
     device: DeviceId
     assignments: AssignmentSet
-    payload: bytes | None = None
     signed_at_s: float | None = None
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -96,6 +97,7 @@ class Devices(Protocol):
         """Return every device that is not decommissioned and that the selector means, ordered by id."""
         ...
 
+    def decommissioned(self) -> frozenset[DeviceId]: ...
     def silent(self, now_s: float, limit: int) -> Sequence[Device]:
         """Return devices that count as there, were silent for too long, and whose silence was not told yet."""
         ...
@@ -128,10 +130,6 @@ class Assignments(Protocol):
 
     def stale(self, limit: int) -> Sequence[DesiredSet]:
         """Return sets made for another incarnation than their device now has, of devices that may get new ones."""
-        ...
-
-    def signed(self) -> Iterable[tuple[DeviceId, bytes]]:
-        """Return the payload of every device that has one, to republish."""
         ...
 
 
@@ -335,7 +333,11 @@ class Signing(Protocol):
         ...
 
     def image_metadata(self) -> tuple[tuple[Topic, bytes], ...]:
-        """Return all that is retained under ``meta/``."""
+        """Return all that is retained under ``meta/``, in the order to publish it; an empty payload clears a topic."""
+        ...
+
+    def renew_image(self) -> bool:
+        """Sign the image repository anew when its expiry comes near; True: publish ``image_metadata()``."""
         ...
 
     def desired(self, assignments: AssignmentSet, releases: Mapping[ReleaseId, bytes]) -> bytes:
@@ -344,6 +346,18 @@ class Signing(Protocol):
         Raises:
             SigningRefused: a smaller generation, or an equal one with another set.
         """
+        ...
+
+    def refresh_due(self, now_s: float) -> tuple[DeviceId, ...]:
+        """Return the devices whose ``desired`` should be refreshed and published again, the oldest first."""
+        ...
+
+    def refresh(self, device: DeviceId) -> bytes | None:
+        """Return the device's ``desired`` with a fresh timestamp; None: it never had one."""
+        ...
+
+    def all_desired(self) -> Iterable[tuple[Topic, bytes]]:
+        """Yield every device's ``desired`` as it should stand on the broker."""
         ...
 
 
@@ -394,18 +408,35 @@ class Conversion(Protocol):
         """Convert and return the folder of the draft.
 
         Raises:
-            Refused: the converter refused the model; the message is for its owner.
-            Cancelled: ``cancelled`` said so; the child is gone.
+            Refused: the converter refused the model, or ``cancelled`` said so and the child is gone.
         """
         ...
 
 
 class Changes(Protocol):
-    """Tells listeners which topics changed, after the commit: ``overview``, ``devices``, ``device:ID``, ``models``,
-    ``model:NAME``, ``rollouts``, ``rollout:ID``, ``events``, ``jobs``, ``job:ID``."""
+    """Tells listeners which topics changed, after the commit.
+
+    Topics: ``devices``, ``device:ID``, ``models``, ``model:NAME``, ``rollouts``, ``rollout:ID``, ``events``, ``jobs``,
+    ``job:ID``.
+    """
 
     def notify(self, topics: Iterable[str]) -> None: ...
 
     def subscribe(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Call ``listener`` with each topic, from any thread; it must return at once. Returns how to stop."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything outside, in one hand. ``endpoints`` are the broker URLs that devices are told."""
+
+    store: Store
+    blobs: Blobs
+    signing: Signing
+    publisher: Publisher
+    device_keys: DeviceKeys
+    chance: Chance
+    clock: Clock
+    changes: Changes
+    endpoints: tuple[str, ...]

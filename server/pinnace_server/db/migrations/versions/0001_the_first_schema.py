@@ -180,7 +180,6 @@ def upgrade() -> None:
         sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("incarnation", sa.String(), nullable=True),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.Column("payload", sa.LargeBinary(), nullable=True),
         sa.Column("signed_at_s", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(["device"], ["devices.id"], name="fk_desired_device_devices"),
         sa.PrimaryKeyConstraint("device", name="pk_desired"),

@@ -1,0 +1,40 @@
+"""Who is told that something changed. Listeners are called in the thread that made the change, after its commit."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+_log = logging.getLogger(__name__)
+
+
+class ChangeHub:
+    """``ports.Changes`` within this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: dict[object, Callable[[str], None]] = {}
+
+    def notify(self, topics: Iterable[str]) -> None:
+        """Tell everybody; a listener that fails does not keep the others from hearing."""
+        with self._lock:
+            listeners = list(self._listeners.values())
+        for topic in dict.fromkeys(topics):
+            for listener in listeners:
+                try:
+                    listener(topic)
+                except Exception:
+                    _log.exception("a listener failed on %s", topic)
+
+    def subscribe(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Call ``listener`` with each topic from now on; returns how to stop."""
+        ticket = object()
+        with self._lock:
+            self._listeners[ticket] = listener
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners.pop(ticket, None)
+
+        return stop
