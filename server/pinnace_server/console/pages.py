@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import jinja2
@@ -58,15 +59,16 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.globals.update(
-            screens=SCREENS,
-            static=statics.address,
-            build=statics.build,
-            words=words,
-            svg=svg,
-            times=times,
-            product_version=version,
-        )
+        shared: dict[str, Any] = {  # as the template engine types what templates may see
+            "screens": SCREENS,
+            "static": statics.address,
+            "build": statics.build,
+            "words": words,
+            "svg": svg,
+            "times": times,
+            "product_version": version,
+        }
+        environment.globals.update(shared)
         environment.filters.update(size=words.size, number=words.number, decimal=words.decimal, query=_query)
         self._environment = environment
 

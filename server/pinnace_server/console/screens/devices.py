@@ -13,7 +13,7 @@ from pinnace_server.console.desk import Desk
 from pinnace_server.console.guard import Form
 from pinnace_server.console.query import PAGE_SIZES, DeviceQuery
 from pinnace_server.console.sessions import Session
-from pinnace_server.console.shown import DeviceDetail, Notice, Slot
+from pinnace_server.console.shown import DeviceDetail, Notice
 from pinnace_server.domain.records import Status
 from pinnace_server.errors import Refused, ServerError
 
@@ -86,7 +86,8 @@ def routes(desk: Desk) -> list[Route]:
 
     def ask_revert(request: Request, session: Session, problem: str = "", status: int = 200) -> Response:
         device = reads.device(request.path_params["device"])
-        slot = _slot(device, request.query_params.get("model", ""))
+        model = request.query_params.get("model", "")
+        slot = next((slot for slot in device.slots if slot.model == model or (not model and slot.previous)), None)
         title = f"Revert {device.name}"
         return desk.pages.answer(
             request,
@@ -117,10 +118,6 @@ def routes(desk: Desk) -> list[Route]:
         Route("/devices/{device}/revert", guard.seen(ask_revert), methods=["GET"], name="device_revert"),
         Route("/devices/{device}/revert", guard.posted(revert), methods=["POST"], name="device_revert_post"),
     ]
-
-
-def _slot(device: DeviceDetail, model: str) -> Slot | None:
-    return next((slot for slot in device.slots if slot.model == model), None)
 
 
 def _back(desk: Desk, session: Session, device: DeviceDetail, text: str) -> Response:

@@ -65,6 +65,7 @@ if ("SharedWorkerGlobalScope" in globalThis) {
   });
   globalThis.addEventListener("connect", (event) => {
     const port = /** @type {MessageEvent} */ (event).ports[0];
+    if (!port) return;
     ports.add(port);
     port.onmessage = (message) => message.data === "bye" && ports.delete(port);
     if (state.kind === "state" && state.state === "signed-out") again();

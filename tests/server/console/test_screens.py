@@ -1,0 +1,186 @@
+"""Every screen in every state: full, empty, without a match, failing, gone, as a fragment, and signed out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.server.console.fleet import MODEL, Fleet
+from tests.server.console.page import links, read
+
+# address → words that a full screen must show
+SCREENS = {
+    "/": ["Online", "Degraded", "Updating", "Offline", "Needs attention", "Versions in service", "Last events"],
+    "/devices": ["1–25 of 44 devices", "degraded", "reverted", "GOLDEN_MISMATCH", "fetching 62 %"],
+    "/devices/dev-0036": ["Active", "Previous", "reverted from 5", "The model's process crashed too often.", "History"],
+    "/devices/dev-0006": ["Candidate", "fetching", "awaiting contact", "Latency of defect-detect (ms)"],
+    "/devices/dev-0009": ["Nothing heard since", "offline"],
+    "/devices/dev-0006/assign": ["Assign a version to press-lyon-06", "Cancel"],
+    "/devices/dev-0006/revert": ["press-lyon-06 goes back from defect-detect 4 to 3", "Cancel"],
+    "/models": [MODEL, "production → 4", "1–1 of 1 models"],
+    f"/models/{MODEL}": ["withdrawn", "96.8 %", "not measured", "Accuracy on held-out data"],
+    f"/models/{MODEL}/5": ["onnx fp32", "reference", "−74%", "−2.8 pt", "not measured", "verified", "Golden vectors"],
+    f"/models/{MODEL}/5/assign": ["43 devices", "the whole fleet", "1: no runtime for any variant", "Cancel"],
+    "/log": ["1–25 of 120 events", "receipt_reverted", "the device"],
+}
+
+
+@pytest.mark.parametrize("address", SCREENS)
+def test_full_screen_shows_what_it_is_for(operator: TestClient, address: str) -> None:
+    answer = operator.get(address)
+    assert answer.status_code == 200
+    page = read(answer.text)
+    for words in SCREENS[address]:
+        assert words in page.words
+    assert len(page.all("h1")) == 1
+    assert page.all("title")[0].words.endswith("· Pinnace")
+
+
+@pytest.mark.parametrize("address", SCREENS)
+def test_fragment_is_the_content_of_the_page(operator: TestClient, address: str) -> None:
+    whole = operator.get(address)
+    fragment = operator.get(address, headers={"X-Partial": "1"})
+    assert fragment.status_code == whole.status_code
+    assert "<html" not in fragment.text
+    inside = next(e for e in read(whole.text).all("main"))
+    assert read(fragment.text).words == inside.words
+    assert "X-Partial" in fragment.headers["vary"]
+
+
+@pytest.mark.parametrize("address", SCREENS)
+def test_signed_out_visitor_is_led_to_the_login_page_and_back(stranger: TestClient, address: str) -> None:
+    answer = stranger.get(address)
+    assert answer.status_code == 303
+    where = answer.headers["location"]
+    assert where == "/login" if address == "/" else where.startswith("/login?next=%2F")
+    assert stranger.get(address, headers={"X-Partial": "1"}).status_code == 401
+
+
+@pytest.mark.parametrize("address", SCREENS)
+def test_failing_service_is_a_plain_page_with_the_request_id(
+    operator: TestClient, fleet: Fleet, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.broken = True
+    answer = operator.get(address)
+    assert answer.status_code == 500
+    assert "The server made a mistake" in answer.text
+    assert answer.headers["x-request-id"] in read(answer.text).words
+    assert "fire" not in answer.text
+    assert "the database is on fire" in caplog.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+EMPTY = {
+    "/": ["Three steps", "pinnace convert", "pinnace token create"],
+    "/devices": ["No devices yet", "pinnace token create"],
+    "/models": ["No models yet", "pinnace convert"],
+    "/log": ["No events yet"],
+}
+
+
+@pytest.mark.parametrize("address", EMPTY)
+def test_empty_screen_says_what_to_do_first(operator_of: Callable[[Fleet], TestClient], address: str) -> None:
+    page = read(operator_of(Fleet(empty=True)).get(address).text)
+    for words in EMPTY[address]:
+        assert words in page.words
+
+
+@pytest.mark.parametrize("address", ["/devices?q=nowhere", "/log?kind=nothing"])
+def test_no_match_is_told_from_nothing_yet(operator: TestClient, address: str) -> None:
+    page = read(operator.get(address).text)
+    assert "match" in page.words
+    assert "yet" not in page.words
+    assert "Clear filters" in page.words
+
+
+@pytest.mark.parametrize(
+    "address", ["/devices/nobody", "/models/none", f"/models/{MODEL}/99", "/nowhere", "/devices/nobody/assign"]
+)
+def test_missing_object_is_404_that_names_it(operator: TestClient, address: str) -> None:
+    answer = operator.get(address)
+    assert answer.status_code == 404
+    assert "Not found" in answer.text
+    name = address.split("/")[2] if address.startswith("/devices") else ""
+    assert name in read(answer.text).words
+
+
+def test_error_page_of_a_stranger_needs_no_script(stranger: TestClient) -> None:
+    answer = stranger.get("/nowhere")
+    assert answer.status_code == 404
+    assert "<script" not in answer.text
+    assert "<nav" not in answer.text
+
+
+def test_navigation_leads_only_to_screens_that_exist(operator: TestClient) -> None:
+    seen: set[str] = set()
+    waiting = ["/"]
+    while waiting:
+        address = waiting.pop()
+        path = address.partition("?")[0]
+        if path in seen or not path.startswith("/") or path in ("/docs", "/login"):
+            continue
+        seen.add(path)
+        answer = operator.get(address)
+        assert answer.status_code == 200, address
+        waiting += links(answer.text)
+    assert {"/devices", "/models", "/log", f"/models/{MODEL}/5", "/devices/dev-0003"} <= seen
+
+
+def test_filters_sort_and_page_are_one_address(operator: TestClient) -> None:
+    page = read(operator.get("/devices?status=online&label=site%3Dlyon&sort=-p95&size=25").text)
+    rows = page.all("tr")[1:]
+    times = [float(row.all("td")[4].words) for row in rows]
+    assert times == sorted(times, reverse=True)
+    assert f"1–{len(rows)} of {len(rows)} devices" in page.words
+    assert all("site=lyon" in row.words for row in rows)
+    heads = {head.words: head.attributes.get("aria-sort") for head in page.all("th")}
+    assert heads["p95 (ms)"] == "descending"
+
+
+def test_second_page_continues_where_the_first_ended(operator: TestClient) -> None:
+    first = [row.words for row in read(operator.get("/devices").text).all("tr")][1:]
+    second = [row.words for row in read(operator.get("/devices?page=2").text).all("tr")][1:]
+    assert len(first) == 25
+    assert len(second) == 19
+    assert not set(first) & set(second)
+    assert "26–44 of 44 devices" in operator.get("/devices?page=2").text
+
+
+def test_page_past_the_end_leads_back(operator: TestClient) -> None:
+    page = read(operator.get("/devices?page=9").text)
+    assert "past the end" in page.words
+
+
+def test_unreadable_selector_is_explained_and_shows_no_rows(operator: TestClient) -> None:
+    page = read(operator.get("/devices?label=site%3D%3Dlyon").text)
+    assert "selector: expected a condition" in page.words
+    assert "0 devices" in page.words
+    assert not page.all("tbody")
+
+
+def test_counts_lead_to_the_filtered_list(operator: TestClient) -> None:
+    overview = operator.get("/").text
+    assert "/devices?status=degraded" in links(overview)
+    assert f"/devices?model={MODEL}&version=4" in links(overview)
+    assert "1–4 of 4 devices" in operator.get("/devices?status=degraded").text
+
+
+def test_live_fragments_name_their_topics_and_have_ids(operator: TestClient) -> None:
+    for address in SCREENS:
+        page = read(operator.get(address).text)
+        live = [e for tag in ("div", "section", "header") for e in page.all(tag) if "data-live" in e.attributes]
+        assert all(e.attributes.get("id") for e in live), address
+        if not address.endswith(("/assign", "/revert")):
+            assert live, address
+
+
+def test_chart_has_words_a_table_and_gaps(operator: TestClient) -> None:
+    page = read(operator.get("/devices/dev-0006").text)
+    chart = next(e for e in page.all("div") if "data-chart" in e.attributes)
+    assert chart.attributes["role"] == "img"
+    assert "p95 of defect-detect between" in chart.attributes["aria-label"]
+    assert "[null" not in chart.attributes["data-series"]
+    assert ",null]" in chart.attributes["data-series"]
+    assert "no data" in page.words
