@@ -349,8 +349,9 @@ class Connection:
             return
         self.server.bodies_bytes += len(self._body)
         taken = min(head.length, len(self._received))
-        self._body[:taken] = self._received[:taken]
-        self._received = self._received[taken:]
+        if taken:
+            self._body[:taken] = self._received[:taken]
+            self._received = self._received[taken:]
         self._filled = taken
         if taken < head.length:
             self._state = _State.BODY

@@ -38,6 +38,10 @@ from pinnace_contract.latest import Arm, Cause
 # resident. The resident limit is watched by us; this one stops an allocation that is far beyond it at once.
 DATA_HEADROOM_BYTES: Final = 256 * 1024 * 1024
 READ_BYTES: Final = 64 * 1024
+# What may wait for a worker that is busy with an inference. Labels beyond their share are dropped: an application that
+# floods us with them must not look like a worker that hangs.
+OUTGOING_BYTES_MAX: Final = 1024 * 1024
+LABELS_BYTES_MAX: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,8 @@ class _Worker:
     started_s: float
     stall: Stall
     frames: protocol.Frames = field(default_factory=protocol.Frames)
+    outgoing: bytearray = field(default_factory=bytearray)
+    talk: Callable[[int], None] = field(default=lambda _mask: None)
     last_words: bytes = b""
     loaded: bool = False
     serving: bool = False
@@ -283,17 +289,18 @@ class WorkerHost:
         )
         try:
             worker = self._spawn(ref, tag, memory_bytes, self._endpoints[order.model].sockets)
-            worker.control.sendall(protocol.frame(load))
         except OSError as error:
             why = f"the worker process could not be started: {error.strerror}"
             self._emit(events.LoadFailed(worker=ref, cause=Cause.NO_MEMORY, detail=why))
             return
         self._workers[ref.id] = worker
-        self._selector.register(worker.control, selectors.EVENT_READ, lambda _mask: self._hear(worker))
+        worker.talk = partial(self._talk, worker)
+        self._selector.register(worker.control, selectors.EVENT_READ, worker.talk)
         self._selector.register(worker.exit_fd, selectors.EVENT_READ, lambda _mask: self._reap(worker))
         if worker.process.stderr is not None:
             os.set_blocking(worker.process.stderr.fileno(), False)
             self._selector.register(worker.process.stderr, selectors.EVENT_READ, lambda _mask: self._read_words(worker))
+        self._tell(ref, load)
 
     def _spawn(self, ref: WorkerRef, tag: str, memory_bytes: int, sockets: list[socket.socket]) -> _Worker:
         with contextlib.ExitStack() as undo:
@@ -335,20 +342,35 @@ class WorkerHost:
 
     def _tell(self, ref: WorkerRef, order: protocol.Order) -> None:
         worker = self._workers.get(ref.id)
-        if worker is None:
+        if worker is None or worker.control not in self._selector.get_map():
             return  # it has ended, and the event that says so is on its way
-        try:
-            worker.control.send(protocol.frame(order))
-        except BlockingIOError:
-            self._kill(worker, ExitCause.HUNG, "it has stopped reading its orders")
-        except OSError:
-            return  # it is ending
+        if not worker.outgoing:
+            self._selector.modify(worker.control, selectors.EVENT_READ | selectors.EVENT_WRITE, worker.talk)
+        worker.outgoing += protocol.frame(order)
+        if len(worker.outgoing) > OUTGOING_BYTES_MAX:
+            self._kill(worker, ExitCause.HUNG, "killed, because it has stopped reading its orders")
+
+    def _talk(self, worker: _Worker, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            try:
+                sent = worker.control.send(worker.outgoing)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                sent = len(worker.outgoing)  # it is ending
+            del worker.outgoing[:sent]
+            if not worker.outgoing:
+                self._selector.modify(worker.control, selectors.EVENT_READ, worker.talk)
+        if mask & selectors.EVENT_READ:
+            self._hear(worker)
 
     def _label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
         for worker in self._workers.values():
             mine = tuple(each for each in truths if each.request.startswith(worker.tag + "-"))
-            if worker.ref.model == model and mine:
-                self._tell(worker.ref, protocol.Label(truths=mine))
+            if worker.ref.model != model or len(worker.outgoing) > LABELS_BYTES_MAX:
+                continue
+            for i in range(0, len(mine), protocol.LABELS_MAX):
+                self._tell(worker.ref, protocol.Label(truths=mine[i : i + protocol.LABELS_MAX]))
 
     def _stop(self, ref: WorkerRef, reason: str, retry_after_s: int) -> None:
         worker = self._workers.get(ref.id)

@@ -247,7 +247,7 @@ def _dtype(name: str, datatype: object) -> np.dtype[np.generic]:
 
 def _binary(data: memoryview, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> Array:
     if dtype.kind == "b":
-        return (np.frombuffer(data, np.uint8) != 0).reshape(shape)
+        return np.frombuffer(data, np.uint8).astype(np.bool_).reshape(shape)
     array = np.frombuffer(data, dtype).reshape(shape)
     return array if array.flags.aligned else np.array(array)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.agent.worker.building import Hosted, OnDisk
 from pinnace_agent.worker import events
 from pinnace_agent.worker.events import ExitCause
+from tests.agent.worker.building import Hosted, OnDisk
 
 
 def test_worker_loads_tests_itself_serves_and_ends_in_order(host: Hosted, release: OnDisk) -> None:
