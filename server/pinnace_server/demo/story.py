@@ -137,10 +137,11 @@ def _each_device(
 
 
 def _rolled_back(task: Task, seen: Seen) -> Verdict:
-    """First every device keeps the version, then the server takes it away from every one of them."""
+    """First every device keeps the version, then the server takes it away; a device still in trial gives it up."""
     taken = _latest(ending for ending in seen.endings if ending.version == task.version)
-    for ending in taken.values():
-        if ending.outcome is not Outcome.COMMITTED:
+    interrupted = {name for name, ending in taken.items() if seen.rollbacks and ending.cause is Cause.NEWER_GENERATION}
+    for name, ending in taken.items():
+        if ending.outcome is not Outcome.COMMITTED and name not in interrupted:
             return Wrong(problem=_other_ending(ending, expected="committed first", causes=None))
     if not seen.rollbacks:
         missing = [device.name for device in seen.devices if device.id not in taken]
@@ -148,11 +149,11 @@ def _rolled_back(task: Task, seen: Seen) -> Verdict:
             return Waiting(on=f"{', '.join(missing)}: to commit version {task.version}")
         return Waiting(on="the server's rule to notice")
     rollback = seen.rollbacks[0]
-    returned = _latest(
+    returned = {name: taken[name] for name in interrupted} | _latest(
         ending for ending in seen.endings if ending.version == task.previous and ending.at_s >= rollback.at_s
     )
-    for ending in returned.values():
-        if ending.outcome is not Outcome.COMMITTED:
+    for name, ending in returned.items():
+        if ending.outcome is not Outcome.COMMITTED and name not in interrupted:
             return Wrong(problem=_other_ending(ending, expected="committed again", causes=None))
     waiting = _not_settled(seen, returned, task.previous)
     return waiting or _as_told(task, returned, reason=rollback.reason)

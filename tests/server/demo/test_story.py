@@ -164,3 +164,18 @@ def test_a_device_that_tried_twice_is_judged_by_its_last_receipt() -> None:
         [ending("a", Outcome.COMMITTED, after_s=9), ending("a", Outcome.FAILED, Cause.NO_MEMORY, after_s=3)],
     )
     assert judge(task(Fate.COMMITTED), found) == AsTold(seconds=(9,), reason="")
+
+
+def test_a_device_that_the_rollback_finds_in_its_trial_gives_the_version_up() -> None:
+    found = seen(
+        [device("a", "1"), device("b", "1")],
+        [
+            ending("a", Outcome.COMMITTED),
+            ending("b", Outcome.SUPERSEDED, Cause.NEWER_GENERATION, after_s=21),
+            ending("a", Outcome.COMMITTED, version="1", after_s=22),
+        ],
+        rolled_back_after_s=20,
+    )
+    assert judge(task(Fate.ROLLED_BACK), found) == AsTold(
+        seconds=(21, 22), reason="0.53 below the 10th percentile, 0.10 expected"
+    )
