@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pinnace_agent import transfer
 from pinnace_agent.core import effects, events
+from pinnace_agent.core.slot import Servable
 from pinnace_agent.errors import AgentError, NotYet
+from pinnace_agent.store_blobs import DigestMismatch, Part
 from pinnace_contract.ids import Digest, ModelName, ReleaseId, digest_of
 from pinnace_contract.latest import (
     CHUNK_BYTES_MAX,
@@ -22,7 +24,6 @@ from pinnace_contract.latest import (
     STATUS_OK,
     Blob,
     Cause,
-    Chunk,
     Data,
     Release,
 )
@@ -36,22 +37,13 @@ MIXED_MAX_S: Final = 600.0  # how long a release may be unlisted before that is 
 CoreEvent = tuple[ModelName, events.Event]
 
 
-class Part(Protocol):
-    """A blob under way, on disk."""
-
-    def missing(self) -> frozenset[int]: ...
-    def write(self, index: int, payload: bytes) -> None: ...
-    def finish(self) -> None: ...
-
-
 class Files(Protocol):
     """What the store keeps for transfers."""
 
     def release_bytes(self, release: ReleaseId) -> bytes | None: ...
     def add_release(self, release: ReleaseId, data: bytes) -> None: ...
-    def has_blob(self, digest: Digest) -> bool: ...
-    def reserve(self, blobs: tuple[Blob, ...]) -> None: ...
-    def part(self, blob: Blob) -> Part: ...
+    def reserve(self, blobs: Iterable[Blob], kept: Iterable[Servable]) -> tuple[Part, ...]: ...
+    def put_chunk(self, part: Part, index: int, data: bytes) -> bool: ...
 
 
 Check = Callable[[ModelName, ReleaseId, bytes | None], Release | None]
@@ -72,27 +64,33 @@ class _ReleaseJob:
 @dataclass(slots=True, kw_only=True)
 class _BlobsJob:
     effect: effects.Fetch
-    blobs: list[Blob]
+    parts: list[Part]
     done_bytes: int
     told_s: float
     wish: transfer.Wish | None = None
-    part: Part | None = None
     wrong: dict[int, int] = field(default_factory=dict)
 
     @property
-    def blob(self) -> Blob | None:
+    def part(self) -> Part | None:
         """The blob under way."""
-        return self.blobs[0] if self.blobs else None
+        return self.parts[0] if self.parts else None
 
 
 class Fetching:
     """All transfers of a device, one for each model."""
 
     def __init__(
-        self, *, files: Files, check: Check, ask: Ask, clock: Callable[[], float], chance: random.Random
+        self,
+        *,
+        files: Files,
+        check: Check,
+        ask: Ask,
+        kept: Callable[[], tuple[Servable, ...]],
+        clock: Callable[[], float],
+        chance: random.Random,
     ) -> None:
         self._files, self._check, self._ask = files, check, ask
-        self._clock, self._chance = clock, chance
+        self._clock, self._chance, self._kept = clock, chance, kept
         self._jobs: dict[ModelName, _ReleaseJob | _BlobsJob] = {}
         self._out: list[CoreEvent] = []
 
@@ -118,15 +116,14 @@ class Fetching:
         variant = release.variant(effect.variant)
         assert variant is not None
         wanted = release.blobs(variant)
-        missing = tuple(blob for blob in wanted if not self._files.has_blob(blob.digest))
         try:
-            self._files.reserve(missing)
+            parts = self._files.reserve(wanted, self._kept())
         except AgentError as error:
             self._emit(effect.model, events.FetchFailed(ticket=effect.ticket, cause=error.cause, detail=str(error)))
             return
-        done_bytes = sum(blob.size_bytes for blob in wanted) - sum(blob.size_bytes for blob in missing)
+        done_bytes = sum(blob.size_bytes for blob in wanted) - sum(part.blob.size_bytes for part in parts)
         self._jobs[effect.model] = _BlobsJob(
-            effect=effect, blobs=list(missing), done_bytes=done_bytes, told_s=self._clock()
+            effect=effect, parts=list(parts), done_bytes=done_bytes, told_s=self._clock()
         )
         self.tick()
 
@@ -226,55 +223,52 @@ class Fetching:
     # --- blobs ---------------------------------------------------------------------------------------------------
 
     def _go_on_blobs(self, model: ModelName, job: _BlobsJob) -> None:
-        try:
-            while job.wish is None or job.wish.complete:
-                if job.part is not None:
-                    job.part.finish()
-                    job.done_bytes += job.blobs.pop(0).size_bytes
-                    job.part, job.wish, job.wrong = None, None, {}
-                blob = job.blob
-                if blob is None:
-                    del self._jobs[model]
-                    self._emit(model, events.Fetched(ticket=job.effect.ticket))
-                    return
-                job.part = self._files.part(blob)
-                job.wish = transfer.Wish(blob=blob.digest, chunks=len(blob.chunks), missing=job.part.missing())
-        except AgentError as error:
-            self._fail(model, error.cause, str(error))
-            return
+        while job.wish is None or job.wish.complete:
+            if job.wish is not None:
+                job.done_bytes += job.parts.pop(0).blob.size_bytes
+                job.wish, job.wrong = None, {}
+            part = job.part
+            if part is None:
+                del self._jobs[model]
+                self._emit(model, events.Fetched(ticket=job.effect.ticket))
+                return
+            chunks = len(part.blob.chunks)
+            job.wish = transfer.Wish(blob=part.blob.digest, chunks=chunks, missing=frozenset(part.missing))
         self._ask_for(job)
 
     def _take_chunk(self, model: ModelName, job: _BlobsJob, data: Data) -> None:
-        blob = job.blob
-        if job.wish is None or job.part is None or blob is None or data.index not in job.wish.missing:
-            return
-        if not _is_chunk(blob.chunks[data.index], data.payload):
-            job.wrong[data.index] = job.wrong.get(data.index, 0) + 1
-            if job.wrong[data.index] >= BAD_CHUNKS_MAX:
-                self._fail(
-                    model,
-                    Cause.DIGEST_MISMATCH,
-                    f"chunk {data.index} of {blob.digest[:12]} is not what the signed release lists, "
-                    f"{BAD_CHUNKS_MAX} times: the server's copy is damaged or replaced",
-                )
-            else:
-                job.wish = transfer.refused(job.wish, data.index)
+        if job.wish is None or job.part is None or data.index not in job.wish.missing:
             return
         try:
-            job.part.write(data.index, data.payload)
+            self._files.put_chunk(job.part, data.index, data.payload)
+        except DigestMismatch:
+            self._count_wrong(model, job, data)
         except AgentError as error:
             self._fail(model, error.cause, str(error))
+        else:
+            job.wish = transfer.arrived(job.wish, data.index, self._clock())
+            self._tell_progress(model, job)
+
+    def _count_wrong(self, model: ModelName, job: _BlobsJob, data: Data) -> None:
+        assert job.wish is not None
+        job.wrong[data.index] = job.wrong.get(data.index, 0) + 1
+        if job.wrong[data.index] < BAD_CHUNKS_MAX:
+            job.wish = transfer.refused(job.wish, data.index)
             return
-        job.wish = transfer.arrived(job.wish, data.index, self._clock())
-        self._tell_progress(model, job)
+        self._fail(
+            model,
+            Cause.DIGEST_MISMATCH,
+            f"chunk {data.index} of {data.blob[:12]} is not what the signed release lists, {BAD_CHUNKS_MAX} times: "
+            "the server's copy is damaged or was replaced",
+        )
 
     def _tell_progress(self, model: ModelName, job: _BlobsJob) -> None:
         now_s = self._clock()
-        if now_s - job.told_s < PROGRESS_EVERY_S or job.blob is None or job.wish is None:
+        if now_s - job.told_s < PROGRESS_EVERY_S or job.part is None:
             return
         job.told_s = now_s
-        here = sum(chunk.size_bytes for i, chunk in enumerate(job.blob.chunks) if i not in job.wish.missing)
-        self._emit(model, events.ChunksFetched(ticket=job.effect.ticket, fetched_bytes=job.done_bytes + here))
+        here = job.done_bytes + job.part.held_bytes
+        self._emit(model, events.ChunksFetched(ticket=job.effect.ticket, fetched_bytes=here))
 
     # --- both ----------------------------------------------------------------------------------------------------
 
@@ -294,7 +288,3 @@ class Fetching:
 
     def _emit(self, model: ModelName, event: events.Event) -> None:
         self._out.append((model, event))
-
-
-def _is_chunk(chunk: Chunk, payload: bytes) -> bool:
-    return len(payload) == chunk.size_bytes and digest_of(payload) == chunk.digest

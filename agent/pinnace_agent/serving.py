@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from pinnace_agent.core import effects, events
 from pinnace_agent.core.slot import Servable
+from pinnace_agent.errors import AgentError
 from pinnace_agent.worker import events as worker_events
 from pinnace_agent.worker.events import WorkerRef
 from pinnace_contract.errors import ContractError
@@ -134,8 +135,8 @@ class Serving:
         model = self._model(job.effect.model)
         try:
             ref = self._start_worker(job.effect.model, aim.release, aim.variant)
-        except (OSError, ContractError) as error:
-            self._failed(job, Cause.STORAGE_ERROR, f"its files cannot be read: {error}", "")
+        except AgentError as error:
+            self._failed(job, error.cause, str(error), "")
             return
         model.jobs[ref] = job
         if isinstance(job.effect, effects.SelfTest | effects.Activate):

@@ -10,7 +10,7 @@ Source: The Update Framework specification 1.0.31; Uptane standard 2.1.0, sectio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -208,6 +208,30 @@ def check_listed(trusted: Trusted, entry: Entry) -> None:
         raise MetadataMixed("the image repository's metadata has not arrived yet")
     targets = _read(Targets, trusted.image.targets, "image targets", METADATA_BYTES_MAX).signed
     _agrees(targets, entry, "image")
+
+
+UNIT: Final = "trusted"  # the name of the stored unit
+
+
+def to_files(trusted: Trusted) -> dict[str, bytes]:
+    """Return the belief as named files, to be stored as one unit."""
+    sides = (("image", trusted.image), ("director", trusted.director))
+    return {
+        f"{name}.{field.name}": getattr(repository, field.name)
+        for name, repository in sides
+        for field in fields(Repository)
+    }
+
+
+def from_files(files: Mapping[str, bytes]) -> Trusted | None:
+    """Return the belief that was stored; None where there is none yet."""
+    if not files.get("image.root") or not files.get("director.root"):
+        return None
+    image, director = (
+        Repository(**{field.name: files.get(f"{name}.{field.name}", b"") for field in fields(Repository)})
+        for name in ("image", "director")
+    )
+    return Trusted(image=image, director=director)
 
 
 def time_floor_after(floor_s: float, clock_s: float, signed_s: float) -> float:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from pinnace_agent.errors import NotYet
 from pinnace_contract import codec, envelope, topics
-from pinnace_contract.ids import DeviceId, KeyId
+from pinnace_contract.ids import KeyId
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +41,11 @@ class Signer(Protocol):
     def sign(self, data: bytes) -> bytes: ...
 
 
-M = TypeVar("M", bound=codec.Message)
-
-
 class Uplink:
     """The connection to the broker, and what is said over it."""
 
-    def __init__(
-        self, *, device: DeviceId, link: Link, key: Signer, endpoints: tuple[str, ...], chance: random.Random
-    ) -> None:
-        self._device, self._link, self._key, self._chance = device, link, key, chance
+    def __init__(self, *, link: Link, key: Signer, endpoints: tuple[str, ...], chance: random.Random) -> None:
+        self._link, self._key, self._chance = link, key, chance
         self._endpoints = endpoints
         self._next_endpoint = 0
         self._count = 0

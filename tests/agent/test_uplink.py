@@ -39,9 +39,7 @@ def will() -> Presence:
 
 def uplink(*endpoints: str) -> tuple[Uplink, FakeLink]:
     link = FakeLink()
-    made = Uplink(
-        device=DeviceId("a"), link=link, key=FakeKey(), endpoints=endpoints or ("mqtt://a:1",), chance=random.Random(1)
-    )
+    made = Uplink(link=link, key=FakeKey(), endpoints=endpoints or ("mqtt://a:1",), chance=random.Random(1))
     return made, link
 
 

@@ -1,0 +1,513 @@
+"""The agent's one loop: take what happened, decide in the core, save, act. All others only put events on its queue.
+
+Order is the point: a decision is on the disk before anything is done about it, a receipt is sealed into the same write
+as the state it speaks of, and every effect may be repeated after a crash.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Protocol, assert_never
+
+from pinnace_agent import status, trust
+from pinnace_agent.adapters.mqtt_paho import Arrived, Connected, Disconnected
+from pinnace_agent.adapters.system_proc import System
+from pinnace_agent.belief import Belief
+from pinnace_agent.core import device, effects, events
+from pinnace_agent.core.device import Change, DeviceState
+from pinnace_agent.core.reported import active, reported
+from pinnace_agent.core.slot import Servable, because
+from pinnace_agent.core.surroundings import Host, Surroundings
+from pinnace_agent.errors import AgentError, Refused
+from pinnace_agent.fetching import Fetching
+from pinnace_agent.inbox import Inbox
+from pinnace_agent.releases import Releases
+from pinnace_agent.reporting import Reporting
+from pinnace_agent.requests import Desk, Request
+from pinnace_agent.resend import Resend
+from pinnace_agent.serving import Serving
+from pinnace_agent.store import Collected
+from pinnace_agent.store_port import StorageError
+from pinnace_agent.store_spool import Spooled
+from pinnace_agent.uplink import Uplink
+from pinnace_agent.worker import events as worker_events
+from pinnace_contract import topics
+from pinnace_contract.ids import Digest, ModelName
+from pinnace_contract.latest import (
+    Ack,
+    Blob,
+    Cause,
+    Command,
+    CommandKind,
+    CommandResult,
+    CommandStatus,
+    Data,
+    Phase,
+    Presence,
+    Runtime,
+    SystemHealth,
+    Want,
+)
+
+log = logging.getLogger(__name__)
+
+QUEUE_MAX: Final = 1024
+TICK_S: Final = 0.25
+COLLECT_EVERY_S: Final = 1.0  # while a trial counts inferences; otherwise once for each report
+BIRTH_EVERY_S: Final = 15 * 60.0
+HEALTH_EVERY_S: Final = 2.0  # free memory decides how a model is swapped; older than this it says little
+SAVE_RETRY_S: Final = 2.0  # a full or failing disk is asked again
+EXIT_RESTART: Final = 75  # a service manager starts the agent again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hashed:
+    """Every blob of a variant was read from the disk; ``problem`` is what was wrong."""
+
+    model: ModelName
+    ticket: int
+    problem: AgentError | None
+
+
+Happened = Connected | Disconnected | Arrived | worker_events.WorkerEvent | Hashed | Request
+
+
+class Store(Protocol):
+    """The disk, as the loop needs it."""
+
+    def save(self, state: DeviceState) -> None: ...
+    def save_metadata(self, unit: str, parts: Mapping[str, bytes]) -> None: ...
+    def finish(self, blobs: Iterable[Blob]) -> None: ...
+    def collect_garbage(self, kept: Iterable[Servable]) -> Collected: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """What ``bootstrap`` puts together."""
+
+    state: DeviceState
+    store: Store
+    host: Host
+    belief: Belief
+    uplink: Uplink
+    inbox: Inbox
+    releases: Releases
+    serving: Serving
+    fetching: Fetching
+    reporting: Reporting[Spooled]
+    desk: Desk
+    system: System
+    happened: queue.Queue[Happened]
+    report_every_s: int
+    chance: random.Random
+    log_lines: deque[str]
+    stop: threading.Event
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+
+
+class Daemon:
+    """The loop and the state it owns. Used by one thread; only ``Parts.happened`` may be touched by others."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.state = parts.state
+        self._resend = Resend(parts.chance)
+        self._health: tuple[float, SystemHealth] | None = None
+        self._collected_s = 0.0
+        self._born_s = 0.0
+        self._told = True
+        self._stopping: int | None = None
+        self._results: dict[str, bytes] = {}
+        self._later: list[tuple[ModelName, events.Event]] = []
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Work until told to stop; returns the exit status."""
+        self.begin()
+        while self._stopping is None:
+            self.turn(TICK_S)
+            if self._parts.stop.is_set():
+                self._stopping = 0
+        self._end()
+        return self._stopping
+
+    def begin(self) -> None:
+        """Take up the device where the last run left it."""
+        self._apply(device.recover(self.state, self._around()))
+        self._drain()
+
+    def turn(self, wait_s: float) -> None:
+        """Handle what happened, at most until ``wait_s`` without news, then let time pass."""
+        try:
+            happened = self._parts.happened.get(timeout=wait_s)
+            while True:
+                self._handle(happened)
+                self._drain()
+                happened = self._parts.happened.get_nowait()
+        except queue.Empty:
+            pass
+        self._tick()
+        self._drain()
+
+    def _handle(self, happened: Happened) -> None:
+        parts = self._parts
+        if isinstance(happened, Arrived):
+            self._arrived(happened)
+        elif isinstance(happened, Connected):
+            self._connected(happened)
+        elif isinstance(happened, Disconnected):
+            parts.uplink.lost(happened.number, happened.reason, parts.clock())
+        elif isinstance(happened, Hashed):
+            self._hashed(happened)
+        elif isinstance(happened, Request):
+            self.step(happened.model, happened.event)
+        else:
+            block = parts.serving.heard(happened)
+            if block is not None:
+                parts.reporting.add(block)
+
+    def _drain(self) -> None:
+        """Hand the core everything that came of effects, until nothing more does."""
+        while True:
+            out = [*self._later, *self._parts.serving.take(), *self._parts.fetching.take()]
+            self._later = []
+            if not out:
+                return
+            for model, event in out:
+                self.step(model, event)
+
+    def _tick(self) -> None:
+        parts, now_s = self._parts, self._parts.clock()
+        parts.fetching.tick()
+        parts.serving.tick()
+        self._apply(device.tick(self.state, self._around()))
+        self._settle()
+        on_trial = any(slot.phase in (Phase.TRIAL, Phase.AWAITING_CONTACT) for slot in self.state.slots)
+        window_over = parts.reporting.collecting_due(now_s)
+        if window_over or (on_trial and now_s - self._collected_s >= COLLECT_EVERY_S):
+            self._collected_s = now_s
+            parts.serving.collect()
+        parts.reporting.close_if_due(now_s, self._unix_s(), parts.system.health)
+        self._speak(now_s)
+        self._show()
+
+    def _show(self) -> None:
+        """Give ``agent.sock`` something to answer with; it is read from another thread, so it is replaced whole."""
+        parts = self._parts
+        parts.desk.models = frozenset(slot.model for slot in self.state.slots)
+        serving = {slot.model: parts.serving.serving(slot.model) for slot in self.state.slots}
+        parts.desk.snapshot = status.compose(
+            self.state,
+            parts.host.device,
+            connected=parts.uplink.connected,
+            problem=parts.uplink.last_problem,
+            unsent_reports=parts.reporting.waiting,
+            version=parts.host.agent_version,
+            serving={model: worker.variant for model, worker in serving.items() if worker is not None},
+        )
+
+    def _end(self) -> None:
+        parts = self._parts
+        log.info("stopping")
+        self._apply(device.stop(self.state, self._around()))
+        last = parts.uplink.seal(self._presence(online=False))
+        parts.uplink.close((self._topic(topics.Up.STATE), last) if parts.uplink.connected else None)
+
+    # --- deciding ------------------------------------------------------------------------------------------------
+
+    def step(self, model: ModelName, event: events.Event) -> None:
+        """Let the core decide about one event of one model, then save and act."""
+        self._apply(device.step(self.state, model, event, self._around()))
+
+    def _apply(self, change: Change) -> None:
+        before = self.state
+        after = device.sealed(change, self._parts.uplink.seal)
+        if change.save and not self._save(after):
+            return
+        self.state = after
+        self._told = self._told or change.told
+        _log_phases(before, after)
+        for effect in change.effects:
+            self._act(effect)
+
+    def _save(self, state: DeviceState) -> bool:
+        """Save, however long the disk takes: nothing may be done about a decision that a power cut could undo.
+
+        False only when the agent is told to stop meanwhile; then nothing is acted on, and the next run decides again.
+        """
+        while True:
+            try:
+                self._parts.store.save(state)
+            except StorageError as error:
+                log.error("the state cannot be saved, so nothing is done: %s", error)
+                self._tell_trouble(error)
+                if self._parts.stop.wait(SAVE_RETRY_S):
+                    self._stopping = 0
+                    return False
+            else:
+                return True
+
+    def _tell_trouble(self, error: StorageError) -> None:
+        told = replace(self.state, refused=because(error.cause, str(error)))
+        message = reported(told, self._parts.uplink.next_seq(), self._around())
+        self._parts.uplink.say(self._topic(topics.Up.REPORTED), self._parts.uplink.seal(message), retained=True)
+        self._told = True
+        self._collect_garbage()
+
+    def _around(self) -> Surroundings:
+        now_s = self._parts.clock()
+        if self._health is None or now_s - self._health[0] > HEALTH_EVERY_S:
+            self._health = (now_s, self._parts.system.summary())
+        return Surroundings(
+            host=self._parts.host,
+            unix_s=self._unix_s(),
+            awake_s=now_s,
+            report_seq=self._parts.reporting.window.seq,
+            health=self._health[1],
+        )
+
+    def _unix_s(self) -> float:
+        return max(self.state.time_floor_s, self._parts.wall())
+
+    # --- acting --------------------------------------------------------------------------------------------------
+
+    def _act(self, effect: effects.Effect) -> None:
+        parts = self._parts
+        match effect:
+            case effects.FetchRelease():
+                parts.fetching.fetch_release(effect)
+            case effects.Fetch():
+                self._fetch(effect)
+            case effects.StopFetch():
+                parts.fetching.stop(effect.model)
+            case effects.Verify():
+                self._verify(effect)
+            case effects.SendReportNow():
+                parts.reporting.hurry()
+            case effects.CollectGarbage():
+                self._collect_garbage()
+            case (
+                effects.SelfTest()
+                | effects.Activate()
+                | effects.Replay()
+                | effects.StopCandidate()
+                | effects.Serve()
+                | effects.Revert()
+                | effects.Unload()
+            ):
+                parts.serving.act(effect)
+            case _:
+                assert_never(effect)
+
+    def _fetch(self, effect: effects.Fetch) -> None:
+        try:
+            self._collect_garbage()
+            self._parts.fetching.fetch(effect, self._parts.releases.stored(effect.release))
+        except AgentError as error:
+            failed = events.FetchFailed(ticket=effect.ticket, cause=error.cause, detail=str(error))
+            self._later.append((effect.model, failed))
+
+    def _verify(self, effect: effects.Verify) -> None:
+        """Hash on a thread of its own: gigabytes on a slow card take minutes, and the loop must go on."""
+        try:
+            release = self._parts.releases.stored(effect.release)
+        except AgentError as error:
+            self._parts.happened.put(Hashed(model=effect.model, ticket=effect.ticket, problem=error))
+            return
+        variant = release.variant(effect.variant)
+        assert variant is not None
+        work = partial(self._hash, effect.model, effect.ticket, release.blobs(variant))
+        threading.Thread(target=work, name="verify", daemon=True).start()
+
+    def _hash(self, model: ModelName, ticket: int, blobs: tuple[Blob, ...]) -> None:
+        problem: AgentError | None = None
+        try:
+            self._parts.store.finish(blobs)
+        except AgentError as error:
+            problem = error
+        self._parts.happened.put(Hashed(model=model, ticket=ticket, problem=problem))
+
+    def _hashed(self, hashed: Hashed) -> None:
+        if hashed.problem is None:
+            self.step(hashed.model, events.Verified(ticket=hashed.ticket))
+            return
+        cause, detail = hashed.problem.cause, str(hashed.problem)
+        self.step(hashed.model, events.VerifyFailed(ticket=hashed.ticket, cause=cause, detail=detail))
+
+    def _collect_garbage(self) -> None:
+        try:
+            self._parts.store.collect_garbage(device.kept(self.state))
+        except AgentError as error:
+            log.warning("garbage stays: %s", error)
+
+    # --- what arrives --------------------------------------------------------------------------------------------
+
+    def _arrived(self, message: Arrived) -> None:
+        try:
+            found = self._parts.inbox.read(message.topic, message.payload, self.state, self._unix_s())
+        except Refused as error:
+            log.warning("a message on %s is refused: %s", message.topic, error)
+            return
+        match found:
+            case None:
+                return  # metadata; what it means is settled with the rest of it
+            case Data():
+                self._parts.fetching.received(found)
+            case Ack():
+                self._acknowledged(found)
+            case Command():
+                self._commanded(found)
+            case _:
+                assert_never(found)
+
+    def _settle(self) -> None:
+        parts = self._parts
+        settled = parts.belief.settle(now_s=self._unix_s(), awake_s=parts.clock())
+        if settled.changed:
+            parts.store.save_metadata(trust.UNIT, trust.to_files(parts.belief.trusted))
+            parts.fetching.tick()
+        if settled.refusal is not None:
+            log.warning("metadata is refused: %s %s", settled.refusal.cause, settled.refusal.detail)
+            self._apply(device.refuse(self.state, because(settled.refusal.cause, settled.refusal.detail)))
+        wanted = settled.wanted
+        if wanted is None:
+            return
+        self._apply(device.accept_set(self.state, wanted, self._around()))
+        floor_s = trust.time_floor_after(self.state.time_floor_s, parts.wall(), float(wanted.issued_at_s))
+        if floor_s != self.state.time_floor_s:
+            self._apply(Change(state=replace(self.state, time_floor_s=floor_s)))
+        parts.uplink.use(tuple(endpoint.url for endpoint in self.state.endpoints))
+
+    def _acknowledged(self, ack: Ack) -> None:
+        after = device.acknowledged(self.state, ack.receipts)
+        if after != self.state:
+            self._apply(Change(state=after))
+        self._parts.reporting.acknowledged(ack.reports)
+        for covered in ack.reports:
+            made = events.ContactMade(boot=covered.boot, seq_to=covered.seq_to)
+            self._apply(device.contact(self.state, made, self._around()))
+
+    def _commanded(self, command: Command) -> None:
+        topic = topics.ResultTopic(device=self._parts.host.device, command=command.command)
+        if command.command not in self._results:
+            self._results[command.command] = self._parts.uplink.seal(self._obey(command))
+            while len(self._results) > 32:
+                del self._results[next(iter(self._results))]
+        self._parts.uplink.say(topic, self._results[command.command])
+
+    def _obey(self, command: Command) -> CommandResult:
+        status, detail, text = CommandStatus.DONE, "", ""
+        match command.kind:
+            case CommandKind.LOGS:
+                text = "\n".join(self._parts.log_lines)[-(200 * 1024) :]
+            case CommandKind.RESTART:
+                self._stopping = EXIT_RESTART
+            case CommandKind.IDENTIFY:
+                log.warning("identify: this is %s", self._parts.host.device)
+            case _:
+                status, detail = CommandStatus.REFUSED, f"this agent does not know the command {command.kind}"
+        return CommandResult(
+            device=self._parts.host.device,
+            incarnation=self.state.incarnation,
+            seq=self._parts.uplink.next_seq(),
+            command=command.command,
+            status=status,
+            detail=detail,
+            text=text,
+            at_s=self._unix_s(),
+        )
+
+    # --- what is said --------------------------------------------------------------------------------------------
+
+    def _topic(self, channel: topics.Up) -> topics.UpTopic:
+        return topics.UpTopic(device=self._parts.host.device, channel=channel)
+
+    def _speak(self, now_s: float) -> None:
+        parts = self._parts
+        if parts.uplink.due(now_s):
+            self._apply(Change(state=device.with_connection_begun(self.state)))
+            parts.uplink.connect(self.state.connection, partial(self._presence, online=False), now_s)
+        if not parts.uplink.connected:
+            return
+        if now_s - self._born_s >= BIRTH_EVERY_S:
+            self._be_born(now_s)
+        if self._told:
+            self._told = not self._tell_reported()
+        waiting = {each.id: each.sealed for each in self.state.outbox}
+        for key in self._resend.due(list(waiting), now_s):
+            if parts.uplink.say(self._topic(topics.Up.RECEIPT), waiting[key]):  # type: ignore[index]
+                self._resend.sent(key, now_s)
+        for sealed in parts.reporting.to_send(now_s):
+            parts.uplink.say(self._topic(topics.Up.REPORT), sealed)
+
+    def _connected(self, connected: Connected) -> None:
+        now_s = self._parts.clock()
+        if not self._parts.uplink.established(connected.number, now_s):
+            return
+        log.info("connected%s", "" if connected.session else "; the broker kept nothing for this device")
+        self._be_born(now_s)
+        self._told = True
+        self._resend.reconnected()
+        self._parts.reporting.reconnected()
+        self._parts.fetching.reconnected()
+
+    def _be_born(self, now_s: float) -> None:
+        birth = self._parts.uplink.seal(self._presence(online=True))
+        if self._parts.uplink.say(self._topic(topics.Up.STATE), birth, retained=True):
+            self._born_s = now_s
+
+    def _tell_reported(self) -> bool:
+        message = reported(self.state, self._parts.uplink.next_seq(), self._around())
+        return self._parts.uplink.say(self._topic(topics.Up.REPORTED), self._parts.uplink.seal(message), retained=True)
+
+    def _presence(self, *, online: bool) -> Presence:
+        host = self._parts.host
+        return Presence(
+            device=host.device,
+            incarnation=self.state.incarnation,
+            seq=self._parts.uplink.next_seq(),
+            boot=host.boot,
+            connection=self._parts.uplink.number,
+            online=online,
+            agent_version=host.agent_version,
+            hardware=host.hardware,
+            runtimes=tuple(Runtime(each.runtime) for each in host.runtimes),
+            report_every_s=self._parts.report_every_s,
+            active=active(self.state),
+            at_s=self._unix_s(),
+        )
+
+    def want(self, blob: Digest, chunks: int, bitmap: bytes) -> bool:
+        """Send a wish for the chunks of a blob."""
+        uplink = self._parts.uplink
+        if not uplink.connected:
+            return False
+        message = Want(
+            device=self._parts.host.device,
+            incarnation=self.state.incarnation,
+            seq=uplink.next_seq(),
+            blob=blob,
+            chunks=chunks,
+            missing=bitmap,
+        )
+        return uplink.say(self._topic(topics.Up.WANT), uplink.seal(message), qos=0)
+
+
+def _log_phases(before: DeviceState, after: DeviceState) -> None:
+    for slot in after.slots:
+        old = before.slot(slot.model)
+        if old is not None and (old.phase, old.ended) == (slot.phase, slot.ended):
+            continue
+        ended = f", {slot.ended.outcome}" if slot.phase is Phase.IDLE and slot.ended else ""
+        why = f": {slot.reason.cause} {slot.reason.detail}" if slot.reason.cause is not Cause.NONE else ""
+        log.info("%s: phase %s%s (generation %d)%s", slot.model, slot.phase, ended, slot.generation, why)

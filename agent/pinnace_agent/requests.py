@@ -1,0 +1,59 @@
+"""What local applications ask for: from the thread of ``agent.sock`` to the loop by a queue, back by a snapshot."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pinnace_agent.core import events
+from pinnace_agent.worker.protocol import Truth
+from pinnace_contract.ids import Digest, ModelName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """An application has something to tell the lifecycle of a model."""
+
+    model: ModelName
+    event: events.Vetoed | events.VetoLifted | events.ContractsDeclared
+
+
+class Desk:
+    """The daemon's side of ``agent.sock``. Called from its thread; everything returns at once."""
+
+    def __init__(self, happened: queue.Queue[Any], label: Callable[[ModelName, tuple[Truth, ...]], None]) -> None:
+        self._happened, self._label = happened, label
+        self.snapshot: Mapping[str, object] = {}
+        self.models: frozenset[ModelName] = frozenset()
+
+    def label(self, model: ModelName, truths: tuple[Truth, ...], /) -> bool:
+        """Pass ground truth on to the worker that answered."""
+        if model not in self.models:
+            return False
+        self._label(model, truths)
+        return True
+
+    def veto(self, model: ModelName, seconds: float, reason: str, /) -> bool:
+        """Hold the model's next activation."""
+        return self._tell(model, events.Vetoed(seconds=seconds, reason=reason))
+
+    def lift_veto(self, model: ModelName, /) -> bool:
+        """Hold nothing any more."""
+        return self._tell(model, events.VetoLifted())
+
+    def accept(self, model: ModelName, contracts: tuple[Digest, ...], /) -> bool:
+        """Declare contracts, also for a model that is not assigned yet: its first release is to be held to them."""
+        return self._tell(model, events.ContractsDeclared(accepts=contracts))
+
+    def status(self) -> Mapping[str, object]:
+        """Return the last snapshot."""
+        return self.snapshot
+
+    def _tell(self, model: ModelName, event: events.Vetoed | events.VetoLifted | events.ContractsDeclared) -> bool:
+        try:
+            self._happened.put_nowait(Request(model=model, event=event))
+        except queue.Full:
+            return False
+        return True
