@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pinnace_server.console.sessions import Session, SessionStore, fits_session
+from pinnace_server.console.stream import Changes
 
 FORM_BYTES_MAX = 16 * 1024  # a selector and a token; nothing of the console posts more
 FORM_FIELDS_MAX = 32
@@ -36,6 +37,7 @@ class Guard:
     """Finds the session of a request and refuses forged forms."""
 
     sessions: SessionStore
+    changes: Changes
     clock: Callable[[], datetime]
 
     def session_of(self, request: Request) -> Session | None:
@@ -58,6 +60,8 @@ class Guard:
         """Return an endpoint, run in the thread pool, that shows a page to whoever is signed in."""
 
         def endpoint(request: Request) -> Response:
+            # Before the services are asked: what changes meanwhile is told to the page as missed, rather than lost.
+            request.state.changes_version = self.changes.version
             return handler(request, self.need(request))
 
         return endpoint

@@ -46,11 +46,11 @@ def build(
 ) -> Console:
     """Build the console over these services."""
     sessions = sessions or MemorySessions()
-    statics, changes = Statics(), Changes()
+    statics, changes = Statics(), Changes(first=int(clock().timestamp() * 1000))
     desk = Desk(
         services=services,
         sessions=sessions,
-        guard=Guard(sessions=sessions, clock=clock),
+        guard=Guard(sessions=sessions, changes=changes, clock=clock),
         pages=Pages(statics, sessions, clock, services.version),
         streams=Streams(changes, pace),
         clock=clock,

@@ -96,6 +96,7 @@ class Pages:
             token=form_token(session) if session else "",
             notices=self._sessions.take(session.id) if session and not unasked else (),
             now=self._clock(),
+            changes_version=getattr(request.state, "changes_version", 0),
             path=request.url.path,
             theme=theme if theme in _THEMES else "",
             request_id=getattr(request.state, "request_id", ""),

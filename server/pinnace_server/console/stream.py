@@ -31,13 +31,17 @@ class Pace:
 
 
 class Changes:
-    """The last change of every topic. Written by any thread, read by every stream at its own pace."""
+    """The last change of every topic. Written by any thread, read by every stream at its own pace.
 
-    def __init__(self) -> None:
+    Versions only grow, from ``first`` on; a server that starts later starts higher, so that a page which outlived a
+    restart sees that it is behind.
+    """
+
+    def __init__(self, first: int = 0) -> None:
         self._lock = threading.Lock()
         self._topics: OrderedDict[str, int] = OrderedDict()
-        self._version = 0
-        self._forgotten = 0
+        self._version = first
+        self._forgotten = first
 
     @property
     def version(self) -> int:
@@ -104,7 +108,7 @@ class Streams:
         pace, version = self._pace, self._changes.version
         self._open[session_id] += 1
         try:
-            yield f"retry: {pace.retry_ms}\n\nevent: tick\ndata: {{}}\n\n"
+            yield f"retry: {pace.retry_ms}\n\n{_tick(version)}"
             beats = 0
             while not self._closing:
                 await asyncio.sleep(pace.coalesce_s)
@@ -116,13 +120,18 @@ class Streams:
                 if topics:
                     yield f"event: changed\ndata: {json.dumps({'topics': topics, 'version': version})}\n\n"
                 if _every(beats, pace.tick_s, pace):
-                    yield "event: tick\ndata: {}\n\n"
+                    yield _tick(version)
                 if _every(beats, pace.heartbeat_s, pace):
                     yield ": still here\n\n"
         finally:
             self._open[session_id] -= 1
             if not self._open[session_id]:
                 del self._open[session_id]
+
+
+def _tick(version: int) -> str:
+    """Say that the server lives and what it has told; a page that was made before that has missed something."""
+    return f"event: tick\ndata: {json.dumps({'version': version})}\n\n"
 
 
 def _every(beats: int, seconds: float, pace: Pace) -> bool:

@@ -3,8 +3,8 @@
  * Holds the one event stream of this browser for all tabs: a stream a tab would use up the six connections that a browser
  * opens to a server. Runs as a SharedWorker, or inside the page where there is none. Passes on what it hears and how the
  * link is; decides nothing.
- * @typedef {{kind: "state", state: "live" | "connecting" | "reconnecting" | "signed-out"} | {kind: "tick"}
- *   | {kind: "changed", topics: string[]}} Heard
+ * @typedef {{kind: "state", state: "live" | "connecting" | "reconnecting" | "signed-out"} | {kind: "tick", version: number}
+ *   | {kind: "changed", topics: string[], version: number}} Heard
  */
 
 const RETRY_MS = 3000; // like the server's `retry:`, for the refusals after which a browser does not try again
@@ -42,8 +42,8 @@ export function listen(tell) {
       tell({ kind: "state", state: "reconnecting" });
       if (stream.readyState === EventSource.CLOSED) void lookWhy();
     };
-    stream.addEventListener("tick", () => tell({ kind: "tick" }));
-    stream.addEventListener("changed", (event) => tell({ kind: "changed", topics: JSON.parse(event.data).topics }));
+    stream.addEventListener("tick", (event) => tell({ kind: "tick", ...JSON.parse(event.data) }));
+    stream.addEventListener("changed", (event) => tell({ kind: "changed", ...JSON.parse(event.data) }));
     stream.addEventListener("bye", () => {
       stream.close();
       tell({ kind: "state", state: "signed-out" });
@@ -59,8 +59,10 @@ if ("SharedWorkerGlobalScope" in globalThis) {
   const ports = new Set();
   /** @type {Heard} */
   let state = { kind: "state", state: "connecting" };
+  let version = 0;
   const again = listen((heard) => {
     if (heard.kind === "state") state = heard;
+    else version = heard.version;
     for (const port of ports) port.postMessage(heard);
   });
   globalThis.addEventListener("connect", (event) => {
@@ -69,6 +71,6 @@ if ("SharedWorkerGlobalScope" in globalThis) {
     ports.add(port);
     port.onmessage = (message) => message.data === "bye" && ports.delete(port);
     if (state.kind === "state" && state.state === "signed-out") again();
-    else port.postMessage(state);
+    else for (const heard of [state, { kind: "tick", version }]) port.postMessage(heard);
   });
 }

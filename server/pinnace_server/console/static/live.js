@@ -14,6 +14,7 @@ const STALE_MS = 10_000; // two ticks of the server missed
 
 let state = "connecting";
 let heardAt = Date.now();
+let version = 0;
 let refreshedAt = 0;
 let timer = 0;
 let busy = false;
@@ -41,12 +42,14 @@ function draw() {
 /** @param {import("./live-worker.js").Heard} heard */
 function hear(heard) {
   if (heard.kind === "state") {
-    // What happened while the link was down was not heard: everything shown may be old.
-    if (heard.state === "live" && state === "reconnecting") mark(["*"]);
     state = heard.state;
+  } else {
+    // A page older than what the server has told by now missed something: while it loaded, or while the link was down.
+    if (heard.kind === "changed") mark(heard.topics);
+    else if (heard.version > version) mark(["*"]);
+    version = Math.max(version, heard.version);
   }
   if (state === "live") heardAt = Date.now();
-  if (heard.kind === "changed") mark(heard.topics);
   draw();
 }
 
@@ -102,6 +105,7 @@ function announce(event) {
 }
 
 export function startLive() {
+  version = Number(document.querySelector("[data-version]")?.getAttribute("data-version"));
   if (globalThis.SharedWorker) {
     const worker = new SharedWorker(new URL("./live-worker.js", import.meta.url), { type: "module", name: "pinnace" });
     worker.port.onmessage = (message) => hear(message.data);
