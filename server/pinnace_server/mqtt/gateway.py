@@ -7,6 +7,7 @@ is retained where the broker may have lost it. What the messages mean is left to
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import random
@@ -67,6 +68,19 @@ class _Received:
     payload: bytes = field(repr=False)
 
 
+class _Client(Client):
+    """paho's client, which otherwise keeps to itself why a connection could not be made."""
+
+    problem: OSError | None = None
+
+    def reconnect(self) -> MQTTErrorCode:
+        try:
+            return super().reconnect()
+        except OSError as error:
+            self.problem = error
+            raise
+
+
 class Gateway:
     """Implements the ``Publisher`` port and feeds ``receive``."""
 
@@ -82,7 +96,7 @@ class Gateway:
         filters: Iterable[str] = topics.server_filters(),
         chance: random.Random | None = None,
     ) -> None:
-        """``client_id`` names the session at the broker, one for each server; ``retained`` yields what should stand there."""
+        """``client_id`` names the session at the broker, one each server; ``retained`` yields what belongs there."""
         self._receive = receive
         self._retained = retained
         self._now_s = now_s
@@ -90,7 +104,7 @@ class Gateway:
         self._chance = chance or random.Random()
         self._status = GatewayStatus(address=str(address))
         self._lock = threading.Lock()  # of the status alone
-        self._incoming: queue.Queue[_Received] = queue.Queue(RECEIVED_MAX)
+        self._incoming: queue.Queue[_Received | None] = queue.Queue(RECEIVED_MAX)
         self._outgoing = Outgoing()
         self._connected = threading.Event()
         self._republish = threading.Event()
@@ -113,6 +127,8 @@ class Gateway:
         """Finish the message at hand, send what waits, leave. The broker keeps the session and what was not handled."""
         self._stopping.set()
         self._republish.set()
+        with contextlib.suppress(queue.Full):  # then the consumer is awake anyway
+            self._incoming.put_nowait(None)
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
@@ -159,7 +175,7 @@ class Gateway:
     # --- paho's thread: nothing here may wait or raise -------------------------------------------------------------
 
     def _make_client(self, address: Address, client_id: str, ca_file: Path | None) -> Client:
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id,
             clean_session=False,
@@ -200,18 +216,20 @@ class Gateway:
         _log.info("connected to %s, session %s", self._address, "kept" if flags.session_present else "new")
         self._connected.set()
 
-    def _on_connect_fail(self, _: Client, __: object) -> None:
-        self._failed(f"no connection to {self._address}")
+    def _on_connect_fail(self, client: Client, _: object) -> None:
+        problem = client.problem if isinstance(client, _Client) else None
+        self._failed(f"no connection to {self._address}: {problem}")
 
     def _on_disconnect(
         self, _: Client, __: object, ___: DisconnectFlags, reason: ReasonCode, ____: Properties | None
     ) -> None:
+        was_connected = self._connected.is_set()
         self._connected.clear()
         self._outgoing.connection_ended()
         with self._lock:
             self._status = replace(self._status, connected_since_s=None)
-        if not self._stopping.is_set():
-            self._failed(f"the connection ended: {reason}")
+        if was_connected and not self._stopping.is_set():  # else the refusal has been told
+            self._failed(f"the connection to {self._address} ended: {reason}")
 
     def _on_subscribe(
         self, _: Client, __: object, ___: int, reasons: list[ReasonCode], ____: Properties | None
@@ -243,10 +261,9 @@ class Gateway:
 
     def _consume(self) -> None:
         while not self._stopping.is_set():
-            try:
-                received = self._incoming.get(timeout=_WAIT_S)
-            except queue.Empty:
-                continue
+            received = self._incoming.get()
+            if received is None:
+                return
             try:
                 self._receive(received.topic, received.payload)
             except Exception:  # one message must not end the road for all others
