@@ -29,6 +29,13 @@ class SqlDevices:
         row = self._session.get(DeviceRow, device)
         return self._devices([row])[0] if row else None
 
+    def some(self, devices: Sequence[DeviceId]) -> Sequence[Device]:
+        found: dict[str, Device] = {}
+        for some in in_batches(devices):
+            rows = self._session.exec(select(DeviceRow).where(col(DeviceRow.id).in_(some))).all()
+            found |= {device.id: device for device in self._devices(rows)}
+        return [found[device] for device in devices]
+
     def of_key(self, key: KeyId) -> Device | None:
         row = self._session.exec(select(DeviceRow).where(DeviceRow.key == key)).first()
         return self._devices([row])[0] if row else None
@@ -109,6 +116,7 @@ class SqlDevices:
                 first_seen_s=row.first_seen_s,
                 last_seen_s=row.last_seen_s,
                 first_generation=row.first_generation,
+                seq=row.seq,
             )
             for row in rows
         ]
@@ -121,6 +129,7 @@ class SqlDevices:
                 first_seen_s=incarnation.first_seen_s,
                 last_seen_s=incarnation.last_seen_s,
                 first_generation=incarnation.first_generation,
+                seq=incarnation.seq,
             )
         )
         self._session.flush()

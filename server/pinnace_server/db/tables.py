@@ -112,6 +112,7 @@ class IncarnationRow(SQLModel, table=True):
     first_seen_s: float
     last_seen_s: float
     first_generation: int = Field(sa_type=BigInteger)
+    seq: int = Field(sa_type=BigInteger)
 
 
 class SlotRow(SQLModel, table=True):

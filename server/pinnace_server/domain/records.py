@@ -193,13 +193,15 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incarnation:
-    """One store of a device. ``first_generation`` is the first that this server reserved for it."""
+    """One store of a device. ``first_generation`` is the first that this server reserved for it, ``seq`` the highest
+    number of its statements: one that is not above it is a repeat, and proves nobody's presence."""
 
     device: DeviceId
     incarnation: IncarnationId
     first_seen_s: float
     last_seen_s: float
     first_generation: int = 0
+    seq: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -459,6 +461,7 @@ class EventKind(StrEnum):
     ASSIGNED = "assigned"
     SIGNING_REFUSED = "signing_refused"
     NO_FALLBACK = "no_fallback"
+    SKIPPED = "skipped"
     PHASE_CHANGED = "phase_changed"
     RECEIPT_COMMITTED = "receipt_committed"
     RECEIPT_REVERTED = "receipt_reverted"

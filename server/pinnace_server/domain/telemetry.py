@@ -18,6 +18,7 @@ from pinnace_server.domain.records import Counts, FeatureTotals, Minute, Receive
 
 CLOCK_AHEAD_MAX_S: Final = 300.0
 CLOCK_BEHIND_MAX_S: Final = 30 * 86_400.0  # a spool may be that old; a clock at 1970 is a broken one
+RANGES_MAX: Final = 256  # gaps of one boot that are remembered
 ERROR_NAMES_MAX: Final = 64
 CLASSES_MAX: Final = 2048
 SUM_MAX: Final = 1e300  # adding must not end in infinity, which JSON cannot say
@@ -42,7 +43,10 @@ def coverage(known: Sequence[ReceivedRange], seq_from: int, seq_to: int) -> Cove
 
 
 def joined(ranges: Iterable[ReceivedRange]) -> tuple[ReceivedRange, ...]:
-    """Return the same numbers in as few ranges as there can be; what was dropped stays apart."""
+    """Return the same numbers in as few ranges as there can be; what was dropped stays apart.
+
+    Beyond ``RANGES_MAX`` the oldest gap is closed: reports that come so late are taken for known.
+    """
     result: list[ReceivedRange] = []
     for each in sorted(ranges, key=lambda one: (one.dropped, one.seq_from)):
         last = result[-1] if result else None
@@ -50,6 +54,8 @@ def joined(ranges: Iterable[ReceivedRange]) -> tuple[ReceivedRange, ...]:
             result[-1] = replace(last, seq_to=max(last.seq_to, each.seq_to))
         else:
             result.append(each)
+    while len(result) > RANGES_MAX and result[0].dropped == result[1].dropped:
+        result[:2] = [replace(result[1], seq_from=result[0].seq_from)]
     return tuple(result)
 
 

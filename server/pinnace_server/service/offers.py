@@ -36,7 +36,7 @@ class Offers:
 
 
 def _names(version: Version, blob: Digest) -> bool:
-    if blob == version.release:
+    if blob == Digest(version.release):
         return True
     release = version.body
     return any(blob == each.digest for variant in release.variants for each in release.blobs(variant))

@@ -207,6 +207,7 @@ def upgrade() -> None:
         sa.Column("first_seen_s", sa.Float(), nullable=False),
         sa.Column("last_seen_s", sa.Float(), nullable=False),
         sa.Column("first_generation", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["device"], ["devices.id"], name="fk_incarnations_device_devices"),
         sa.PrimaryKeyConstraint("device", "incarnation", name="pk_incarnations"),
     )

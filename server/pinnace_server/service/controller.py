@@ -1,0 +1,392 @@
+"""The loop that makes the fleet as wanted: observe, plan, check, execute; once a second, and after anything changed.
+
+It decides nothing: ``domain.planner`` and ``domain.health_rule`` do. Each step is one transaction and may be repeated
+after a crash at any point: what was planned is in the database before it is signed, and signed before it is published.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from pinnace_contract.ids import DeviceId, Digest, ReleaseId
+from pinnace_contract.latest import AssignmentSet, Cause, Endpoint
+from pinnace_contract.topics import Down, DownTopic
+from pinnace_server.domain import health_rule, planner, plans
+from pinnace_server.domain.plans import Adopt, Assign, Observed, Plan, PlanReport, Skip
+from pinnace_server.domain.records import (
+    SERVER,
+    Assignment,
+    Counts,
+    DesiredSet,
+    Device,
+    DeviceState,
+    Event,
+    EventKind,
+    Member,
+    Rollout,
+    RolloutState,
+    Severity,
+)
+from pinnace_server.errors import NotFound, ServerError, SigningRefused
+from pinnace_server.service import observing
+from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.rollouts import Rollouts
+
+BATCH: Final = 200  # sets signed, silences told or sets renewed in one tick, so that a tick stays short
+MINUTES_KEPT_S: Final = 30 * 86_400
+RAW_KEPT_S: Final = 86_400
+PRUNE_EVERY_S: Final = 3600
+RENEW_EVERY_S: Final = 60
+
+_log = logging.getLogger(__name__)
+
+
+class Controller:
+    """One tick after another; for one thread."""
+
+    def __init__(self, world: World, rollouts: Rollouts) -> None:
+        self._world = world
+        self._rollouts = rollouts
+        self._pruned_at_s = self._renewed_at_s = 0.0
+        self._shares: dict[ReleaseId, float | None] = {}
+
+    def tick(self) -> None:
+        """Do everything that is due. A step that fails is logged and tried again at the next tick."""
+        for step in (self.reissue, self.judge_all, self.plan_all, self.sign, self.tell_silence, self.renew, self.prune):
+            try:
+                step()
+            except Exception:
+                _log.exception("the controller's step %r failed and is tried again", step.__name__)
+
+    # --- observe, plan, check, execute -----------------------------------------------------------------------------
+
+    def plan_all(self) -> None:
+        """Plan every active rollout and carry the plans out."""
+        with self._world.store.read() as tables:
+            due = [rollout for rollout in tables.rollouts.active() if self._moves(tables, rollout)]
+        for rollout in due:
+            with self._world.store.write() as tables:
+                topics = self._advance(tables, rollout)
+            self._world.changes.notify(topics)
+
+    def _moves(self, tables: Tables, rollout: Rollout) -> bool:
+        """Tell, without a write lock, whether planning a rollout would change anything."""
+        members = tables.rollouts.members(rollout.id)
+        parent = observing.parent_of(rollout)
+        observed = observing.observe(tables, rollout, members)
+        made, report = planner.plan(observing.policy_of(tables, rollout, members), observed, parent, self._now())
+        return made is not parent or report.finished or bool(_changed(observed, report, 0.0))
+
+    def _advance(self, tables: Tables, due: Rollout) -> list[str]:
+        rollout = tables.rollouts.get(due.id)
+        if rollout is None or rollout.state is not RolloutState.ACTIVE:
+            return []
+        members = tables.rollouts.members(rollout.id)
+        observed = observing.observe(tables, rollout, members)
+        parent, now = observing.parent_of(rollout), self._now()
+        made, report = planner.plan(observing.policy_of(tables, rollout, members), observed, parent, now)
+        topics = ["rollouts", f"rollout:{rollout.id}", "devices", "events"]
+        if made is not None and made is not parent:
+            problems = plans.check(made, observed, parent)
+            if problems:
+                raise AssertionError(f"a plan for rollout {rollout.id} must not be executed: {'; '.join(problems)}")
+            self._execute(tables, rollout, made, observed)
+            tables.rollouts.save(replace(rollout, plan=made.id))
+            return topics + [f"device:{change.device}" for change in made.changes]
+        tables.rollouts.save_members(_changed(observed, report, now))
+        if report.finished:
+            tables.rollouts.save(replace(rollout, state=RolloutState.FINISHED, ended_at_s=now))
+            tables.events.append(_finished(rollout, report, now))
+        return topics
+
+    def _execute(self, tables: Tables, rollout: Rollout, plan: Plan, observed: dict[DeviceId, Observed]) -> None:
+        now = self._now()
+        for change in plan.changes:
+            after = plans.applied(change, plan, observed[change.device])
+            tables.rollouts.save_members([replace(after.member, changed_at_s=now)])
+            match change:
+                case Assign():
+                    assert after.assignment is not None
+                    tables.assignments.save(replace(after.assignment, actor=rollout.actor))
+                    tables.devices.save(after.device)
+                    self._save_set(tables, after.device, change.entry.generation)
+                    tables.events.append(_assigned(rollout, change, plan, now))
+                case Adopt():
+                    assert after.assignment is not None
+                    tables.assignments.save(after.assignment)
+                case Skip():
+                    tables.events.append(_skipped(rollout, change, now))
+
+    def _save_set(self, tables: Tables, device: Device, generation: int) -> None:
+        """Save everything that a device should run as its next set, to be signed."""
+        entries = tuple(assignment.entry for assignment in tables.assignments.of([device.id]))
+        tables.assignments.save_desired(
+            DesiredSet(
+                device=device.id,
+                assignments=AssignmentSet(
+                    device=device.id,
+                    incarnation=device.incarnation,
+                    generation=generation,
+                    issued_at_s=int(self._now()),
+                    entries=entries,
+                    endpoints=tuple(Endpoint(url=url) for url in self._world.endpoints),
+                    message_keys=(self._world.signing.message_key(),),
+                ),
+            )
+        )
+
+    # --- the rule --------------------------------------------------------------------------------------------------
+
+    def judge_all(self) -> None:
+        """Hold the health rule against every release that a rollout put on devices; halt what it fires on."""
+        with self._world.store.read() as tables:
+            firing = [rollout for rollout in tables.rollouts.owning() if self._verdict(tables, rollout).fires]
+        for rollout in firing:
+            with self._world.store.write() as tables:
+                now_it = tables.rollouts.get(rollout.id)
+                if now_it is None or now_it.state not in (RolloutState.ACTIVE, RolloutState.FINISHED):
+                    continue
+                verdict = self._verdict(tables, now_it)
+                if not verdict.fires:
+                    continue
+                tables.events.append(_fired(now_it, verdict, self._now()))
+                made = self._rollouts.halt(tables, now_it, reason=verdict.text, verdict=verdict.inputs, actor=SERVER)
+            self._world.changes.notify(["rollouts", f"rollout:{rollout.id}", f"rollout:{made.id}", "devices", "events"])
+
+    def _verdict(self, tables: Tables, rollout: Rollout) -> health_rule.Verdict:
+        candidate = tables.rollouts.evidence(rollout.id)
+        previous = self._previous(tables, rollout) if candidate.labels >= health_rule.LABELS_MIN else Counts()
+        return health_rule.judge(candidate, previous, self._share_below(tables, rollout.release))
+
+    def _share_below(self, tables: Tables, release: ReleaseId | None) -> float | None:
+        if release is None:
+            return None
+        if release not in self._shares:  # a version never changes, and reading it each second is work for nothing
+            version = tables.versions.of_release(release)
+            self._shares[release] = version.share_below if version else None
+        return self._shares[release]
+
+    def _previous(self, tables: Tables, rollout: Rollout) -> Counts:
+        """Add up what the rollout's devices counted for the releases that it replaced there."""
+        replaced: dict[ReleaseId, list[DeviceId]] = {}
+        for assignment in self._owned(tables, rollout):
+            if assignment.before is not None and assignment.before.release != rollout.release:
+                replaced.setdefault(assignment.before.release, []).append(assignment.device)
+        total = Counts()
+        for release, devices in replaced.items():
+            total = total.plus(tables.reports.counts(devices, release))
+        return total
+
+    def _owned(self, tables: Tables, rollout: Rollout) -> Sequence[Assignment]:
+        members = tables.rollouts.members(rollout.id)
+        found = tables.assignments.of([member.device for member in members])
+        return [each for each in found if each.model == rollout.model and each.rollout == rollout.id]
+
+    # --- what devices are told -------------------------------------------------------------------------------------
+
+    def reissue(self) -> None:
+        """Say everything again to devices whose store is new, under a new generation."""
+        with self._world.store.read() as tables:
+            stale = tables.assignments.stale(BATCH)
+        for old in stale:
+            with self._world.store.write() as tables:
+                device = tables.devices.get(old.device)
+                if device is None or device.state not in (DeviceState.ACTIVE, DeviceState.PENDING):
+                    continue
+                generation = planner.next_generation(device)
+                known = tables.assignments.of([device.id])
+                entries = planner.reissued(tuple(each.entry for each in known), generation)
+                for assignment, entry in zip(known, entries, strict=True):
+                    tables.assignments.save(
+                        replace(assignment, entry=entry, outcome=None, cause=Cause.NONE, detail="", ended_at_s=None)
+                    )
+                tables.devices.save(replace(device, generation=generation, updating=bool(entries)))
+                self._save_set(tables, device, generation)
+            self._world.changes.notify([f"device:{old.device}", "devices"])
+
+    def sign(self) -> None:
+        """Sign and publish what is planned and not signed yet; publishing again after a crash is harmless."""
+        with self._world.store.read() as tables:
+            unsigned = tables.assignments.unsigned(BATCH)
+        for desired in unsigned:
+            try:
+                payload = self._world.signing.desired(desired.assignments, self._releases(desired.assignments))
+            except (SigningRefused, NotFound) as error:
+                self._refused(desired, error)
+                continue
+            with self._world.store.write() as tables:
+                newest = tables.assignments.desired(desired.device)
+                if newest is None or newest.generation != desired.generation:
+                    continue  # planned anew meanwhile: that one is signed next
+                tables.assignments.save_desired(replace(desired, signed_at_s=self._now()))
+            self._publish(desired.device, payload)
+
+    def _releases(self, assignments: AssignmentSet) -> dict[ReleaseId, bytes]:
+        wanted = {entry.release for entry in assignments.entries if entry.release is not None}
+        return {release: self._world.blobs.read(Digest(release)) for release in wanted}
+
+    def _refused(self, desired: DesiredSet, error: ServerError) -> None:
+        """Set a set aside that the signer refuses; the next change of the device makes another."""
+        _log.error("%s", error)
+        now = self._now()
+        with self._world.store.write() as tables:
+            newest = tables.assignments.desired(desired.device)
+            if newest is None or newest.generation != desired.generation:
+                return
+            tables.assignments.save_desired(replace(desired, signed_at_s=now))
+            tables.events.append(
+                Event(
+                    at_s=now,
+                    kind=EventKind.SIGNING_REFUSED,
+                    actor=SERVER,
+                    summary=str(error)[:500],
+                    severity=Severity.ERROR,
+                    device=desired.device,
+                    data={"generation": str(desired.generation)},
+                )
+            )
+        self._world.changes.notify(["events", f"device:{desired.device}"])
+
+    def _publish(self, device: DeviceId, payload: bytes) -> None:
+        self._world.publisher.publish(DownTopic(device=device, channel=Down.DESIRED), payload, retained=True)
+
+    def renew(self) -> None:
+        """Publish afresh what would expire: the image repository and each device's ``desired``."""
+        now = self._now()
+        if now - self._renewed_at_s < RENEW_EVERY_S:
+            return
+        self._renewed_at_s = now
+        if self._world.signing.renew_image():
+            for topic, payload in self._world.signing.image_metadata():
+                self._world.publisher.publish(topic, payload, retained=True)
+        due = self._world.signing.refresh_due(now)[:BATCH]
+        with self._world.store.read() as tables:
+            gone = tables.devices.decommissioned() if due else frozenset()
+        for device in due:
+            again = None if device in gone else self._world.signing.refresh(device)
+            if again is not None:
+                self._publish(device, again)
+
+    # --- upkeep ----------------------------------------------------------------------------------------------------
+
+    def tell_silence(self) -> None:
+        """Write down once when a device has been silent for too long."""
+        now = self._now()
+        with self._world.store.read() as tables:
+            silent = tables.devices.silent(now, BATCH)
+        if not silent:
+            return
+        with self._world.store.write() as tables:
+            for device in silent:
+                newest = tables.devices.get(device.id)
+                if newest is None or newest.seen_at_s != device.seen_at_s:
+                    continue
+                tables.devices.save(replace(newest, silent=True))
+                tables.events.append(_silent(newest, now))
+        self._world.changes.notify(["devices", "events", *(f"device:{device.id}" for device in silent)])
+
+    def prune(self) -> None:
+        """Forget telemetry that is older than it is kept."""
+        now = self._now()
+        if now - self._pruned_at_s < PRUNE_EVERY_S:
+            return
+        self._pruned_at_s = now
+        with self._world.store.write() as tables:
+            tables.reports.prune(minute_before=int(now - MINUTES_KEPT_S) // 60, raw_before_s=now - RAW_KEPT_S)
+
+    def _now(self) -> float:
+        return self._world.clock.now()
+
+
+def _changed(observed: dict[DeviceId, Observed], report: PlanReport, now: float) -> list[Member]:
+    changed = []
+    for each in report.devices:
+        member = observed[each.device].member
+        if each.state is not member.state:
+            changed.append(replace(member, state=each.state, cause=each.cause, detail=each.detail, changed_at_s=now))
+    return changed
+
+
+def _finished(rollout: Rollout, report: PlanReport, now: float) -> Event:
+    counts = report.by_state()
+    said = ", ".join(f"{n} {state}" for state, n in counts.items()) or "no devices"
+    bad = any(state.value in ("reverted", "failed", "rejected", "skipped") for state in counts)
+    return Event(
+        at_s=now,
+        kind=EventKind.ROLLOUT_FINISHED,
+        actor=SERVER,
+        summary=f"rollout of {rollout.model} {rollout.version or ''} ended: {said}".replace("  ", " "),
+        severity=Severity.WARNING if bad else Severity.INFO,
+        model=rollout.model,
+        version=rollout.version,
+        rollout=rollout.id,
+        data={state.value: str(n) for state, n in counts.items()},
+    )
+
+
+def _assigned(rollout: Rollout, change: Assign, plan: Plan, now: float) -> Event:
+    entry = change.entry
+    what = f"{rollout.model} {rollout.version}" if rollout.version else f"{rollout.model} ({entry.intent})"
+    return Event(
+        at_s=now,
+        kind=EventKind.ASSIGNED,
+        actor=rollout.actor,
+        summary=f"{change.device} is told to run {what}, generation {entry.generation}",
+        device=change.device,
+        model=rollout.model,
+        version=rollout.version,
+        rollout=rollout.id,
+        data={
+            "generation": str(entry.generation),
+            "attempt": str(entry.attempt),
+            "intent": entry.intent.value,
+            "release": entry.release or "",
+            "plan": plan.id,
+            "parent": plan.parent or "",
+        },
+    )
+
+
+def _skipped(rollout: Rollout, change: Skip, now: float) -> Event:
+    return Event(
+        at_s=now,
+        kind=EventKind.NO_FALLBACK if change.cause is Cause.NO_FALLBACK else EventKind.SKIPPED,
+        actor=SERVER,
+        summary=f"{change.device} is left out of {rollout.model} {rollout.version or ''}: {change.detail}",
+        severity=Severity.WARNING,
+        device=change.device,
+        model=rollout.model,
+        version=rollout.version,
+        rollout=rollout.id,
+        data={"cause": change.cause.value},
+    )
+
+
+def _fired(rollout: Rollout, verdict: health_rule.Verdict, now: float) -> Event:
+    return Event(
+        at_s=now,
+        kind=EventKind.HEALTH_RULE_FIRED,
+        actor=SERVER,
+        summary=f"{rollout.model} {rollout.version} is moved back: {verdict.text}",
+        severity=Severity.ERROR,
+        model=rollout.model,
+        version=rollout.version,
+        rollout=rollout.id,
+        data={"finding": verdict.finding.value, **verdict.inputs},
+    )
+
+
+def _silent(device: Device, now: float) -> Event:
+    silence = int(now - device.seen_at_s) if device.seen_at_s is not None else 0
+    return Event(
+        at_s=now,
+        kind=EventKind.DEVICE_OFFLINE,
+        actor=SERVER,
+        summary=f"{device.id} has been silent for {silence} s, and reports every {device.report_every_s} s",
+        severity=Severity.WARNING,
+        device=device.id,
+        data={"why": "silence"},
+    )

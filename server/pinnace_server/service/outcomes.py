@@ -1,0 +1,244 @@
+"""Receipts and reports: how assignments ended, and what devices counted. Everything may come twice and counts once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from pinnace_contract.latest import Cause, Outcome, Receipt, Report
+from pinnace_server.domain import telemetry
+from pinnace_server.domain.records import (
+    Assignment,
+    Counts,
+    Device,
+    DeviceState,
+    Event,
+    EventKind,
+    MemberState,
+    Minute,
+    ReceiptRecord,
+    ReceivedRange,
+    Severity,
+)
+from pinnace_server.domain.telemetry import Coverage
+from pinnace_server.service.condition import refreshed
+from pinnace_server.service.fleet import found_device
+from pinnace_server.service.hearing import hear, suspect
+from pinnace_server.service.ports import Tables, World
+
+_KINDS: Final = {
+    Outcome.COMMITTED: (EventKind.RECEIPT_COMMITTED, Severity.INFO, "keeps"),
+    Outcome.REVERTED: (EventKind.RECEIPT_REVERTED, Severity.ERROR, "went back from"),
+    Outcome.FAILED: (EventKind.RECEIPT_FAILED, Severity.ERROR, "could not use"),
+    Outcome.REJECTED: (EventKind.RECEIPT_REJECTED, Severity.WARNING, "refused"),
+    Outcome.SUPERSEDED: (EventKind.RECEIPT_SUPERSEDED, Severity.INFO, "was told otherwise before it kept"),
+    Outcome.CANCELLED: (EventKind.RECEIPT_CANCELLED, Severity.INFO, "was stopped on the way to"),
+    Outcome.UNKNOWN: (EventKind.RECEIPT_FAILED, Severity.WARNING, "ended in a way that this server does not know"),
+}
+_MEMBERS: Final = {
+    Outcome.COMMITTED: MemberState.COMMITTED,
+    Outcome.REVERTED: MemberState.REVERTED,
+    Outcome.FAILED: MemberState.FAILED,
+    Outcome.REJECTED: MemberState.REJECTED,
+    Outcome.SUPERSEDED: MemberState.SUPERSEDED,
+    Outcome.CANCELLED: MemberState.CANCELLED,
+    Outcome.UNKNOWN: MemberState.FAILED,
+}
+
+
+class Outcomes:
+    """Takes receipts and reports."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def receipt(self, receipt: Receipt, sealed: bytes) -> None:
+        """Keep a receipt; it counts unless it is here already or its device may be two."""
+        now = self._world.clock.now()
+        with self._world.store.write() as tables:
+            device = found_device(tables, receipt.device)
+            heard = hear(tables, device, receipt.incarnation, now)
+            device = found_device(tables, receipt.device)
+            if tables.receipts.get(receipt.id) is not None:
+                return
+            fork = tables.receipts.of_counter(receipt.device, receipt.incarnation, receipt.counter)
+            if fork is not None:
+                suspect(tables, device, receipt.incarnation, "it used a receipt number twice", now)
+            counted = heard is not None and fork is None and device.state is not DeviceState.QUARANTINED
+            tables.receipts.add(
+                ReceiptRecord(id=receipt.id, body=receipt, envelope=sealed, received_at_s=now, counted=counted)
+            )
+            tables.events.append(_receipt_event(receipt, counted, now))
+            topics = ["devices", f"device:{device.id}", "events", f"model:{receipt.model}"]
+            if counted:
+                topics += self._close(tables, receipt, now)
+                tables.devices.save(refreshed(tables, replace(device, seen_at_s=now, silent=False)))
+        self._world.changes.notify(topics)
+
+    def report(self, report: Report, sealed: bytes) -> None:
+        """Merge a report's counts once."""
+        now = self._world.clock.now()
+        minutes = telemetry.minutes_of(report.device, report, now)
+        with self._world.store.write() as tables:
+            heard = hear(tables, found_device(tables, report.device), report.incarnation, now)
+            if heard is None:
+                return
+            device = heard.device
+            known = tables.reports.ranges(report.device, report.boot)
+            coverage = telemetry.coverage(known, report.seq_from, report.seq_to)
+            if coverage is Coverage.KNOWN:
+                return
+            tables.reports.add_range(
+                ReceivedRange(device=report.device, boot=report.boot, seq_from=report.seq_from, seq_to=report.seq_to)
+            )
+            if coverage is Coverage.PARTLY_KNOWN:
+                # Counts of some of these windows are in already and cannot be told from the others.
+                tables.events.append(_overlap(report, now))
+                return
+            self._dropped(tables, report, now)
+            tables.reports.keep_raw(report.device, report.boot, report.seq_to, now, sealed)
+            for minute in minutes:
+                tables.reports.merge(minute)
+            if device.state is not DeviceState.QUARANTINED:
+                _add_evidence(tables, device, minutes)
+            tables.devices.save(_measured(device, report, minutes, now))
+        self._world.changes.notify([f"device:{device.id}", "reports"])
+
+    def _close(self, tables: Tables, receipt: Receipt, now: float) -> list[str]:
+        """Write down how the assignment that a receipt is about ended, and how far its rollout's member is."""
+        topics: list[str] = []
+        assignment = tables.assignments.get(receipt.device, receipt.model)
+        if assignment is not None and _is_about(receipt, assignment):
+            tables.assignments.save(
+                replace(
+                    assignment,
+                    outcome=receipt.outcome,
+                    cause=receipt.cause,
+                    detail=receipt.detail,
+                    ended_at_s=now,
+                )
+            )
+            topics.append("rollouts")
+        member = tables.rollouts.member_of(receipt.device, receipt.model, receipt.generation)
+        if member is not None:
+            tables.rollouts.save_members(
+                [
+                    replace(
+                        member,
+                        state=_MEMBERS[receipt.outcome],
+                        cause=receipt.cause,
+                        detail=receipt.detail,
+                        changed_at_s=now,
+                    )
+                ]
+            )
+            topics.append(f"rollout:{member.rollout}")
+        return topics
+
+    def _dropped(self, tables: Tables, report: Report, now: float) -> None:
+        for dropped in report.dropped:
+            if dropped.seq_to < dropped.seq_from:
+                continue
+            known = tables.reports.ranges(report.device, dropped.boot)
+            if telemetry.coverage(known, dropped.seq_from, dropped.seq_to) is Coverage.KNOWN:
+                continue
+            tables.reports.add_range(
+                ReceivedRange(
+                    device=report.device,
+                    boot=dropped.boot,
+                    seq_from=dropped.seq_from,
+                    seq_to=dropped.seq_to,
+                    dropped=True,
+                )
+            )
+            n = dropped.seq_to - dropped.seq_from + 1
+            tables.events.append(
+                Event(
+                    at_s=now,
+                    kind=EventKind.REPORTS_DROPPED,
+                    actor=f"device:{report.device}",
+                    summary=f"{report.device} had no room for {n} report{'s' * (n != 1)} and threw them away",
+                    severity=Severity.WARNING,
+                    device=report.device,
+                    data={"boot": dropped.boot, "from": str(dropped.seq_from), "to": str(dropped.seq_to)},
+                )
+            )
+
+
+def _is_about(receipt: Receipt, assignment: Assignment) -> bool:
+    entry = assignment.entry
+    return receipt.generation == entry.generation and receipt.attempt == entry.attempt
+
+
+def _add_evidence(tables: Tables, device: Device, minutes: Sequence[Minute]) -> None:
+    """Add answers of committed releases to the evidence of the rollouts that put them there.
+
+    In a trial the device is the judge; the rule looks at what a device decided to keep.
+    """
+    for assignment in tables.assignments.of([device.id]):
+        if assignment.outcome is not Outcome.COMMITTED:
+            continue
+        counts = Counts()
+        for minute in minutes:
+            if minute.model == assignment.model and minute.release == assignment.release:
+                counts = counts.plus(telemetry.counts_of(minute))
+        if counts != Counts():
+            tables.rollouts.add_evidence(assignment.rollout, device.id, counts)
+
+
+def _measured(device: Device, report: Report, minutes: Sequence[Minute], now: float) -> Device:
+    p95_s = telemetry.histogram_of(minutes).quantile(0.95)
+    return replace(
+        device,
+        seen_at_s=now,
+        silent=False,
+        p95_ms=device.p95_ms if p95_s is None else p95_s * 1000,
+        health=report.health,
+        health_at_s=now,
+    )
+
+
+def _receipt_event(receipt: Receipt, counted: bool, now: float) -> Event:
+    kind, severity, verb = _KINDS[receipt.outcome]
+    why = f": {receipt.cause}" if receipt.cause is not Cause.NONE else ""
+    detail = f" ({receipt.detail})" if receipt.detail else ""
+    uncounted = "" if counted else "; it does not count, because the device may be two"
+    facts = {
+        "receipt": receipt.id,
+        "generation": str(receipt.generation),
+        "attempt": str(receipt.attempt),
+        "cause": receipt.cause.value,
+        "release": receipt.release or "",
+    }
+    if receipt.evidence:
+        facts |= {
+            "evidence": receipt.evidence.kind.value,
+            "inferences": str(receipt.evidence.inferences),
+            "errors": str(receipt.evidence.errors),
+        }
+    if receipt.latency:
+        facts |= {"p95_ms": f"{receipt.latency.p95_ms:.3g}"}
+    return Event(
+        at_s=now,
+        kind=kind,
+        actor=f"device:{receipt.device}",
+        summary=f"{receipt.device} {verb} {receipt.model} {receipt.version or ''}{why}{detail}{uncounted}",
+        severity=severity,
+        device=receipt.device,
+        model=receipt.model,
+        version=receipt.version,
+        data=facts,
+    )
+
+
+def _overlap(report: Report, now: float) -> Event:
+    return Event(
+        at_s=now,
+        kind=EventKind.MESSAGE_REFUSED,
+        actor=f"device:{report.device}",
+        summary=f"reports {report.seq_from} to {report.seq_to} were counted in part before, and are not counted again",
+        severity=Severity.WARNING,
+        device=report.device,
+        data={"code": "REPORT_OVERLAP", "boot": report.boot},
+    )

@@ -1,0 +1,332 @@
+"""Moving devices to releases and back: what an operator asks for becomes a rollout, the controller carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from pinnace_contract.ids import DeviceId, ModelName, RolloutId
+from pinnace_contract.latest import Cause, Intent
+from pinnace_server.domain import planner, selector
+from pinnace_server.domain.plans import PlanReport
+from pinnace_server.domain.policy import PLAIN_TERMS, Terms
+from pinnace_server.domain.queries import Listing, RolloutQuery
+from pinnace_server.domain.records import (
+    Counts,
+    Device,
+    DeviceState,
+    Event,
+    EventKind,
+    Member,
+    MemberState,
+    Rollout,
+    RolloutState,
+    Severity,
+    Version,
+)
+from pinnace_server.errors import Code, Conflict, NotFound, Refused
+from pinnace_server.service import going_back, observing
+from pinnace_server.service.catalogue import found_version
+from pinnace_server.service.fleet import found_device
+from pinnace_server.service.ports import Tables, World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """What an assignment would touch: devices by id, and those left out by reason."""
+
+    devices: tuple[Device, ...]
+    already_on_it: tuple[DeviceId, ...]
+    excluded: Mapping[DeviceId, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A rollout and how it stands."""
+
+    rollout: Rollout
+    report: PlanReport
+    evidence: Counts
+
+
+class Rollouts:
+    """Reads, makes and ends rollouts."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def listing(self, query: RolloutQuery) -> Listing[Rollout]:
+        """Return rollouts, the newest first."""
+        with self._world.store.read() as tables:
+            return tables.rollouts.listing(query)
+
+    def counts(self, rollouts: Iterable[RolloutId]) -> Mapping[RolloutId, Mapping[str, int]]:
+        """Count each rollout's devices by state."""
+        with self._world.store.read() as tables:
+            return tables.rollouts.counts(rollouts)
+
+    def progress(self, rollout: RolloutId) -> Progress:
+        """Return how a rollout stands, and what each of its devices waits on.
+
+        Raises:
+            NotFound
+        """
+        with self._world.store.read() as tables:
+            found = found_rollout(tables, rollout)
+            members = tables.rollouts.members(rollout)
+            policy = replace(observing.policy_of(tables, found, members), cancelled=True)  # look, do not plan
+            _, report = planner.plan(policy, observing.observe(tables, found, members), None, self._world.clock.now())
+            return Progress(rollout=found, report=report, evidence=tables.rollouts.evidence(rollout))
+
+    def match(self, model: ModelName, version: str, selected: str) -> Match:
+        """Return what an assignment would touch, without making it.
+
+        Raises:
+            NotFound, Refused
+        """
+        with self._world.store.read() as tables:
+            return self._match(tables, found_version(tables, model, version), selected)
+
+    def assign(
+        self, *, model: ModelName, version: str, selected: str, terms: Terms = PLAIN_TERMS, actor: str
+    ) -> Rollout:
+        """Let the devices that a selector means go to a version. Its members are those it means now.
+
+        Raises:
+            NotFound: model or version. Refused: the selector, or nothing matches. Conflict: the version was withdrawn.
+        """
+        now = self._world.clock.now()
+        with self._world.store.write() as tables:
+            found = found_version(tables, model, version)
+            if found.withdrawn is not None:
+                raise Conflict(f"version {found.version} of {model} was withdrawn", hint="choose another version")
+            match = self._match(tables, found, selected)
+            if not match.devices:
+                raise Refused(
+                    f"no device to assign: {_why_none(match)}",
+                    hint="see what the selector means with: pinnace device list --selector …",
+                    code=Code.NO_DEVICES,
+                )
+            rollout = Rollout(
+                id=self._new_ids()[0],
+                model=model,
+                version=found.version,
+                release=found.release,
+                intent=Intent.UPGRADE,
+                selector=selected,
+                policy=observing.terms_text(terms),
+                state=RolloutState.ACTIVE,
+                actor=actor,
+                created_at_s=now,
+            )
+            members = [
+                Member(
+                    rollout=rollout.id,
+                    device=device.id,
+                    release=found.release,
+                    variants=going_back.variants_for(found, device),
+                    changed_at_s=now,
+                )
+                for device in match.devices
+            ]
+            going_back.begin(tables, rollout, members)
+        self._told(rollout)
+        return rollout
+
+    def revert(self, *, device: DeviceId, model: ModelName, reason: str = "", actor: str) -> Rollout:
+        """Move one device back to the release that it served before.
+
+        Raises:
+            NotFound
+            Conflict: nothing to go back to (NO_FALLBACK), or the device gets no new assignments.
+        """
+        now = self._world.clock.now()
+        with self._world.store.write() as tables:
+            found = found_device(tables, device)
+            if found.state in (DeviceState.QUARANTINED, DeviceState.DECOMMISSIONED):
+                raise Conflict(
+                    f"device {device} is {found.state} ({found.cause}) and gets no new assignments",
+                    hint="readmit it first",
+                    code=Code.CLONE_SUSPECTED if found.cause is Cause.CLONE_SUSPECTED else Code.STATE,
+                )
+            slot = tables.devices.slot(device, model)
+            if slot is None:
+                raise NotFound("model on this device", model, hint=f"see: pinnace device show {device}")
+            leave = slot.state.candidate.release if slot.state.candidate else None
+            member = going_back.back(tables, found, slot, leave, now)
+            if member.state is MemberState.SKIPPED:
+                raise Conflict(
+                    f"device {device} has no release of {model} to go back to: {member.detail}",
+                    hint="assign it a version instead",
+                    code=Code.NO_FALLBACK,
+                )
+            rollout = going_back.backwards(
+                tables,
+                model,
+                [member],
+                ids=self._new_ids(),
+                actor=actor,
+                reason=reason or "reverted by hand",
+                now=now,
+            )
+        self._told(rollout)
+        return rollout
+
+    def roll_back(self, rollout: RolloutId, *, reason: str, actor: str) -> Rollout:
+        """Halt a rollout and move its devices back, each to what it served before. See ``halt``.
+
+        Raises:
+            NotFound, Conflict
+        """
+        with self._world.store.write() as tables:
+            found = found_rollout(tables, rollout)
+            made = self.halt(tables, found, reason=reason, verdict={}, actor=actor)
+        self._told(found, made)
+        return made
+
+    def cancel(self, rollout: RolloutId, *, reason: str, actor: str) -> Rollout:
+        """Stop a rollout where it is: nothing new starts, devices under way go back, those that committed stay.
+
+        Raises:
+            NotFound, Conflict
+        """
+        now = self._world.clock.now()
+        with self._world.store.write() as tables:
+            found = found_rollout(tables, rollout)
+            if found.state is not RolloutState.ACTIVE:
+                raise Conflict(f"rollout {rollout} is {found.state} already", hint="to move its devices back: rollback")
+            under_way = [member for member in tables.rollouts.members(rollout) if member.state is MemberState.ASSIGNED]
+            ended = replace(found, state=RolloutState.CANCELLED, reason=reason, ended_at_s=now)
+            tables.rollouts.save(ended)
+            tables.events.append(_ending(ended, EventKind.ROLLOUT_CANCELLED, actor, Severity.WARNING))
+            members = going_back.members_back(tables, found, under_way, now, removes=True)
+            if members:
+                going_back.backwards(
+                    tables,
+                    found.model,
+                    members,
+                    ids=self._new_ids(),
+                    actor=actor,
+                    reason=reason,
+                    now=now,
+                    halts=found.id,
+                )
+        self._told(ended)
+        return ended
+
+    def halt(self, tables: Tables, rollout: Rollout, *, reason: str, verdict: Mapping[str, str], actor: str) -> Rollout:
+        """Halt a rollout in this transaction and make the rollback of its devices; one that has nothing to go back to
+        is named and left as it is.
+
+        Raises:
+            Conflict: it was halted before, or is itself a rollback.
+        """
+        if rollout.state in (RolloutState.HALTED, RolloutState.CANCELLED) or rollout.intent is not Intent.UPGRADE:
+            raise Conflict(
+                f"rollout {rollout.id} ({rollout.intent}) is {rollout.state}", hint="it has nothing to move back"
+            )
+        now = self._world.clock.now()
+        halted = replace(rollout, state=RolloutState.HALTED, reason=reason, verdict=verdict, ended_at_s=now)
+        tables.rollouts.save(halted)
+        tables.events.append(_ending(halted, EventKind.ROLLOUT_HALTED, actor, Severity.ERROR))
+        owned = [member for member in tables.rollouts.members(rollout.id) if _is_owned(tables, rollout, member)]
+        members = going_back.members_back(tables, rollout, owned, now, removes=False)
+        for member in members:
+            if member.state is MemberState.SKIPPED:
+                tables.events.append(_no_fallback(rollout, member, actor, now))
+        return going_back.backwards(
+            tables,
+            rollout.model,
+            members,
+            ids=self._new_ids(),
+            actor=actor,
+            reason=reason,
+            now=now,
+            halts=rollout.id,
+        )
+
+    def _match(self, tables: Tables, version: Version, selected: str) -> Match:
+        devices: list[Device] = []
+        on_it: list[DeviceId] = []
+        excluded: dict[DeviceId, str] = {}
+        found = tables.devices.matching(selector.parse(selected))
+        serving = {
+            slot.device: slot.state.current.release
+            for slot in tables.devices.slots((device.id for device in found), version.model)
+            if slot.state.current
+        }
+        for device in found:
+            if device.state is DeviceState.QUARANTINED:
+                excluded[device.id] = f"quarantined: {device.cause}"
+            elif device.runtimes and not going_back.variants_for(version, device):
+                excluded[device.id] = f"no variant for its runtimes ({', '.join(device.runtimes)})"
+            else:
+                devices.append(device)
+                if serving.get(device.id) == version.release:
+                    on_it.append(device.id)
+        return Match(devices=tuple(devices), already_on_it=tuple(on_it), excluded=excluded)
+
+    def _new_ids(self) -> tuple[RolloutId, RolloutId]:
+        first, second = (RolloutId(f"r-{self._world.chance.secret_hex(5)}") for _ in range(2))
+        return first, second
+
+    def _told(self, *rollouts: Rollout) -> None:
+        topics = ["rollouts", "devices", "events"]
+        for rollout in rollouts:
+            topics += [f"rollout:{rollout.id}", f"model:{rollout.model}"]
+        self._world.changes.notify(topics)
+
+
+def found_rollout(tables: Tables, rollout: RolloutId) -> Rollout:
+    """Return a rollout of this transaction.
+
+    Raises:
+        NotFound
+    """
+    found = tables.rollouts.get(rollout)
+    if found is None:
+        raise NotFound("rollout", rollout[:70])
+    return found
+
+
+def _is_owned(tables: Tables, rollout: Rollout, member: Member) -> bool:
+    if member.state is MemberState.WAITING:
+        return False
+    assignment = tables.assignments.get(member.device, rollout.model)
+    return assignment is not None and assignment.rollout == rollout.id
+
+
+def _ending(rollout: Rollout, kind: EventKind, actor: str, severity: Severity) -> Event:
+    word = "halted" if kind is EventKind.ROLLOUT_HALTED else "cancelled"
+    return Event(
+        at_s=rollout.ended_at_s or rollout.created_at_s,
+        kind=kind,
+        actor=actor,
+        summary=f"rollout of {rollout.model} {rollout.version} {word}: {rollout.reason or 'no reason given'}",
+        severity=severity,
+        model=rollout.model,
+        version=rollout.version,
+        rollout=rollout.id,
+        data=rollout.verdict,
+    )
+
+
+def _no_fallback(rollout: Rollout, member: Member, actor: str, now: float) -> Event:
+    return Event(
+        at_s=now,
+        kind=EventKind.NO_FALLBACK,
+        actor=actor,
+        summary=f"{member.device} stays on {rollout.model} {rollout.version}: {member.detail}",
+        severity=Severity.ERROR,
+        device=member.device,
+        model=rollout.model,
+        version=rollout.version,
+        rollout=rollout.id,
+    )
+
+
+def _why_none(match: Match) -> str:
+    if not match.excluded:
+        return "the selector means none"
+    reasons = ", ".join(f"{device} is {reason}" for device, reason in list(match.excluded.items())[:3])
+    return f"the selector means {len(match.excluded)} that cannot take it ({reasons})"
