@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from amqtt.broker import Broker
@@ -51,8 +50,8 @@ async def serve(port: int, kind: type[Broker] = GuardedBroker) -> None:
     broker = kind(BrokerConfig(listeners={"default": listener}, plugins={_ANONYMOUS: {"allow_anonymous": True}}))
     await broker.start()
     (server,) = broker._servers.values()
-    sockets: Sequence[socket.socket] = server.instance.sockets
-    print(f"ready {sockets[0].getsockname()[1]}", flush=True)  # noqa: T201 -- the ready line is this program's output
+    (bound, *_) = server.instance.sockets
+    print(f"ready {bound.getsockname()[1]}", flush=True)  # noqa: T201 -- the ready line is this program's output
     await _end_of_input()
     await broker.shutdown()
 

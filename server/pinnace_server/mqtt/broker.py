@@ -53,9 +53,9 @@ class Broker(Protocol):
 class ConfiguredBroker:
     """Somebody else's broker; there is nothing to start."""
 
-    kind: Final = BrokerKind.CONFIGURED
-    restarts: Final = 0
-    pid: Final = None
+    kind = BrokerKind.CONFIGURED
+    restarts = 0
+    pid = None
 
     def __init__(self, address: Address) -> None:
         self.address: Final = address
@@ -78,7 +78,7 @@ class EmbeddedBroker(ChildBroker):
 class AmqttProgram:
     """How to start amqtt."""
 
-    name: Final = "amqtt"
+    name = "amqtt"
 
     def command(self, folder: Path, port: int) -> list[str]:
         """Return the command line; it keeps no files, so the folder is not used."""

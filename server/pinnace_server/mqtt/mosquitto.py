@@ -70,7 +70,7 @@ def configuration(folder: Path, port: int) -> str:
 class MosquittoProgram:
     """How to start mosquitto in a folder."""
 
-    name: Final = "mosquitto"
+    name = "mosquitto"
 
     def __init__(self, path: Path) -> None:
         self._path = path
