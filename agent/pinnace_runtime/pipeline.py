@@ -8,20 +8,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from pinnace_contract.latest import Binding, Graph, Release, Step, TensorSpec, Variant
+from pinnace_contract.latest import Binding, Graph, IoContract, Processing, Step, TensorSpec
 from pinnace_runtime import steps
 from pinnace_runtime.adapters.model import LoadedModel, Quantization, Tensor
 from pinnace_runtime.arrays import Array, as_text, datatype_of, dtype_of, fits
 from pinnace_runtime.errors import BadInput, ContractMismatch
 
 
+class Terms(Protocol):
+    """What a pipeline needs of a release."""
+
+    @property
+    def contract(self) -> IoContract:
+        """What applications send and get back."""
+        ...
+
+    @property
+    def processing(self) -> Processing:
+        """The declared steps."""
+        ...
+
+
+class Bindings(Protocol):
+    """What a pipeline needs of a variant."""
+
+    @property
+    def inputs(self) -> tuple[Binding, ...]:
+        """Which of the file's inputs carries which tensor; empty: the same names."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[Binding, ...]:
+        """The same for its outputs."""
+        ...
+
+
 class Pipeline:
     """Answers in the terms of a release's I/O contract. Used by one thread at a time."""
 
-    def __init__(self, release: Release, variant: Variant, model: LoadedModel, assets: Mapping[str, Path]) -> None:
+    def __init__(self, release: Terms, variant: Bindings, model: LoadedModel, assets: Mapping[str, Path]) -> None:
         """Prepare everything that can be refused before there is data.
 
         Raises:
@@ -39,7 +68,7 @@ class Pipeline:
         self._stored = {
             spec.name: dtype_of(spec.datatype) for spec in release.contract.outputs if spec.name not in touched
         }
-        self._single = bool(model.inputs) and all(t.shape[:1] == (1,) for t in model.inputs)
+        self._single = bool(model.inputs) and all(tensor.shape[:1] == (1,) for tensor in model.inputs)
 
     def infer(self, inputs: Mapping[str, Array], raw: bool = True) -> dict[str, Array]:
         """Return the outputs of the contract; with ``raw=False`` those of the model, for inputs already prepared.
@@ -51,14 +80,30 @@ class Pipeline:
         """
         if not raw:
             return self._run(self._checked_prepared(inputs))
+        return self._answer(self.values(inputs))
+
+    def feeds(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what the model is fed for raw inputs, under the model's own names.
+
+        Raises:
+            BadInput, ContractMismatch: as ``infer``.
+        """
         check(inputs, self.contract.inputs)
         values = dict(inputs)
         for step in self._before:
             step(values)
-        values = self._run(self._fed(values))
+        return self._fed(values)
+
+    def values(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return every tensor that there is after the last step, in the contract or not, for raw inputs.
+
+        Raises:
+            BadInput, ContractMismatch, RunFailed: as ``infer``.
+        """
+        values = self._run(self.feeds(inputs))
         for step in self._after:
             step(values)
-        return self._answer(values)
+        return values
 
     def _fed(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Return what the model is fed, under the model's own names."""
@@ -114,7 +159,7 @@ class Pipeline:
             answer[spec.name] = value
         return answer
 
-    def _check_names(self, release: Release) -> None:
+    def _check_names(self, release: Terms) -> None:
         """Refuse names that cannot fit; with a graph among the steps only data shows which tensors there will be."""
         if not any(isinstance(step, Graph) for step in release.processing.before):
             _same_names("input", {spec.name for spec in self.contract.inputs}, set(self._inputs))
