@@ -85,13 +85,13 @@ class SqlTables:
 class SqlStore:
     """``ports.Store``. Opening it brings the schema up to date."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the database.
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        """Open or make the database. ``durable`` false is for tests, which cut no power and want no fsync.
 
         Raises:
             StartRefused: the file is of a newer server, or is not a database.
         """
-        self._engine = _engine(path)
+        self._engine = _engine(path, "FULL" if durable else "OFF")
         self._writing = threading.Lock()
         try:
             with self._engine.connect().execution_options(**{_WRITES: True}) as connection:
@@ -126,7 +126,7 @@ class SqlStore:
         self._engine.dispose()
 
 
-def _engine(path: Path) -> Engine:
+def _engine(path: Path, synchronous: str) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         poolclass=QueuePool,
@@ -138,7 +138,12 @@ def _engine(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # this module says when a transaction begins, not the driver
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_TIMEOUT_MS}", "foreign_keys=ON"):
+        for pragma in (
+            "journal_mode=WAL",
+            f"synchronous={synchronous}",
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
+            "foreign_keys=ON",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

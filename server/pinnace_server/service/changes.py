@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from typing import Final
+
+OVERVIEW: Final = "overview"  # shows a little of everything, so it changes with everything
 
 _log = logging.getLogger(__name__)
 
@@ -17,10 +20,10 @@ class ChangeHub:
         self._listeners: dict[object, Callable[[str], None]] = {}
 
     def notify(self, topics: Iterable[str]) -> None:
-        """Tell everybody; a listener that fails does not keep the others from hearing."""
+        """Tell everybody, of ``overview`` too; a listener that fails does not keep the others from hearing."""
         with self._lock:
             listeners = list(self._listeners.values())
-        for topic in dict.fromkeys(topics):
+        for topic in dict.fromkeys([*topics, OVERVIEW]):
             for listener in listeners:
                 try:
                     listener(topic)
