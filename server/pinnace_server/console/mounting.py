@@ -16,7 +16,7 @@ from pinnace_server.console.guard import Guard
 from pinnace_server.console.headers import SecurityHeaders
 from pinnace_server.console.pages import Pages
 from pinnace_server.console.ports import ConsoleServices
-from pinnace_server.console.screens import devices, door, live, log, models, overview
+from pinnace_server.console.screens import devices, door, live, log, models, overview, rollouts
 from pinnace_server.console.sessions import MemorySessions, SessionStore
 from pinnace_server.console.statics import Statics
 from pinnace_server.console.stream import Changes, Pace, Streams
@@ -57,7 +57,7 @@ def build(
     )
     unsubscribe = services.changes.subscribe(changes.mark)
     routes: list[BaseRoute] = [Route("/static/{build}/{name}", statics.answer, methods=["GET"], name="static")]
-    for screen in (door, overview, devices, models, log, live):
+    for screen in (door, overview, devices, models, rollouts, log, live):
         routes += screen.routes(desk)
 
     def close() -> None:

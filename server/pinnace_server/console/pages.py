@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import jinja2
@@ -46,20 +46,27 @@ def is_partial(request: Request) -> bool:
     return request.headers.get("x-partial") == "1"
 
 
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """Return the templates, compiled once a process."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(size=words.size, number=words.number, decimal=words.decimal, query=_query)
+    return environment
+
+
 class Pages:
     """The templates and what all of them may use."""
 
     def __init__(self, statics: Statics, sessions: SessionStore, clock: Callable[[], datetime], version: str) -> None:
         self._sessions = sessions
         self._clock = clock
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_TEMPLATES),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        shared: dict[str, Any] = {  # as the template engine types what templates may see
+        self._shared: dict[str, object] = {
             "screens": SCREENS,
             "static": statics.address,
             "build": statics.build,
@@ -68,9 +75,6 @@ class Pages:
             "times": times,
             "product_version": version,
         }
-        environment.globals.update(shared)
-        environment.filters.update(size=words.size, number=words.number, decimal=words.decimal, query=_query)
-        self._environment = environment
 
     def answer(
         self,
@@ -87,20 +91,25 @@ class Pages:
         theme = request.cookies.get("pinnace_theme", "")
         # A refresh that nobody asked for must not swallow a word meant for the reader.
         unasked = "x-live" in request.headers
-        text = self._environment.get_template(template).render(
-            layout="partial.html" if is_partial(request) else "base.html",
-            partial=is_partial(request),
-            title=title,
-            screen=screen,
-            session=session,
-            token=form_token(session) if session else "",
-            notices=self._sessions.take(session.id) if session and not unasked else (),
-            now=self._clock(),
-            changes_version=getattr(request.state, "changes_version", 0),
-            path=request.url.path,
-            theme=theme if theme in _THEMES else "",
-            request_id=getattr(request.state, "request_id", ""),
-            **values,
+        text = (
+            _environment()
+            .get_template(template)
+            .render(
+                self._shared,
+                layout="partial.html" if is_partial(request) else "base.html",
+                partial=is_partial(request),
+                title=title,
+                screen=screen,
+                session=session,
+                token=form_token(session) if session else "",
+                notices=self._sessions.take(session.id) if session and not unasked else (),
+                now=self._clock(),
+                changes_version=getattr(request.state, "changes_version", 0),
+                path=request.url.path,
+                theme=theme if theme in _THEMES else "",
+                request_id=getattr(request.state, "request_id", ""),
+                **values,
+            )
         )
         return _packed(request, text, status)
 

@@ -13,28 +13,44 @@ from pinnace_server.console import shown
 from pinnace_server.console.query import DeviceQuery, EventQuery
 
 
-class Reads(Protocol):
-    """Fills the screens. Each call is one consistent look at the database.
+class OverviewReads(Protocol):
+    """Fills the overview and the log. Each call of these is one consistent look at the database."""
+
+    def overview(self) -> shown.Overview: ...
+    def rollout(self, rollout: str) -> shown.Progress: ...
+    def events(self, query: EventQuery) -> shown.EventPage: ...
+
+
+class FleetReads(Protocol):
+    """Fills the device screens.
 
     Raises:
-        NotFound: a detail was asked of something that does not exist.
+        NotFound: there is no such device.
         Refused: a selector that cannot be read.
     """
 
-    def overview(self) -> shown.Overview: ...
     def devices(self, query: DeviceQuery) -> shown.DevicePage: ...
     def device(self, device: str) -> shown.DeviceDetail: ...
+
+
+class CatalogueReads(Protocol):
+    """Fills the model screens.
+
+    Raises:
+        NotFound: there is no such model or version.
+        Refused: a selector that cannot be read.
+    """
+
     def models(self, page: int, size: int) -> shown.ModelPage: ...
     def model(self, model: str, page: int, size: int) -> shown.ModelDetail: ...
     def version(self, model: str, version: str) -> shown.VersionDetail: ...
-    def events(self, query: EventQuery) -> shown.EventPage: ...
     def match(self, model: str, version: str, selector: str) -> shown.Match: ...
 
 
 class Actions(Protocol):
     """What an operator can do here. ``selector`` is in the grammar of ``domain.selector``; empty is every device.
 
-    ``assign`` returns how many devices it reached, ``revert`` the version that the device goes back to.
+    ``assign`` and ``roll_back`` return how many devices they reached, ``revert`` the version that the device goes to.
 
     Raises:
         ServerError: with a text for the operator.
@@ -42,6 +58,7 @@ class Actions(Protocol):
 
     def assign(self, *, model: str, version: str, selector: str, actor: str) -> int: ...
     def revert(self, *, device: str, model: str, actor: str) -> str: ...
+    def roll_back(self, *, rollout: str, actor: str) -> int: ...
 
 
 class ChangeFeed(Protocol):
@@ -60,7 +77,9 @@ class AdminDoor(Protocol):
 class ConsoleServices:
     """Everything behind the console."""
 
-    reads: Reads
+    overview: OverviewReads
+    fleet: FleetReads
+    catalogue: CatalogueReads
     actions: Actions
     changes: ChangeFeed
     door: AdminDoor

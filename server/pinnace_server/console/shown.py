@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pinnace_contract.latest import Cause, EvidenceKind, Outcome, Phase
-from pinnace_server.domain.records import Status
+from pinnace_contract.latest import Cause, EvidenceKind, Intent, Outcome, Phase
+from pinnace_server.domain.records import RolloutState, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,8 @@ class Build:
 class Slot:
     """One model on one device: what serves, what is on trial, what it goes back to, and how the last try ended.
 
-    ``fetched_share`` is None where nothing is being fetched.
+    ``unanswered``: the device has not said anything to the newest assignment. ``fetched_share`` is None where nothing
+    is being fetched.
     """
 
     model: str
@@ -36,6 +37,7 @@ class Slot:
     previous: Build | None = None
     candidate: Build | None = None
     wanted: Build | None = None
+    unanswered: bool = False
     generation: int = 0
     fetched_share: float | None = None
     last_outcome: Outcome | None = None
@@ -182,15 +184,26 @@ class Concern:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far the devices that should be on a version are. The four counts add up to all of them."""
+    """How far a rollout is. ``left_out`` could not be moved or were taken over, and are not part of the total."""
 
+    rollout: str
     model: str
     version: str
+    intent: str
+    state: str
     committed: int
     under_way: int
     failed: int
     waiting: int
+    left_out: int = 0
+    reason: str = ""
+    actor: str = ""
     since: datetime | None = None
+
+    @property
+    def can_roll_back(self) -> bool:
+        """Whether a person may still move its devices back."""
+        return self.intent == Intent.UPGRADE and self.state in (RolloutState.ACTIVE, RolloutState.FINISHED)
 
     @property
     def total(self) -> int:
@@ -229,6 +242,7 @@ class Overview:
     progress: tuple[Progress, ...]
     shares: tuple[VersionShare, ...]
     latency: tuple[FleetLatency, ...]
+    latency_minutes: int
     events: tuple[Event, ...]
 
 
@@ -295,7 +309,7 @@ class ModelDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantRow:
-    """One build. None is "not measured", and is never shown as 0."""
+    """One build. None is "not measured", and is never shown as 0. ``devices`` reported inferences with it lately."""
 
     digest: str
     runtime: str
@@ -309,6 +323,8 @@ class VariantRow:
     samples: int
     latency: tuple[Percentiles, ...]
     devices: int
+    forced: str = ""
+    passes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +361,7 @@ class VersionDetail:
     created_at: datetime | None
     aliases: tuple[str, ...]
     variants: tuple[VariantRow, ...]
+    latency_minutes: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     before: tuple[str, ...]
@@ -358,7 +375,7 @@ class VersionDetail:
     blocked: str
     card: str
     provenance: Mapping[str, str]
-    progress: Progress
+    progress: Progress | None
     outcomes: Mapping[str, int]
 
 

@@ -6,7 +6,7 @@ A code without a sentence is shown as it is; a test holds that each of the contr
 from __future__ import annotations
 
 from pinnace_contract.latest import Cause, Outcome, Phase
-from pinnace_server.domain.records import Status
+from pinnace_server.domain.records import RolloutState, Status
 
 # (word, shape, colour class): the three always go together.
 STATUS_LOOK = {
@@ -38,6 +38,12 @@ OUTCOME_LOOK = {
     Outcome.SUPERSEDED: ("superseded", "dash", "off"),
     Outcome.CANCELLED: ("cancelled", "dash", "off"),
     Outcome.UNKNOWN: ("unknown outcome", "triangle", "warn"),
+}
+ROLLOUT_LOOK = {
+    RolloutState.ACTIVE: ("active", "turn", "info"),
+    RolloutState.FINISHED: ("finished", "dot", "ok"),
+    RolloutState.HALTED: ("halted", "square", "bad"),
+    RolloutState.CANCELLED: ("cancelled", "dash", "off"),
 }
 PHASE_WORDS = {
     Phase.IDLE: "idle",

@@ -48,13 +48,16 @@ class Fleet:
         self.listeners: list[Callable[[str], None]] = []
         self.moved: list[tuple[str, ...]] = []
         self.refusal = ""
+        self.rollout_state = "active"
         self.broken = False
         self.rows = [] if empty else [self._row(number) for number in range(devices)]
         self.log = [] if empty else self._log()
         self.empty = empty
 
     def services(self) -> ConsoleServices:
-        return ConsoleServices(reads=self, actions=self, changes=self, door=self, version="0.1.0")
+        return ConsoleServices(
+            overview=self, fleet=self, catalogue=self, actions=self, changes=self, door=self, version="0.1.0"
+        )
 
     # --- how the fleet is made ---
 
@@ -163,20 +166,27 @@ class Fleet:
                 since=NOW - timedelta(hours=2),
             ),
         ]
-        progress = shown.Progress(
-            model=MODEL, version="5", committed=31, under_way=5, failed=4, waiting=4, since=NOW - timedelta(minutes=12)
+        progress = self.rollout("r-5")
+        halted = replace(
+            progress,
+            rollout="r-4",
+            version="4",
+            state="halted",
+            reason=f"label errors 4.1 × those of 3 {HOSTILE}",
+            since=NOW - timedelta(hours=6),
         )
-        older = replace(progress, version="4", committed=40, under_way=0, waiting=0, since=NOW - timedelta(hours=6))
+        back = replace(progress, rollout="r-6", version="3", intent="rollback", state="finished", under_way=0)
         return shown.Overview(
             fleet=len(self.rows),
             models=0 if self.empty else 1,
             by_status=Counter(row.status for row in self.rows),
             concerns=tuple(concerns) if self.rows else (),
-            progress=(progress, older) if self.rows else (),
+            progress=(progress, back, halted) if self.rows else (),
             shares=tuple(shown.VersionShare(model=MODEL, version=v, devices=n) for v, n in sorted(served.items())),
             latency=(shown.FleetLatency(model=MODEL, inferences=182_340, errors=12, p50_ms=6.21, p95_ms=9.87),)
             if self.rows
             else (),
+            latency_minutes=60,
             events=tuple(self.log[:10]),
         )
 
@@ -383,8 +393,27 @@ class Fleet:
             blocked="withdrawn: no device may start it again" if version == "2" else "",
             card="# Defect detect\n" + HOSTILE,
             provenance={"trained by": "vision team", "source": "git 4f1c2e9"},
-            progress=shown.Progress(model=model, version=version, committed=31, under_way=5, failed=4, waiting=4),
+            latency_minutes=60,
+            progress=self.rollout("r-5") if version == "5" else None,
             outcomes={"committed": 31, "reverted": 4},
+        )
+
+    def rollout(self, rollout: str) -> shown.Progress:
+        if rollout != "r-5":
+            raise NotFound("rollout", rollout)
+        self._check()
+        return shown.Progress(
+            rollout=rollout,
+            model=MODEL,
+            version="5",
+            intent="upgrade",
+            state=self.rollout_state,
+            committed=31,
+            under_way=5,
+            failed=4,
+            waiting=4,
+            actor="admin",
+            since=NOW - timedelta(minutes=12),
         )
 
     def events(self, query: EventQuery) -> shown.EventPage:
@@ -432,6 +461,12 @@ class Fleet:
         assert row.slot.previous is not None
         self.moved.append(("revert", device, model, actor))
         return row.slot.previous.version
+
+    def roll_back(self, *, rollout: str, actor: str) -> int:
+        self._act()
+        self.moved.append(("roll_back", rollout, actor))
+        self.rollout_state = "halted"
+        return 36
 
     # --- changes and the door ---
 

@@ -16,6 +16,7 @@ FORMS = {
     ASSIGN: f"{ASSIGN}?selector=site%3Dlyon",
     "/devices/dev-0006/assign": "/devices/dev-0006/assign",
     "/devices/dev-0006/revert": f"/devices/dev-0006/revert?model={MODEL}",
+    "/rollouts/r-5/rollback": "/rollouts/r-5/rollback",
     "/logout": "/",
 }
 
@@ -59,6 +60,17 @@ def test_reverting_a_device(operator: TestClient, fleet: Fleet) -> None:
     assert answer.status_code == 303
     assert fleet.moved == [("revert", "dev-0006", MODEL, "admin")]
     assert f"told to go back to {MODEL} 3" in operator.get("/devices/dev-0006").text
+
+
+def test_rolling_a_rollout_back(operator: TestClient, fleet: Fleet) -> None:
+    assert "/rollouts/r-5/rollback" in operator.get(f"/models/{MODEL}/5").text
+    page = operator.get("/rollouts/r-5/rollback")
+    answer = operator.post("/rollouts/r-5/rollback", data=form(page.text, "/rollouts/r-5/rollback"))
+    assert fleet.moved == [("roll_back", "r-5", "admin")]
+    after = operator.get(answer.headers["location"])
+    assert "is halted; 36 devices go back." in after.text
+    assert "/rollouts/r-5/rollback" not in after.text
+    assert "nothing to move back" in operator.get("/rollouts/r-5/rollback").text
 
 
 @pytest.mark.parametrize("action", [action for action in FORMS if action != "/logout"])

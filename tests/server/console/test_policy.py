@@ -13,7 +13,7 @@ import pinnace_server.console
 from pinnace_contract.latest import Cause, Outcome, Phase
 from pinnace_server.console import words
 from pinnace_server.console.statics import Statics
-from pinnace_server.domain.records import Status
+from pinnace_server.domain.records import RolloutState, Status
 from tests.server.console.fleet import MODEL
 
 STATIC = Path(pinnace_server.console.__file__).parent / "static"
@@ -116,12 +116,14 @@ def test_every_cause_has_a_sentence_and_a_next_step(cause: Cause) -> None:
 def test_every_closed_set_has_a_look() -> None:
     assert set(words.PHASE_WORDS) == set(Phase)
     assert set(words.OUTCOME_LOOK) == set(Outcome)
+    assert set(words.ROLLOUT_LOOK) == set(RolloutState)
     assert set(words.STATUS_LOOK) == set(words.STATUS_MEANING) == set(Status)
 
 
 def test_every_shape_that_is_used_is_drawn() -> None:
     drawn = set(re.findall(r'id="shape-([a-z]+)"', (STATIC.parent / "templates" / "icons.html").read_text()))
-    used = {look[-2] for table in (words.STATUS_LOOK, words.OUTCOME_LOOK) for look in table.values()}
+    looks = [*words.STATUS_LOOK.values(), *words.OUTCOME_LOOK.values(), *words.ROLLOUT_LOOK.values()]
+    used = {shape for _, shape, _ in looks}
     used |= {shape for shape, _ in words.SEVERITY_LOOK.values()}
     for template in (STATIC.parent / "templates").glob("*.html"):
         used |= set(re.findall(r'shape\("([a-z]+)"', template.read_text()))

@@ -23,6 +23,7 @@ SCREENS = {
     f"/models/{MODEL}": ["withdrawn", "96.8 %", "not measured", "Accuracy on held-out data"],
     f"/models/{MODEL}/5": ["onnx fp32", "reference", "−74%", "−2.8 pt", "not measured", "verified", "Golden vectors"],
     f"/models/{MODEL}/5/assign": ["43 devices", "the whole fleet", "1: no runtime for any variant", "Cancel"],
+    "/rollouts/r-5/rollback": ["Roll back defect-detect 5", "31 go back", "4 are never told", "Cancel"],
     "/log": ["1–25 of 120 events", "receipt_reverted", "the device"],
 }
 
@@ -96,7 +97,15 @@ def test_no_match_is_told_from_nothing_yet(operator: TestClient, address: str) -
 
 
 @pytest.mark.parametrize(
-    "address", ["/devices/nobody", "/models/none", f"/models/{MODEL}/99", "/nowhere", "/devices/nobody/assign"]
+    "address",
+    [
+        "/devices/nobody",
+        "/models/none",
+        f"/models/{MODEL}/99",
+        "/nowhere",
+        "/devices/nobody/assign",
+        "/rollouts/r-9/rollback",
+    ],
 )
 def test_missing_object_is_404_that_names_it(operator: TestClient, address: str) -> None:
     answer = operator.get(address)
@@ -172,7 +181,7 @@ def test_live_fragments_name_their_topics_and_have_ids(operator: TestClient) -> 
         page = read(operator.get(address).text)
         live = [e for tag in ("div", "section", "header") for e in page.all(tag) if "data-live" in e.attributes]
         assert all(e.attributes.get("id") for e in live), address
-        if not address.endswith(("/assign", "/revert")):
+        if not address.endswith(("/assign", "/revert", "/rollback")):
             assert live, address
 
 

@@ -22,7 +22,7 @@ CHOICES_MAX = 100  # versions offered in a device's assign dialog; older ones ar
 
 def routes(desk: Desk) -> list[Route]:
     """Return the routes under /devices."""
-    reads, guard = desk.services.reads, desk.guard
+    reads, catalogue, guard = desk.services.fleet, desk.services.catalogue, desk.guard
 
     def show_list(request: Request, session: Session) -> Response:
         query, problem = DeviceQuery.parse(request.query_params), ""
@@ -55,9 +55,9 @@ def routes(desk: Desk) -> list[Route]:
     def ask_assign(request: Request, session: Session, problem: str = "", status: int = 200) -> Response:
         device = reads.device(request.path_params["device"])
         model = request.query_params.get("model", "")
-        models = reads.models(1, CHOICES_MAX).rows
+        models = catalogue.models(1, CHOICES_MAX).rows
         model = model or next((slot.model for slot in device.slots), models[0].name if models else "")
-        versions = reads.model(model, 1, CHOICES_MAX).versions if model else ()
+        versions = catalogue.model(model, 1, CHOICES_MAX).versions if model else ()
         return desk.pages.answer(
             request,
             session,

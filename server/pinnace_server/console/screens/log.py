@@ -16,7 +16,7 @@ def routes(desk: Desk) -> list[Route]:
 
     def show(request: Request, session: Session) -> Response:
         query = EventQuery.parse(request.query_params)
-        events = desk.services.reads.events(query)
+        events = desk.services.overview.events(query)
         return desk.pages.answer(
             request, session, "log.html", title="Events", screen="log", query=query, events=events, sizes=PAGE_SIZES
         )

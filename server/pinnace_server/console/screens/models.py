@@ -19,7 +19,7 @@ TYPED_FROM_DEVICES = 100  # beyond, the model's name is typed: one click must no
 
 def routes(desk: Desk) -> list[Route]:
     """Return the routes under /models."""
-    reads, guard = desk.services.reads, desk.guard
+    reads, guard = desk.services.catalogue, desk.guard
 
     def show_list(request: Request, session: Session) -> Response:
         query = PlainQuery.parse(request.query_params)

@@ -17,7 +17,7 @@ def routes(desk: Desk) -> list[Route]:
     """Return the route of /."""
 
     def show(request: Request, session: Session) -> Response:
-        overview = desk.services.reads.overview()
+        overview = desk.services.overview.overview()
         shares = [(model, tuple(parts)) for model, parts in groupby(overview.shares, key=lambda share: share.model)]
         tiles = (Status.ONLINE, Status.DEGRADED, Status.UPDATING, Status.OFFLINE)
         return desk.pages.answer(
