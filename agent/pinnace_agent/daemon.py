@@ -239,17 +239,29 @@ class Daemon:
         _log_phases(before, after)
         for effect in change.effects:
             self._act(effect)
+        self._explain(before, after)
+
+    def _explain(self, before: DeviceState, after: DeviceState) -> None:
+        """Let the socket of a model that nothing serves say why."""
+        for slot in after.slots:
+            old = before.slot(slot.model)
+            if slot.serving is None and slot.ended is not None and (old is None or old.ended != slot.ended):
+                reason = slot.ended.reason
+                self._parts.serving.explain(slot.model, f"no model: {reason.cause} {reason.detail}".strip())
 
     def _save(self, state: DeviceState) -> bool:
-        """Save, however long the disk takes: nothing may be done about a decision that a power cut could undo.
+        return self._durably(partial(self._parts.store.save, state))
+
+    def _durably(self, write: Callable[[], None]) -> bool:
+        """Write, however long the disk takes to let us: nothing may be done about what a power cut could undo.
 
         False only when the agent is told to stop meanwhile; then nothing is acted on, and the next run decides again.
         """
         while True:
             try:
-                self._parts.store.save(state)
+                write()
             except StorageError as error:
-                log.error("the state cannot be saved, so nothing is done: %s", error)
+                log.error("the disk does not take what must be kept, so nothing is done: %s", error)
                 self._tell_trouble(error)
                 if self._parts.stop.wait(SAVE_RETRY_S):
                     self._stopping = 0
@@ -374,7 +386,9 @@ class Daemon:
         parts = self._parts
         settled = parts.belief.settle(now_s=self._unix_s(), awake_s=parts.clock())
         if settled.changed:
-            parts.store.save_metadata(trust.UNIT, trust.to_files(parts.belief.trusted))
+            files = trust.to_files(parts.belief.trusted)
+            if not self._durably(partial(parts.store.save_metadata, trust.UNIT, files)):
+                return
             parts.fetching.tick()
         if settled.refusal is not None:
             log.warning("metadata is refused: %s %s", settled.refusal.cause, settled.refusal.detail)

@@ -55,6 +55,15 @@ class _Job:
 
 
 @dataclass(slots=True, kw_only=True)
+class _Waiting:
+    """A start that is due later, or once the worker before it has ended and given back its memory."""
+
+    at_s: float
+    job: _Job
+    after_end: bool
+
+
+@dataclass(slots=True, kw_only=True)
 class _Model:
     """The workers of one model."""
 
@@ -63,7 +72,7 @@ class _Model:
     started: dict[WorkerRef, worker_events.WorkerStarted] = field(default_factory=dict)
     jobs: dict[WorkerRef, _Job] = field(default_factory=dict)
     replay: effects.Replay | None = None
-    waiting: tuple[float, _Job] | None = None  # a start that is due later, or once the worker before it has ended
+    waiting: list[_Waiting] = field(default_factory=list)
     ending: set[WorkerRef] = field(default_factory=set)
     latency: Histogram = field(default_factory=Histogram)
     slow_over_s: float | None = None
@@ -100,9 +109,14 @@ class Serving:
         """Begin the starts that are due."""
         now_s = self._clock()
         for model in self._models.values():
-            if model.waiting is not None and not model.ending and model.waiting[0] <= now_s:
-                job, model.waiting = model.waiting[1], None
-                self._load(job)
+            for start in list(model.waiting):
+                if start.at_s <= now_s and not (start.after_end and model.ending):
+                    model.waiting.remove(start)
+                    self._load(start.job)
+
+    def explain(self, name: ModelName, why: str) -> None:
+        """Say why nothing answers for a model."""
+        self._host.open(name, why)
 
     def collect(self) -> None:
         """Ask every worker that serves for its counts."""
@@ -127,7 +141,7 @@ class Serving:
         model = self._model(name)
         if stop_first and model.serving is not None:
             self._end(model, model.serving, "the model is being replaced")
-        model.waiting = (self._clock() + after_s, job)
+        model.waiting.append(_Waiting(at_s=self._clock() + after_s, job=job, after_end=stop_first))
         self.tick()
 
     def _load(self, job: _Job) -> None:
@@ -145,6 +159,7 @@ class Serving:
     def _activate(self, effect: effects.Activate) -> None:
         model = self._model(effect.model)
         ref = model.candidate
+        self._give_up(model, effects.Serve, effects.Revert)
         if _is(model.serving, effect.candidate):
             self._out.append((effect.model, events.Activated(ticket=effect.ticket)))
         elif ref is not None and ref in model.started and _is(ref, effect.candidate):
@@ -158,6 +173,7 @@ class Serving:
         already = [model.serving, *(ref for ref, job in model.jobs.items() if isinstance(job.effect, effects.Serve))]
         if any(_is(ref, effect.servable) for ref in already):
             return
+        self._give_up(model, effects.Serve)
         self._begin(effect.model, _Job(effect=effect), after_s=effect.after_s)
 
     def _revert(self, effect: effects.Revert) -> None:
@@ -172,9 +188,9 @@ class Serving:
             self._stop_candidate(effect.model, why)
             self._out.append((effect.model, events.Reverted(ticket=effect.ticket)))
             return
-        at_once = effect.cause in _STOP_AT_ONCE
-        if at_once and model.serving is not None:
+        if effect.cause in _STOP_AT_ONCE and model.serving is not None:
             self._end(model, model.serving, why)
+        self._give_up(model, effects.SelfTest, effects.Activate, effects.Serve, effects.Revert)
         model.candidate = None
         self._begin(effect.model, _Job(effect=effect))
 
@@ -186,8 +202,7 @@ class Serving:
 
     def _stop_candidate(self, name: ModelName, why: str) -> None:
         model = self._model(name)
-        if model.waiting is not None and isinstance(model.waiting[1].effect, effects.SelfTest | effects.Activate):
-            model.waiting = None
+        self._give_up(model, effects.SelfTest, effects.Activate)
         if model.candidate is not None and model.candidate != model.serving:
             self._end(model, model.candidate, why)
         model.candidate = None
@@ -199,11 +214,18 @@ class Serving:
         self._host.open(effect.model, why)
 
     def _stop_all(self, model: _Model, why: str) -> None:
-        model.waiting = None
+        model.waiting.clear()
         for ref in {*model.jobs, model.serving, model.candidate}:
             if ref is not None:
                 self._end(model, ref, why)
         model.candidate = None
+
+    def _give_up(self, model: _Model, *kinds: type[effects.Effect]) -> None:
+        """Forget starts that are due or under way for effects that something newer has replaced."""
+        model.waiting = [start for start in model.waiting if not isinstance(start.job.effect, kinds)]
+        for ref, job in list(model.jobs.items()):
+            if isinstance(job.effect, kinds):
+                self._end(model, ref, "something newer took its place")
 
     def _end(self, model: _Model, ref: WorkerRef, why: str) -> None:
         model.ending.add(ref)
