@@ -287,7 +287,7 @@ class Serving:
                         runtime=started.runtime,
                         load_ms=started.load_ms,
                         peak_memory_bytes=max(event.peak_memory_bytes, started.peak_memory_bytes),
-                        log=event.detail,
+                        log=f"{event.detail}\n{event.log}".strip(),
                     ),
                 )
             )
@@ -341,7 +341,7 @@ class Serving:
         job = model.jobs.get(event.worker)
         self._gone(model, event.worker)
         if job is not None:
-            self._failed(job, event.cause, event.detail, "")
+            self._failed(job, event.cause, event.detail, event.log)
 
     def _exited(self, model: _Model, event: worker_events.WorkerExited) -> None:
         ordered = event.worker in model.ending
@@ -352,12 +352,11 @@ class Serving:
             self.tick()
             return
         cause = event.cause.wire if event.cause is not worker_events.ExitCause.ORDERED else Cause.CRASHED
-        headline, _, words = event.detail.partition("\n")
         if job is not None:
-            self._failed(job, cause, headline, words)
+            self._failed(job, cause, event.detail, event.log)
         elif served:
-            self._host.open(event.worker.model, f"the model's worker ended: {cause} {headline}".strip())
-            self._out.append((event.worker.model, _worker_exited(event.worker, cause, headline, words)))
+            self._host.open(event.worker.model, f"the model's worker ended: {cause} {event.detail}".strip())
+            self._out.append((event.worker.model, _worker_exited(event.worker, cause, event.detail, event.log)))
 
     def _failed(self, job: _Job, cause: Cause, detail: str, words: str) -> None:
         effect = job.effect
