@@ -16,7 +16,7 @@ from pinnace_agent.core.errors import UnknownModel
 from pinnace_agent.core.slot import NOTHING_TO_SAY, Reason, Servable, Slot, because
 from pinnace_agent.core.surroundings import Surroundings
 from pinnace_contract.fields import count, limited
-from pinnace_contract.ids import BootId, DeviceId, IncarnationId, ModelName, ReceiptId
+from pinnace_contract.ids import BootId, DeviceId, IncarnationId, ModelName, ReceiptId, ReleaseId
 from pinnace_contract.latest import (
     AssignmentSet,
     AuditHead,
@@ -32,7 +32,7 @@ from pinnace_contract.latest import (
 SLOTS_MAX: Final = 32  # what ``reported`` carries
 OUTBOX_MAX: Final = 128  # receipts; one per assignment, so months of a busy device without contact
 OUTBOX_BYTES_MAX: Final = 1024 * 1024  # the state is written whole on every transition
-SUPERSEDED_MAX: Final = 64  # remembered, so that a replayed old set is answered once
+ANSWERED_MAX: Final = 64  # ids of receipts, so that a set that comes back on every connection is answered once
 RECEIPT_SEALED_BYTES_MAX: Final = 96 * 1024  # 64 KiB as base64 in its envelope
 SEQS_RESERVED: Final = 1_000  # numbers of signed messages that one write of the state reserves
 
@@ -66,7 +66,7 @@ class DeviceState:
     slots: tuple[Slot, ...] = limited((), largest=SLOTS_MAX)
     outbox: tuple[Sealed, ...] = limited((), largest=OUTBOX_MAX)
     receipts: int = count(0)
-    superseded: tuple[ReceiptId, ...] = limited((), largest=SUPERSEDED_MAX)
+    answered: tuple[ReceiptId, ...] = limited((), largest=ANSWERED_MAX)
     time_floor_s: float = count(0.0)
     seq: int = count(0)
     connection: int = count(0)
@@ -203,6 +203,21 @@ def kept(state: DeviceState) -> tuple[Servable, ...]:
     return tuple(dict.fromkeys(each for slot in state.slots for each in slot.kept))
 
 
+def lost(state: DeviceState, releases: Iterable[ReleaseId]) -> Change:
+    """Forget fallbacks whose files the disk has lost: they could not serve, and keep garbage from being collected."""
+    gone = set(releases)
+    slots = tuple(
+        replace(
+            slot,
+            last_good=tuple(each for each in slot.last_good if each.release not in gone),
+            emergency_good=tuple(each for each in slot.emergency_good if each.release not in gone),
+        )
+        for slot in state.slots
+    )
+    changed = slots != state.slots
+    return Change(state=replace(state, slots=slots), save=changed, told=changed)
+
+
 def _not_for_us(state: DeviceState, wanted: AssignmentSet, around: Surroundings) -> Reason | None:
     if wanted.device != around.host.device:
         return because(Cause.WRONG_DEVICE, f"the set is for {wanted.device}, this is {around.host.device}")
@@ -260,16 +275,27 @@ def _answered(
     state: DeviceState, entries: Iterable[Entry], outcome: Outcome, reason: Reason, around: Surroundings
 ) -> Change:
     """Answer entries that no slot takes up, each of them once: a retained message comes back on every connection."""
-    before, receipts = state, []
+    before = state
+    drafts: list[Draft] = []
     for entry in entries:
         slot = state.slot(entry.model) or Slot(model=entry.model)
-        (draft,) = ending.answered(slot, entry, outcome, reason).receipts
+        drafts.extend(ending.answered(slot, entry, outcome, reason).receipts)
+    state, receipts = _numbered(state, drafts, around)
+    return Change(state=state, receipts=receipts, save=state != before, told=bool(receipts))
+
+
+def _numbered(
+    state: DeviceState, drafts: Iterable[Draft], around: Surroundings
+) -> tuple[DeviceState, tuple[Receipt, ...]]:
+    """Give receipts their counters; what was said once is not said again."""
+    receipts = []
+    for draft in drafts:
         receipt = _receipt(state, draft, around)
-        if receipt.id in state.superseded:
-            continue
-        state = replace(state, receipts=receipt.counter, superseded=(*state.superseded, receipt.id)[-SUPERSEDED_MAX:])
-        receipts.append(receipt)
-    return Change(state=state, receipts=tuple(receipts), save=bool(receipts) or state != before, told=bool(receipts))
+        if receipt.id not in state.answered:
+            answered = (*state.answered, receipt.id)[-ANSWERED_MAX:]
+            state = replace(state, receipts=receipt.counter, answered=answered)
+            receipts.append(receipt)
+    return state, tuple(receipts)
 
 
 def _each(state: DeviceState, models: Iterable[ModelName], event: events.Event, around: Surroundings) -> Change:
@@ -293,14 +319,9 @@ def _with(state: DeviceState, done: ending.Step, around: Surroundings) -> Change
     before = state.slot(done.slot.model)
     others = state.slots if before is None else tuple(slot for slot in state.slots if slot.model != done.slot.model)
     slots = tuple(sorted((*others, done.slot), key=lambda slot: slot.model))
-    state = replace(state, slots=slots)
-    receipts = []
-    for draft in done.receipts:
-        receipt = _receipt(state, draft, around)
-        state = replace(state, receipts=receipt.counter)
-        receipts.append(receipt)
+    state, receipts = _numbered(replace(state, slots=slots), done.receipts, around)
     told = bool(done.receipts) or before is None or _shown(before) != _shown(done.slot)
-    return Change(state=state, effects=done.effects, receipts=tuple(receipts), save=done.save, told=told)
+    return Change(state=state, effects=done.effects, receipts=receipts, save=done.save, told=told)
 
 
 def _shown(slot: Slot) -> object:

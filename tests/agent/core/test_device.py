@@ -1,0 +1,306 @@
+"""The set as a whole, the receipts owed, and what the server is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pinnace_agent.core import device, effects, events
+from pinnace_agent.core.device import OUTBOX_BYTES_MAX, OUTBOX_MAX, SLOTS_MAX, DeviceState, Sealed
+from pinnace_agent.core.reported import active, reported
+from pinnace_agent.core.slot import because
+from pinnace_contract import codec
+from pinnace_contract.ids import DeviceId, IncarnationId, ModelName, ReceiptId
+from pinnace_contract.latest import (
+    AuditHead,
+    Cause,
+    Endpoint,
+    Entry,
+    Intent,
+    Outcome,
+    Phase,
+    Receipt,
+    Reported,
+)
+from tests.agent.core.scene import DEVICE, INCARNATION, MODEL, V1, V2, V3, Driver, digest, id_of
+
+OTHER = ModelName("other-model")
+
+
+def entry_of(model: str, generation: int) -> Entry:
+    return Entry(model=ModelName(model), generation=generation, release=id_of(V1))
+
+
+# --- generations -------------------------------------------------------------------------------------------------
+
+
+def test_smaller_generation_is_superseded_recorded_and_changes_nothing() -> None:
+    d = Driver().install(V1).install(V2)
+    slot = d.slot
+    d.take_set(d.entry(V1, generation=1))
+    assert d.outcomes[-1] == (Outcome.SUPERSEDED, Cause.GENERATION_SUPERSEDED)
+    assert d.receipts[-1].generation == 1
+    assert d.slot == slot
+    assert d.state.outbox[-1].id == d.receipts[-1].id
+
+
+def test_replayed_old_set_is_answered_once() -> None:
+    d = Driver().install(V1).install(V2)
+    d.take_set(d.entry(V1, generation=1))
+    before = d.state
+    for _ in range(5):
+        d.take_set(d.entry(V1, generation=1))
+    assert d.state == before
+    assert not d.change.save
+
+
+def test_only_growth_of_an_entrys_own_generation_interrupts_its_model() -> None:
+    d = Driver().install(V1).assign(V2).to(Phase.TRIAL).activated()
+    before = d.slot
+    d.take_set(d.entry(V2, generation=2), entry_of(OTHER, 3))
+    assert d.slot == before
+    assert d.state.slot(OTHER) is not None
+    assert d.state.generation == 3
+
+
+def test_models_go_their_own_way() -> None:
+    d = Driver().take_set(entry_of(MODEL, 1), entry_of(OTHER, 1))
+    d.event(events.ReleaseRefused(ticket=d.slot.ticket, cause=Cause.SIGNATURE_INVALID))
+    other = d.state.slot(OTHER)
+    assert other is not None
+    assert (d.phase, other.phase) == (Phase.IDLE, Phase.OFFERED)
+
+
+def test_entry_that_is_older_than_its_slot_in_a_newer_set_is_left_alone() -> None:
+    d = Driver().install(V1).install(V2)
+    d.take_set(d.entry(V1, generation=1), generation=9)
+    assert (d.serving, d.state.generation, len(d.receipts)) == ("v2", 9, 2)
+
+
+# --- refusals of a whole set -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "cause"),
+    [
+        ({"device": DeviceId("press-8")}, Cause.WRONG_DEVICE),
+        ({"incarnation": IncarnationId("b" * 32)}, Cause.WRONG_INCARNATION),
+    ],
+)
+def test_set_for_another_is_not_followed_and_not_answered(more: dict[str, object], cause: Cause) -> None:
+    d = Driver().install(V1)
+    slot, generation = d.slot, d.state.generation
+    d.take_set(d.entry(V2), **more)
+    assert (d.slot, d.state.generation, len(d.receipts)) == (slot, generation, 1)
+    assert d.state.refused.cause is cause
+    assert d.change.told
+    d.take_set(d.entry(V1, generation=generation))
+    assert d.state.refused.cause is Cause.NONE
+
+
+def test_set_for_any_incarnation_is_followed() -> None:
+    d = Driver().take_set(entry_of(MODEL, 1), incarnation=INCARNATION)
+    assert d.phase is Phase.OFFERED
+
+
+def test_atomic_set_is_refused_for_each_of_its_models_once() -> None:
+    d = Driver().take_set(entry_of(MODEL, 1), entry_of(OTHER, 1), atomic=True)
+    assert d.outcomes == [(Outcome.REJECTED, Cause.SET_REFUSED)] * 2
+    assert d.state.slots == ()
+    assert d.state.refused.cause is Cause.SET_REFUSED
+    d.take_set(entry_of(MODEL, 1), entry_of(OTHER, 1), atomic=True)
+    assert len(d.receipts) == 2
+    assert d.state.refused.cause is Cause.SET_REFUSED
+
+
+def test_set_with_a_model_twice_is_refused() -> None:
+    d = Driver().take_set(entry_of(MODEL, 1), replace(entry_of(MODEL, 1), release=id_of(V2)))
+    assert d.outcomes == [(Outcome.REJECTED, Cause.SET_REFUSED)]
+
+
+def test_more_models_than_a_device_has_places_for_are_refused() -> None:
+    d = Driver().take_set(*(entry_of(f"m{number}", 1) for number in range(SLOTS_MAX)))
+    d.take_set(*(entry_of(f"n{number}", 2) for number in range(1)))
+    assert d.outcomes == [(Outcome.REJECTED, Cause.SET_REFUSED)]
+
+
+def test_what_trust_refuses_is_told_and_leaves_everything_as_it_is() -> None:
+    d = Driver().install(V1)
+    slot = d.slot
+    d.take(device.refuse(d.state, because(Cause.SIGNATURE_INVALID, "the targets are not signed by the director")))
+    assert (d.slot, d.change.told, d.change.save) == (slot, True, True)
+    assert reported(d.state, 1, d.around).cause is Cause.SIGNATURE_INVALID
+
+
+def test_endpoints_and_audit_head_come_with_an_equal_generation() -> None:
+    d = Driver().install(V1)
+    slot = d.slot
+    head = AuditHead(size=9, root=digest("log"))
+    d.take_set(d.entry(V1, generation=1), endpoints=(Endpoint(url="mqtt://other:1883"),), audit_head=head)
+    assert d.state.endpoints[0].url == "mqtt://other:1883"
+    assert d.state.audit_head == head
+    assert d.slot == slot
+    d.take_set(d.entry(V1, generation=1), audit_head=AuditHead(size=5, root=digest("shorter log")))
+    assert d.state.audit_head == head
+
+
+# --- receipts ----------------------------------------------------------------------------------------------------
+
+
+def test_counters_grow_by_one_from_one() -> None:
+    d = Driver().install(V1).install(V2).assign(V1).read()
+    assert [receipt.counter for receipt in d.receipts] == [1, 2, 3]
+
+
+def test_acknowledged_receipts_leave_the_outbox_and_no_others() -> None:
+    d = Driver().install(V1).install(V2)
+    state = device.acknowledged(d.state, [d.receipts[0].id, ReceiptId("f" * 64)])
+    assert [each.id for each in state.outbox] == [d.receipts[1].id]
+
+
+def test_outbox_is_bounded_in_number_and_bytes_and_keeps_the_newest() -> None:
+    def sealing(size_bytes: int) -> DeviceState:
+        d = Driver()
+        for _ in range(OUTBOX_MAX + 10):
+            d.assign(V1, site_atomic=True)
+            d.state = device.sealed(
+                replace(d.change, state=replace(d.state, outbox=d.state.outbox[:-1])), lambda _: b"x" * size_bytes
+            )
+        return d.state
+
+    small, large = sealing(10), sealing(OUTBOX_BYTES_MAX // 10)
+    assert len(small.outbox) == OUTBOX_MAX
+    assert len(large.outbox) == 10
+    assert small.outbox[-1].counter == OUTBOX_MAX + 10
+
+
+def test_commit_that_is_taken_back_has_a_receipt_of_its_own() -> None:
+    d = Driver().install(V1).install(V2).exits(Cause.DIGEST_MISMATCH)
+    committed, taken_back = d.receipts[-2:]
+    assert (taken_back.outcome, taken_back.generation, taken_back.release) == (Outcome.REVERTED, 2, id_of(V2))
+    assert taken_back.id != committed.id
+
+
+def test_commit_of_an_older_generation_is_taken_back_without_a_second_answer() -> None:
+    d = Driver().install(V1).install(V2).assign(V3).to(Phase.FETCHING).fetch_failed(Cause.NO_ROOM)
+    answered = len(d.receipts)
+    d.exits(Cause.DIGEST_MISMATCH)
+    assert (d.serving, len(d.receipts)) == ("v1", answered)
+    assert reported(d.state, 1, d.around).models[0].cause is Cause.DIGEST_MISMATCH
+
+
+def test_every_receipt_can_be_sent() -> None:
+    d = Driver().install(V1).assign(V2).to(Phase.SELF_TEST).self_test_failed(Cause.LOAD_FAILED, log="é" * 50_000)
+    for receipt in d.receipts:
+        assert codec.from_json(Receipt, codec.to_json(receipt)) == receipt
+
+
+# --- what is told ------------------------------------------------------------------------------------------------
+
+
+def test_reported_shows_phase_reason_candidate_and_progress() -> None:
+    d = Driver().install(V1).assign(V2).read()
+    d.event(events.ChunksFetched(ticket=d.slot.ticket, fetched_bytes=7))
+    (state,) = reported(d.state, 4, d.around).models
+    assert (state.phase, state.fetched_bytes) == (Phase.FETCHING, 7)
+    assert state.fetch_bytes == sum(blob.size_bytes for blob in V2.blobs(V2.variants[0]))
+    assert state.current is not None
+    assert state.candidate is not None
+    assert (state.current.version, state.candidate.version) == ("v1", "v2")
+    message = reported(d.state, 4, d.around)
+    assert codec.from_json(Reported, codec.to_json(message)) == message
+
+
+def test_active_names_the_candidate_while_it_serves_and_nothing_while_nothing_does() -> None:
+    d = Driver().assign(V1).to(Phase.TRIAL)
+    assert active(d.state)[0].running is not None
+    d.activated().exits(Cause.LOAD_FAILED).reverted()
+    assert active(d.state)[0].running is None
+    assert reported(d.state, 1, d.around).models[0].cause is Cause.LOAD_FAILED
+
+
+def test_only_what_the_server_can_see_is_told() -> None:
+    d = Driver().install(V1).assign(V2).to(Phase.TRIAL).activated()
+    assert not d.tick(1).change.told
+    assert not d.served(3).change.told
+    assert d.exits(Cause.LOAD_FAILED).change.told
+
+
+# --- the state as a file -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [*list(Phase)[:6], Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.REVERTING])
+def test_state_survives_being_written_in_every_phase(phase: Phase) -> None:
+    d = Driver().install(V1)
+    if phase is Phase.STAGED:
+        d.veto(60)
+    if phase is Phase.REVERTING:
+        d.assign(V2).to(Phase.TRIAL).activated().served(3, p95_ms=2, samples=3).assign(V3)
+    elif phase is not Phase.IDLE:
+        d.assign(V2).to(phase)
+    assert d.phase is phase
+    data = codec.canonical_json(codec.plain(d.state))
+    assert codec.from_plain(DeviceState, codec.parse_json("state", data, len(data))) == d.state
+
+
+def test_fields_of_a_newer_agent_are_ignored() -> None:
+    d = Driver().install(V1)
+    tree = codec.plain(d.state)
+    tree["invented"] = 1
+    tree["slots"][0]["invented"] = {"deep": [1]}
+    assert codec.from_plain(DeviceState, tree) == d.state
+
+
+def test_phase_of_a_newer_agent_goes_back_to_what_was_committed() -> None:
+    d = Driver().install(V1).assign(V2).to(Phase.TRIAL).activated()
+    tree = codec.plain(d.state)
+    tree["slots"][0]["phase"] = "orbiting"
+    d.state = codec.from_plain(DeviceState, tree)
+    d.restarts()
+    assert d.phase is Phase.REVERTING
+    assert d.effect(effects.Revert).to.version == "v1"
+    d.reverted()
+    assert d.outcomes[-1] == (Outcome.REVERTED, Cause.STORAGE_ERROR)
+
+
+def test_sealed_receipt_of_full_size_fits_the_state() -> None:
+    each = Sealed(id=ReceiptId("0" * 64), counter=1, sealed=b"x" * 90_000)
+    state = DeviceState(incarnation=INCARNATION, outbox=(each,))
+    assert codec.from_plain(DeviceState, codec.plain(state)) == state
+
+
+# --- small things ------------------------------------------------------------------------------------------------
+
+
+def test_numbers_of_messages_and_connections_only_grow() -> None:
+    state = DeviceState(incarnation=INCARNATION)
+    reserved = device.with_seqs_reserved(state)
+    assert (state.seq, reserved.seq) == (0, device.SEQS_RESERVED)
+    assert device.with_connection_begun(reserved).connection == 1
+
+
+def test_garbage_collection_keeps_what_serves_what_served_and_what_is_tried() -> None:
+    d = Driver().install(V1).install(V2).assign(V3).read()
+    assert {each.version for each in device.kept(d.state)} == {"v1", "v2", "v3"}
+    d.take_set(d.entry(V3, intent=Intent.REMOVE, release=None, variants=()))
+    assert device.kept(d.state) == ()
+    assert d.effect(effects.Unload) is not None
+
+
+def test_device_id_is_remembered_once_it_is_known() -> None:
+    assert Driver().restarts().state.device == DEVICE
+
+
+def test_fallbacks_that_the_disk_lost_are_forgotten_but_not_what_serves() -> None:
+    d = Driver().install(V1).install(V2)
+    d.take(device.lost(d.state, [id_of(V1), id_of(V2)]))
+    assert (d.slot.last_good, d.serving, d.change.save) == ((), "v2", True)
+
+
+def test_what_was_superseded_in_its_slot_is_not_superseded_again_by_a_replay() -> None:
+    d = Driver().install(V1).assign(V2).read().assign(V3)
+    assert d.outcomes[-1] == (Outcome.SUPERSEDED, Cause.NEWER_GENERATION)
+    answered = len(d.receipts)
+    d.take_set(d.entry(V2, generation=2))
+    assert len(d.receipts) == answered

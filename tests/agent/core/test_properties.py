@@ -1,0 +1,288 @@
+"""Whatever happens, in whatever order: hypothesis drives a device and these sentences stay true after every event."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pinnace_agent.core import device, effects, events
+from pinnace_agent.core.device import DeviceState
+from pinnace_agent.core.lifecycle import PHASES, TRANSITIONS_MAX
+from pinnace_agent.core.reported import active, reported
+from pinnace_contract import codec
+from pinnace_contract.ids import BootId
+from pinnace_contract.latest import (
+    Cause,
+    ContactMode,
+    ContactPolicy,
+    Intent,
+    Outcome,
+    Phase,
+    Receipt,
+    Reported,
+    Swap,
+    TrialMode,
+    TrialPolicy,
+    WithdrawMode,
+)
+from tests.agent.core.scene import MISSED, MODEL, PASSED, Driver, id_of, release, variant
+
+RELEASES = [
+    release(number, epoch=number // 3, variants=(variant(f"a{number}", memory=100), variant(f"b{number}")))
+    for number in range(1, 7)
+]
+FAILURES = [
+    Cause.LOAD_FAILED,
+    Cause.CRASHED,
+    Cause.HUNG,
+    Cause.NO_ROOM,
+    Cause.STORAGE_ERROR,
+    Cause.DIGEST_MISMATCH,
+    Cause.TRANSFER_GONE,
+    Cause.MEMORY_EXCEEDED,
+]
+failures = st.sampled_from(FAILURES)
+ENDS = {Outcome.COMMITTED, Outcome.REVERTED, Outcome.FAILED, Outcome.REJECTED, Outcome.SUPERSEDED, Outcome.CANCELLED}
+
+
+def in_phase(*phases: Phase):
+    return precondition(lambda self: self.has_slot and self.d.phase in phases)
+
+
+def has_work():
+    return precondition(lambda self: self.has_slot and self.d.slot.work is not None)
+
+
+class DeviceUnderTest(RuleBasedStateMachine):
+    """One device, one model, six releases; a shadow of the disk that forgets what was not saved."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.d = Driver()
+        self.disk: DeviceState = self.d.state
+        self.floor = 0
+        self.generation = 0
+        self.served_once = False
+        self.stopped: set[str] = set()
+        self.applied: list[int] = []
+
+    @property
+    def has_slot(self) -> bool:
+        return self.d.state.slot(MODEL) is not None
+
+    def saved(self) -> None:
+        """Do what a shell does: save when told to, and act only after it."""
+        if self.d.change.save:
+            self.disk = self.d.state
+        else:
+            assert not self.d.change.effects or all(isinstance(e, effects.Serve) for e in self.d.change.effects)
+            assert not self.d.change.receipts
+
+    # --- the server ---
+
+    @rule(
+        number=st.integers(0, 5),
+        intent=st.sampled_from([Intent.UPGRADE, Intent.UPGRADE, Intent.ROLLBACK, Intent.REMOVE]),
+        jump=st.sampled_from([1, 1, 1, 5, 0, -3]),
+        attempt=st.integers(1, 3),
+        trial=st.sampled_from([TrialPolicy(), TrialPolicy(mode=TrialMode.NONE), TrialPolicy(inferences=10)]),
+        contact=st.sampled_from(list(ContactMode)[:2]),
+        swap=st.sampled_from([Swap.AUTO, Swap.STOP_FIRST]),
+        odd=st.sampled_from(["", "", "", "site_atomic", "arms"]),
+    )
+    def assign(self, number, intent, jump, attempt, trial, contact, swap, odd) -> None:
+        made = RELEASES[number]
+        generation = max(0, self.d.state.generation + jump)
+        if jump > 0 or not self.has_slot:
+            self.d.release = made
+        entry = self.d.entry(
+            made,
+            generation=generation,
+            intent=intent,
+            attempt=attempt,
+            trial=trial,
+            contact=ContactPolicy(mode=contact),
+            swap=swap,
+            site_atomic=odd == "site_atomic",
+            lease_until_s=5 if odd == "arms" else None,
+        )
+        before = self.d.state
+        self.d.take_set(entry)
+        if generation > before.generation:
+            self.applied.append(generation)
+        else:
+            assert self.d.state.slots == before.slots
+        self.saved()
+
+    @rule()
+    def cancel(self) -> None:
+        self.d.cancel()
+        self.applied.append(self.d.state.generation)
+        self.saved()
+
+    @precondition(lambda self: self.has_slot)
+    @rule(number=st.integers(0, 5), mode=st.sampled_from([WithdrawMode.RETIRE, WithdrawMode.STOP]))
+    def withdraw(self, number, mode) -> None:
+        made = RELEASES[number]
+        self.d.withdraw(made, mode)
+        if mode is WithdrawMode.STOP:
+            self.stopped.add(id_of(made))
+        self.saved()
+
+    @has_work()
+    @rule(seq=st.integers(0, 3))
+    def contact(self, seq) -> None:
+        event = events.ContactMade(boot=self.d.around.host.boot, seq_to=seq)
+        self.d.take(device.contact(self.d.state, event, self.d.around))
+        self.saved()
+
+    # --- the shell's answers ---
+
+    @has_work()
+    @rule(failure=st.none() | failures)
+    def answer(self, failure) -> None:
+        """Answer the job at hand, well or badly; that is all a shell can do in any phase."""
+        d, ticket = self.d, self.d.slot.ticket
+        entry = d.slot.work.entry if d.slot.work else None
+        assert entry is not None
+        match d.phase:
+            case Phase.OFFERED:
+                made = next((each for each in RELEASES if id_of(each) == entry.release), None)
+                if failure or made is None:
+                    d.refused(failure or Cause.SIGNATURE_INVALID)
+                else:
+                    d.event(events.ReleaseRead(ticket=ticket, release_id=id_of(made), release=made))
+            case Phase.FETCHING:
+                d.fetch_failed(failure) if failure else d.fetched()
+            case Phase.VERIFYING:
+                d.verify_failed(failure) if failure else d.verified()
+            case Phase.STAGED:
+                d.tick(60)
+            case Phase.SELF_TEST:
+                d.self_test_failed(failure) if failure else d.self_tested()
+            case Phase.TRIAL | Phase.AWAITING_CONTACT:
+                d.exits(failure) if failure else d.activated()
+            case Phase.REVERTING:
+                d.revert_failed() if failure else d.reverted()
+        self.saved()
+
+    @in_phase(Phase.SELF_TEST)
+    @rule()
+    def miss_golden(self) -> None:
+        self.d.self_tested(MISSED)
+        self.saved()
+
+    @in_phase(Phase.TRIAL, Phase.AWAITING_CONTACT)
+    @rule(inferences=st.integers(0, 80), errors=st.integers(0, 2), replay=st.booleans(), passed=st.booleans())
+    def serve(self, inferences, errors, replay, passed) -> None:
+        if replay:
+            self.d.replayed(golden=PASSED if passed else MISSED)
+        else:
+            self.d.served(inferences, min(errors, inferences))
+        self.saved()
+
+    @precondition(lambda self: self.has_slot and self.d.slot.serving is not None)
+    @rule(cause=failures)
+    def die(self, cause) -> None:
+        self.d.exits(cause)
+        self.saved()
+
+    # --- applications, time, power ---
+
+    @rule(seconds=st.sampled_from([0, 60, 10_000]))
+    def veto(self, seconds) -> None:
+        self.d.veto(seconds)
+        self.saved()
+
+    @rule(seconds=st.sampled_from([1, 61, 700, 4_000, 90_000, 700_000]))
+    def wait(self, seconds) -> None:
+        self.d.tick(seconds)
+        self.saved()
+
+    @rule(memory=st.sampled_from([None, 50, 1_000]))
+    def memory_changes(self, memory) -> None:
+        self.d.with_health(memory_free_bytes=memory)
+
+    @rule(in_order=st.booleans())
+    def restart(self, in_order) -> None:
+        if in_order:
+            self.d.stops_in_order()
+            self.saved()
+        self.d.state = self.disk
+        self.d.restarts()
+        self.saved()
+        once, done = self.d.state, self.d.effects
+        self.d.recovers()
+        assert (self.d.state, self.d.effects) == (once, done)
+
+    # --- what must hold ---
+
+    @invariant()
+    def floor_never_sinks_and_nothing_below_it_starts(self) -> None:
+        if not self.has_slot:
+            return
+        slot = self.d.slot
+        assert slot.floor >= self.floor
+        self.floor = slot.floor
+        for effect in self.d.effects:
+            if isinstance(effect, effects.SelfTest | effects.Activate):
+                assert effect.candidate.epoch >= slot.floor
+
+    @invariant()
+    def generations_only_grow_and_none_is_applied_twice(self) -> None:
+        assert self.applied == sorted(set(self.applied))
+        assert self.d.state.generation >= self.generation
+        self.generation = self.d.state.generation
+
+    @invariant()
+    def receipts_are_never_said_twice_and_counted_without_gaps(self) -> None:
+        ids = [receipt.id for receipt in self.d.receipts]
+        assert len(set(ids)) == len(ids)
+        assert [receipt.counter for receipt in self.d.receipts] == list(range(1, len(ids) + 1))
+        assert {receipt.outcome for receipt in self.d.receipts} <= ENDS
+
+    @invariant()
+    def a_device_that_had_a_model_can_serve_one_or_says_why_not(self) -> None:
+        if not self.has_slot:
+            return
+        slot = self.d.slot
+        self.served_once = self.served_once or slot.current is not None
+        if self.served_once and slot.current is None and slot.phase is not Phase.REVERTING:
+            assert not slot.last_good
+            assert slot.reason.cause is not Cause.NONE or slot.work is not None or slot.ended is not None
+
+    @invariant()
+    def stopped_releases_are_nowhere(self) -> None:
+        if self.has_slot:
+            slot = self.d.slot
+            assert not {each.release for each in slot.kept if slot.phase is not Phase.REVERTING} & self.stopped
+
+    @invariant()
+    def the_state_is_bounded_whole_and_can_be_written(self) -> None:
+        if not self.has_slot:
+            return
+        slot = self.d.slot
+        assert slot.phase in PHASES
+        assert (slot.work is None) == (slot.phase is Phase.IDLE)
+        assert slot.waiting is None or slot.phase is Phase.REVERTING
+        if slot.work is not None:
+            # Going back is never refused for having gone in circles.
+            assert slot.phase is Phase.REVERTING or slot.work.transitions <= TRANSITIONS_MAX
+            assert slot.work.left >= 0
+        data = codec.canonical_json(codec.plain(self.d.state))
+        assert codec.from_plain(DeviceState, codec.parse_json("state", data, len(data))) == self.d.state
+
+    @invariant()
+    def everything_that_is_said_can_be_sent(self) -> None:
+        told = replace(reported(self.d.state, 1, self.d.around), boot=BootId("1" * 32))
+        assert codec.from_json(Reported, codec.to_json(told)) == told
+        for receipt in self.d.change.receipts:
+            assert codec.from_json(Receipt, codec.to_json(receipt)) == receipt
+        active(self.d.state)
+
+
+TestDevice = DeviceUnderTest.TestCase
+TestDevice.settings = settings(max_examples=60, stateful_step_count=50)
