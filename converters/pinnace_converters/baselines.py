@@ -5,7 +5,7 @@ Features come from calibration data, confidence from held-out data: a model is s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -38,14 +38,18 @@ _SUMMARIES: Final = (
 )
 
 
-def make(contract: IoContract, calibration: Rows, heldout_answers: Mapping[str, Array]) -> Baseline:
-    """Return the baseline of a version."""
+def make(contract: IoContract, calibration: Rows, heldout_answers: Sequence[Mapping[str, Array]]) -> Baseline:
+    """Return the baseline of a version, from the answers of each variant that it offers.
+
+    There is one for all: the confidence of the least sure, so that none is flagged for being itself.
+    """
     wanted = [feature for name, array in sorted(calibration.inputs.items()) for feature in _features(name, array)]
     measured = features.measure(wanted, calibration.inputs)
     made = [_feature(feature, column) for feature, column in zip(wanted, measured.T, strict=True)]
+    confidences = [each for answers in heldout_answers if (each := _confidence(contract, answers)) is not None]
     return Baseline(
         features=tuple(each for each in made if each is not None)[:FEATURES_MAX],
-        confidence=_confidence(contract, heldout_answers),
+        confidence=min(confidences, key=lambda each: each.threshold, default=None),
     )
 
 

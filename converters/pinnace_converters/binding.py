@@ -18,9 +18,9 @@ _PERMUTATIONS: Final = {
 }
 
 
-def same_names(tensors: Sequence[Tensor]) -> tuple[Binding, ...]:
-    """Bind each tensor to its own name."""
-    return tuple(Binding(name=tensor.name, tensor=tensor.name) for tensor in tensors)
+def same_names(tensors: Sequence[Tensor], side: str) -> tuple[Binding, ...]:
+    """Bind each tensor to its own name; some TFLite files have a tensor without one."""
+    return tuple(Binding(name=tensor.name or f"{side}_{i}", tensor=tensor.name) for i, tensor in enumerate(tensors))
 
 
 def match_inputs(tensors: Sequence[Tensor], source: Sequence[Tensor], bound: Sequence[Binding]) -> tuple[Binding, ...]:

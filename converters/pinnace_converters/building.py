@@ -9,6 +9,7 @@ from pinnace_contract.latest import Precision, Runtime
 from pinnace_converters import asking, inspection, jobs
 from pinnace_converters.passes.checker import Checker
 from pinnace_converters.passes.clean_up import CleanUp
+from pinnace_converters.passes.flatten_bias import FlattenBias
 from pinnace_converters.passes.infer_shapes import InferShapes
 from pinnace_converters.passes.model_pass import Pass
 from pinnace_converters.passes.quantize_static import QuantizeStatic
@@ -24,7 +25,7 @@ def passes(job: jobs.Build, calibration: Mapping[str, Array], folder: Path) -> l
     """Return what to run, in order; the source's own precision needs no calibration."""
     clean: list[Pass] = [StaticCheck(), Checker(), UpgradeOpset(), InferShapes(), CleanUp()]
     if job.precision is Precision.INT8_STATIC and not job.keep_precision:
-        return [*clean, QuantizeStatic(_feeds(job, calibration, folder)), Checker()]
+        return [*clean, FlattenBias(), QuantizeStatic(_feeds(job, calibration, folder)), Checker()]
     return [*clean, Checker()]
 
 

@@ -41,10 +41,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
-    """A variant with its bytes, and how far a device may be from the golden vectors with it."""
+    """A variant with its bytes and answers, and how far a device may be from the golden vectors with it."""
 
     variant: Variant
     content: bytes
+    answers: dict[str, Array]
     tolerance: Tolerance
 
 
@@ -204,7 +205,10 @@ def _judged(
     tolerance = vectors.tolerance(
         variant.runtime, variant.precision, reference.answers, answers, reference.chosen, forced
     )
-    return Tried(candidate=candidate, offered=Offered(variant=variant, content=made.content, tolerance=tolerance))
+    return Tried(
+        candidate=candidate,
+        offered=Offered(variant=variant, content=made.content, answers=answers, tolerance=tolerance),
+    )
 
 
 def _refused(want: Wanted, reason: str) -> Candidate:

@@ -47,10 +47,10 @@ def convert(source: Path, calibration: Path, heldout: Path | None, options: Opti
     tried = [candidates.attempt(each, had, reference, steps) for each in wanted]
     offered = [each.offered for each in tried if each.offered is not None]
     if not offered:
-        raise NoVariant([f"{each.candidate.name}: {', '.join(each.candidate.reasons)}" for each in tried])
+        raise NoVariant(_report(had, reference, tried))
     _refuse_twins(offered)
     golden_bytes = vectors.make(had.rows.heldout, reference.answers, reference.chosen)
-    baseline = baselines.make(reference.found.contract, had.rows.calibration, reference.answers)
+    baseline = baselines.make(reference.found.contract, had.rows.calibration, [each.answers for each in offered])
     baseline_bytes = codec.to_json(baseline)
     draft = Draft(
         contract=reference.found.contract,

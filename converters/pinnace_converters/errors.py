@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pinnace_converters.draft import ConversionReport
 
 
 class ConversionCode(StrEnum):
@@ -64,12 +68,13 @@ class SandboxEnded(ConversionError):
 
 
 class NoVariant(ConversionError):
-    """Every candidate was refused; there is nothing to release."""
+    """Every candidate was refused; there is nothing to release. Carries the report of what was tried."""
 
     code = ConversionCode.NO_VARIANT
 
-    def __init__(self, refused: Sequence[str]) -> None:
-        self.refused = tuple(refused)
+    def __init__(self, report: ConversionReport) -> None:
+        self.report = report
+        refused = [f"{each.name}: {', '.join(each.reasons)}" for each in report.candidates]
         super().__init__("no variant passed its checks: " + "; ".join(refused))
 
 

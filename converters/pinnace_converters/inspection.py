@@ -81,7 +81,7 @@ def _check_graph_assets(job: jobs.Inspect, folder: Path, say: Callable[[str], No
 
 def _bindings(job: jobs.Inspect, model: LoadedModel, heldout: dict[str, Array]) -> Bound:
     """Bind names to tensors; TFLite exporters make up names, so there a single tensor may be called otherwise."""
-    inputs, outputs = binding.same_names(model.inputs), binding.same_names(model.outputs)
+    inputs, outputs = binding.same_names(model.inputs, "input"), binding.same_names(model.outputs, "output")
     if job.runtime is Runtime.TFLITE:
         if len(inputs) == 1 and len(heldout) == 1 and not _has_graph(job.declaration.before):
             inputs = (Binding(name=next(iter(heldout)), tensor=inputs[0].tensor),)

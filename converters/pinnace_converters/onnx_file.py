@@ -101,6 +101,12 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for graph, _ in _graphs(model.graph) for node in graph.node)
 
 
+def used_names(model: onnx.ModelProto) -> set[str]:
+    """Return every tensor that an operator takes or the graph gives, nested graphs included."""
+    taken = {name for graph, _ in _graphs(model.graph) for node in graph.node for name in node.input}
+    return taken | {value.name for graph, _ in _graphs(model.graph) for value in graph.output}
+
+
 def census(model: onnx.ModelProto) -> Census:
     """Return what the file is made of, and from that its precision: tensors decide, never the file's name."""
     from onnx import TensorProto

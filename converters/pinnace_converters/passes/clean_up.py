@@ -36,7 +36,11 @@ class CleanUp(Pass):
             options.optimized_model_filepath = str(target)
             onnxruntime.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
             cleaned = onnx_file.parse(target.read_bytes())
-        # The session writes what it read beside what it made; only what the graph uses is kept.
+        # The session lists every operator set that it knows; an older one on a device refuses sets that it does not.
+        used = {node.domain for node in cleaned.graph.node} | {""}
+        for each in [each for each in cleaned.opset_import if each.domain not in used]:
+            cleaned.opset_import.remove(each)
+        del cleaned.graph.value_info[:]  # shapes of inner tensors follow from the inputs'
         content = cleaned.SerializeToString(deterministic=True)
         before, after = onnx_file.parse(model.content), cleaned
         fewer = sum(onnx_file.operators(before).values()) - sum(onnx_file.operators(after).values())
