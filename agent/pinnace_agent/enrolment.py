@@ -56,7 +56,7 @@ def enroll(settings: Settings, server: str, token_text: str, wishes: Wishes) -> 
         if store.identity(identities.IDENTITY_FILE) is not None:
             known = identities.load(store, settings.store)
             raise AlreadyEnrolled(
-                f"{settings.store} is enrolled as {known.device} with {known.server}; another identity needs another store"
+                f"{settings.store} is enrolled as {known.device} with {known.server}; use another --store for another"
             )
         state = loaded.state if loaded else identities.new_state()
         if loaded is None:
