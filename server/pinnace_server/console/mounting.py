@@ -6,20 +6,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Scope
 
 from pinnace_server.console import faults
+from pinnace_server.console.acting import ServerActions
 from pinnace_server.console.desk import Desk
 from pinnace_server.console.guard import Guard
 from pinnace_server.console.headers import SecurityHeaders
 from pinnace_server.console.pages import Pages
-from pinnace_server.console.ports import ConsoleServices
+from pinnace_server.console.ports import AdminDoor, ConsoleServices
+from pinnace_server.console.reading.catalogue import CatalogueReads
+from pinnace_server.console.reading.fleet import FleetReads
+from pinnace_server.console.reading.latency import LatencyCache
+from pinnace_server.console.reading.overview import OverviewReads
+from pinnace_server.console.reading.releases import ReleaseCache
 from pinnace_server.console.screens import devices, door, live, log, models, overview, rollouts
 from pinnace_server.console.sessions import MemorySessions, SessionStore
 from pinnace_server.console.statics import Statics
 from pinnace_server.console.stream import Changes, Pace, Streams
+from pinnace_server.service.ports import World
+from pinnace_server.service.rollouts import Rollouts
 
 _NOT_OURS = ("/api/", "/docs", "/redoc", "/openapi.json", "/metrics")
 
@@ -67,6 +76,23 @@ def build(
     # Outside the application: the page for our own faults comes from Starlette's outermost layer and needs them too.
     app = SecurityHeaders(Starlette(routes=routes, exception_handlers=faults.handlers(desk)))
     return Console(app=app, streams=desk.streams, close=close)
+
+
+def mount(app: FastAPI, *, world: World, rollouts: Rollouts, door: AdminDoor, version: str) -> Console:
+    """Put the console over the server's own services under ``app``; call it after the API's routes are in place."""
+    releases, latency = ReleaseCache(), LatencyCache()
+    services = ConsoleServices(
+        overview=OverviewReads(world, releases, latency),
+        fleet=FleetReads(world, releases),
+        catalogue=CatalogueReads(world, rollouts, latency),
+        actions=ServerActions(rollouts),
+        changes=world.changes,
+        door=door,
+        version=version,
+    )
+    console = build(services, clock=lambda: datetime.fromtimestamp(world.clock.now(), UTC))
+    app.router.routes.append(ConsoleMount("/", app=console.app))
+    return console
 
 
 class ConsoleMount(Mount):
