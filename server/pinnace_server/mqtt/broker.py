@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
@@ -46,6 +47,10 @@ class Broker(Protocol):
     def restarts(self) -> int: ...
     @property
     def pid(self) -> int | None: ...
+
+    on_restart: Callable[[], None]
+    """Called when it runs again after it died: what it was told last may be lost."""
+
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
@@ -59,6 +64,7 @@ class ConfiguredBroker:
 
     def __init__(self, address: Address) -> None:
         self.address: Final = address
+        self.on_restart: Callable[[], None] = lambda: None  # nobody tells us; a lost session does
 
     def start(self) -> None:
         """It runs already, or the gateway says that it does not."""

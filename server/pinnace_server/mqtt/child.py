@@ -62,6 +62,8 @@ class ChildBroker:
         self._thread: threading.Thread | None = None
         self._port = 0
         self.restarts = 0
+        self.on_restart: Callable[[], None] = lambda: None
+        """Called when it runs again after it died: what it was told last may be lost."""
 
     @property
     def address(self) -> Address:
@@ -135,7 +137,9 @@ class ChildBroker:
             delay_s = min(delay_s * 2, RESTART_AFTER_S_MAX)
             self.restarts += 1
             since = time.monotonic()
-            if not self._spawned():
+            if self._spawned():
+                self.on_restart()
+            else:
                 self._end()
         self._end()
 

@@ -157,6 +157,10 @@ class Gateway:
         self._outgoing.taken(taken.mid, len(payload), qos)
         self._count(published=1)
 
+    def republish(self) -> None:
+        """Publish everything retained again as soon as there is a connection; returns at once."""
+        self._republish.set()
+
     def waiting_out_bytes(self) -> int:
         """Return how much was taken and has not left yet; what a sender of much paces itself by."""
         return self._outgoing.size_bytes

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pinnace_server.mqtt import mosquitto
 from pinnace_server.mqtt.broker import Broker, BrokerKind, ConfiguredBroker
 from pinnace_server.mqtt.errors import BrokerFailed, PortTaken
 from tests.needs import need
-from tests.server.mqtt.peer import eventually, peer
+from tests.server.mqtt.peer import TIMEOUT_S, eventually, peer
 
 BOTH = pytest.mark.parametrize("kind", [BrokerKind.MOSQUITTO, BrokerKind.AMQTT])
 
@@ -73,9 +74,12 @@ def test_killed_broker_comes_back_on_its_port(start: Callable[..., Broker], kind
     broker = start(kind)
     port, pid = broker.address.port, broker.pid
     assert pid is not None
+    told = threading.Event()
+    broker.on_restart = told.set
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: broker.restarts == 1 and broker.pid not in (None, pid))
-    eventually(lambda: _connects(port))
+    assert told.wait(TIMEOUT_S)
+    assert _connects(port)
     assert broker.address.port == port
 
 
@@ -107,7 +111,10 @@ def test_port_that_somebody_else_took_is_an_error_with_what_to_do(
     assert refused.value.port == first.address.port
 
 
-def test_mosquitto_keeps_retained_messages_and_sessions_over_a_kill(start: Callable[..., Broker]) -> None:
+def test_mosquitto_keeps_retained_messages_and_sessions_over_a_kill(
+    start: Callable[..., Broker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mosquitto, "AUTOSAVE_S", 1)
     broker = start(BrokerKind.MOSQUITTO)
     with peer(broker.address.port, "device", keeps_session=True) as device:
         device.subscribe("down/#")
