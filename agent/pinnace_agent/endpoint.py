@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import grp
 import os
-import selectors
 import socket
 import stat
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Final
 from pinnace_agent.errors import DeviceTrouble
 from pinnace_agent.local_http import Connection, Head, HttpLimits, HttpServer, Response, refusal
 from pinnace_agent.loopback_guard import guard
+from pinnace_agent.reactor import Reactor
 from pinnace_contract.ids import ModelName
 from pinnace_contract.latest import Cause
 
@@ -47,7 +47,7 @@ class Endpoint:
         group: str,
         tcp_port: int | None,
         token_sha256: str,
-        selector: selectors.BaseSelector,
+        reactor: Reactor,
         clock: Callable[[], float],
     ) -> None:
         """Bind and listen, and turn clients away until a worker serves.
@@ -63,7 +63,7 @@ class Endpoint:
         if tcp_port is not None:
             self.sockets.append(_listen_loopback(tcp_port))
         self._turned_away = HttpServer(
-            selector=selector, handler=_TurnAway(self, token_sha256), clock=clock, limits=_TURNING_AWAY
+            reactor=reactor, handler=_TurnAway(self, token_sha256), clock=clock, limits=_TURNING_AWAY
         )
         self._ours = False
         self.take_over()

@@ -1,7 +1,7 @@
 """HTTP/1.1 on local sockets: requests read within limits, answers written, and no client that others wait for.
 
-One thread and one selector: the worker, the supervisor's own socket and its 503 answers each embed an ``HttpServer``
-in their loop and call ``key.data(mask)`` for what the selector returns. What a request means is left to the handler.
+One thread and one reactor: the worker, the supervisor's own socket and its 503 answers each embed an ``HttpServer``
+in their reactor. What a request means is left to the handler.
 A body is received straight into the buffer that the handler gives, an answer leaves in one gathered ``sendmsg``.
 """
 
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import selectors
 import socket
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -19,10 +17,14 @@ from typing import Final, Protocol
 
 import httptools
 
+from pinnace_agent.reactor import READ, WRITE, Reactor
+
 HEAD_BYTES_MAX: Final = 16 * 1024  # request line and headers; a bearer token and a few lines are under 1 KiB
 HEADERS_MAX: Final = 64
 FIRST_READ_BYTES: Final = 4 * 1024  # head and a tensor's description; what follows goes where the body belongs
 LINGER_BYTES_MAX: Final = 64 * 1024 * 1024  # what a refused client may still send before it reads its answer
+HEADS_KEPT_MAX: Final = 64
+HEADS_KEPT_BYTES_MAX: Final = 1024
 PARTS_MAX: Final = 512  # buffers in one sendmsg; IOV_MAX is 1024
 
 PHRASES: Final = {
@@ -70,6 +72,7 @@ class Head:
     length: int
     keep_alive: bool
     loopback: bool
+    route: object = None  # for the handler, which may note here what the path means; kept with the head
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,21 +119,22 @@ def not_allowed(*methods: str) -> Response:
 
 
 class HttpServer:
-    """Listening sockets and their connections in somebody else's selector."""
+    """Listening sockets and their connections in somebody else's reactor."""
 
     def __init__(
         self,
         *,
-        selector: selectors.BaseSelector,
+        reactor: Reactor,
         handler: Handler,
         clock: Callable[[], float],
         limits: HttpLimits | None = None,
     ) -> None:
-        self.selector, self.handler, self.clock = selector, handler, clock
+        self.reactor, self.handler, self.clock = reactor, handler, clock
         self.limits = limits or HttpLimits()
         self.connections: dict[int, Connection] = {}
         self.bodies_bytes = 0
         self.draining = False
+        self._heads: dict[tuple[bytes, bool], Head] = {}
         self._listening: list[socket.socket] = []
 
     def listen(self, listening: socket.socket) -> None:
@@ -138,13 +142,13 @@ class HttpServer:
         listening.setblocking(False)
         self.draining = False
         self._listening.append(listening)
-        self.selector.register(listening, selectors.EVENT_READ, lambda _mask: self._accept(listening))
+        self.reactor.add(listening, lambda _events: self._accept(listening))
 
     def unlisten(self, listening: socket.socket) -> None:
         """Accept no more here; the socket stays open, because others may accept on it."""
         if listening in self._listening:
             self._listening.remove(listening)
-            self.selector.unregister(listening)
+            self.reactor.remove(listening)
 
     def drain(self) -> None:
         """Accept nothing more, finish what has begun, close what is idle."""
@@ -168,6 +172,18 @@ class HttpServer:
         for connection in tuple(self.connections.values()):
             connection.close()
 
+    def head_of(self, data: bytes, loopback: bool) -> Head | Response:
+        """Read a request's head. A client repeats its own again and again, so heads are kept, by their bytes."""
+        known = self._heads.get((data, loopback))
+        if known is not None:
+            return known
+        parsed = parse_head(data, loopback=loopback)
+        if isinstance(parsed, Head) and len(data) <= HEADS_KEPT_BYTES_MAX:
+            if len(self._heads) >= HEADS_KEPT_MAX:
+                self._heads.clear()
+            self._heads[data, loopback] = parsed
+        return parsed
+
     def _accept(self, listening: socket.socket) -> None:
         try:
             accepted, _ = listening.accept()
@@ -185,7 +201,7 @@ class HttpServer:
             return
         connection = Connection(server=self, sock=accepted, loopback=loopback)
         self.connections[accepted.fileno()] = connection
-        self.selector.register(accepted, selectors.EVENT_READ, connection.ready)
+        self.reactor.add(accepted, connection.ready)
 
     def _evict_idle(self) -> bool:
         idle = [connection for connection in self.connections.values() if connection.idle]
@@ -233,7 +249,7 @@ class Connection:
         self._head: Head | None = None
         self._body = memoryview(b"")
         self._filled = 0
-        self._out: deque[Part] = deque()
+        self._out: list[Part] = []
         self._response: Response | None = None
         self._thrown_bytes = 0
         self._lingers = False
@@ -246,7 +262,7 @@ class Connection:
     def ready(self, mask: int) -> None:
         """Go on: the socket is readable or writable."""
         try:
-            if mask & selectors.EVENT_WRITE:
+            if mask & WRITE:
                 self._write()
             elif self._state is _State.HEAD:
                 self._read_head()
@@ -255,7 +271,8 @@ class Connection:
             elif self._state in (_State.LINGER, _State.ADOPTED):
                 self._throw_away()
         except BlockingIOError:
-            return
+            if self._state is _State.WRITING:
+                self.close()
         except OSError:
             self.close()
 
@@ -287,7 +304,7 @@ class Connection:
         self._forget_body()
         self._state = _State.CLOSED
         del self.server.connections[self.sock.fileno()]
-        self.server.selector.unregister(self.sock)
+        self.server.reactor.remove(self.sock)
         self.sock.close()
         if self.on_closed is not None:
             self.on_closed()
@@ -312,7 +329,7 @@ class Connection:
                 if len(self._received) > HEAD_BYTES_MAX:
                     self._refuse(refusal(431, f"request line and headers may have {HEAD_BYTES_MAX} bytes"))
                 return
-            parsed = parse_head(self._received[: end + 4], loopback=self.loopback)
+            parsed = self.server.head_of(self._received[: end + 4], self.loopback)
             self._received = self._received[end + 4 :]
             if isinstance(parsed, Response):
                 self._refuse(parsed)
@@ -402,10 +419,8 @@ class Connection:
         keep = not (response.close or self.server.draining) and self._head is not None and self._head.keep_alive
         self._response, self._state = response, _State.WRITING
         response.close = not keep
-        if self._head is not None and self._head.method == "HEAD":
-            self._out.append(_head_of(response, keep_alive=keep))
-        else:
-            self._out.extend((_head_of(response, keep_alive=keep), *response.parts))
+        head = _head_of(response, keep_alive=keep)
+        self._out = [head] if self._head is not None and self._head.method == "HEAD" else [head, *response.parts]
         self._flush(first=True)
 
     def _write(self) -> None:
@@ -418,29 +433,32 @@ class Connection:
         if response is None:
             raise AssertionError("nothing to send")
         if first and response.descriptors:
-            sent = socket.send_fds(self.sock, list(self._out), list(response.descriptors))
-            self._take_sent(sent)
+            # On a connection whose last answer was taken there is room; where there is not, the client is refused.
+            self._take_sent(socket.send_fds(self.sock, self._out, list(response.descriptors)))
         while self._out:
             try:
-                sent = self.sock.sendmsg([self._out[i] for i in range(min(len(self._out), PARTS_MAX))])
+                sent = self.sock.sendmsg(self._out[:PARTS_MAX])
             except BlockingIOError:
                 if first:
                     self.deadline = self.server.clock() + self.server.limits.write_s
-                    self.server.selector.modify(self.sock, selectors.EVENT_WRITE, self.ready)
+                    self.server.reactor.want(self.sock, WRITE)
                 return
             self._take_sent(sent)
         self._sent(response, waited=not first)
 
     def _take_sent(self, sent: int) -> None:
-        while self._out and sent >= len(self._out[0]):
-            sent -= len(self._out.popleft())
+        whole = 0
+        while whole < len(self._out) and sent >= len(self._out[whole]):
+            sent -= len(self._out[whole])
+            whole += 1
+        del self._out[:whole]
         if sent:
             self._out[0] = memoryview(self._out[0])[sent:]
 
     def _sent(self, response: Response, *, waited: bool) -> None:
         self._response = self._head = None
         if waited:
-            self.server.selector.modify(self.sock, selectors.EVENT_READ, self.ready)
+            self.server.reactor.want(self.sock, READ)
         if response.sent is not None:
             response.sent()
         limits, now = self.server.limits, self.server.clock()

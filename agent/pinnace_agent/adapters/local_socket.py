@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import selectors
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Final, Protocol, cast
 
 from pinnace_agent.endpoint import listen_unix
 from pinnace_agent.local_http import Connection, Head, HttpLimits, HttpServer, Response, not_allowed, refusal
+from pinnace_agent.reactor import Reactor
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.ids import Digest, ModelName, fits
 
@@ -70,11 +70,11 @@ class LocalSocket:
         """
         self._path = run_dir / NAME
         self._listening = listen_unix(self._path, group)
-        self._selector = selectors.DefaultSelector()
+        self._reactor = Reactor()
         self._stop = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._selector.register(self._stop, selectors.EVENT_READ, lambda _mask: None)
+        self._reactor.add(self._stop, lambda _events: None)
         self._server = HttpServer(
-            selector=self._selector, handler=_Handler(applications), clock=time.monotonic, limits=LIMITS
+            reactor=self._reactor, handler=_Handler(applications), clock=time.monotonic, limits=LIMITS
         )
         self._server.listen(self._listening)
         self._closing = False
@@ -90,21 +90,19 @@ class LocalSocket:
     def _run(self) -> None:
         next_look_s = time.monotonic() + _TURN_S
         while not self._closing:
-            for key, mask in self._selector.select(_TURN_S):
-                if key.fd in self._selector.get_map():
-                    self._go_on(key.data, mask)
+            self._turn()
             if time.monotonic() >= next_look_s:
                 next_look_s = time.monotonic() + _TURN_S
                 self._server.expire()
         self._server.close()
-        self._selector.close()
+        self._reactor.close()
         self._listening.close()
         os.close(self._stop)
         self._path.unlink(missing_ok=True)
 
-    def _go_on(self, ready: Callable[[int], None], mask: int) -> None:
+    def _turn(self) -> None:
         try:
-            ready(mask)
+            self._reactor.turn(_TURN_S)
         except Exception:  # a bug of ours: it costs the connections, not the agent
             logging.getLogger(__name__).exception("agent.sock: a request could not be handled; connections are closed")
             self._server.close()

@@ -12,7 +12,6 @@ import itertools
 import os
 import queue
 import secrets
-import selectors
 import socket
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from typing import Final, assert_never
 
 from pinnace_agent.endpoint import Endpoint
 from pinnace_agent.loopback_guard import token_hash
+from pinnace_agent.reactor import READ, WRITE, Reactor
 from pinnace_agent.worker import events, protocol
 from pinnace_agent.worker.events import ExitCause, WorkerEvent, WorkerId, WorkerRef
 from pinnace_agent.worker.protocol import Truth
@@ -121,7 +121,7 @@ class WorkerHost:
     ) -> None:
         self._settings, self._emit, self._clock = settings, emit, clock
         self._token_sha256 = token_hash(settings.token) if settings.token else ""
-        self._selector = selectors.DefaultSelector()
+        self._reactor = Reactor()
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._workers: dict[WorkerId, _Worker] = {}
@@ -131,7 +131,7 @@ class WorkerHost:
             4
         )  # an answer of an earlier run of the agent cannot be mistaken for one of this
         self._closing = False
-        self._selector.register(self._wake, selectors.EVENT_READ, lambda _mask: self._obey())
+        self._reactor.add(self._wake, lambda _events: self._obey())
         self._thread = threading.Thread(target=self._run, name="workers", daemon=True)
         self._thread.start()
 
@@ -219,9 +219,7 @@ class WorkerHost:
             next_look_s = self._clock()
             while not (self._closing and not self._workers):
                 wait_s = max(0.0, next_look_s - self._clock())
-                for key, mask in self._selector.select(wait_s):
-                    if key.fd in self._selector.get_map():  # an earlier one of this round may have closed it
-                        key.data(mask)
+                self._reactor.turn(wait_s)
                 if self._clock() >= next_look_s:
                     next_look_s = self._clock() + self._settings.watch_every_s
                     self._look()
@@ -255,7 +253,7 @@ class WorkerHost:
                     group=self._settings.group,
                     tcp_port=self._settings.tcp_ports.get(model),
                     token_sha256=self._token_sha256,
-                    selector=self._selector,
+                    reactor=self._reactor,
                     clock=self._clock,
                 )
             if reason:
@@ -295,11 +293,11 @@ class WorkerHost:
             return
         self._workers[ref.id] = worker
         worker.talk = partial(self._talk, worker)
-        self._selector.register(worker.control, selectors.EVENT_READ, worker.talk)
-        self._selector.register(worker.exit_fd, selectors.EVENT_READ, lambda _mask: self._reap(worker))
+        self._reactor.add(worker.control, worker.talk)
+        self._reactor.add(worker.exit_fd, lambda _events: self._reap(worker))
         if worker.process.stderr is not None:
             os.set_blocking(worker.process.stderr.fileno(), False)
-            self._selector.register(worker.process.stderr, selectors.EVENT_READ, lambda _mask: self._read_words(worker))
+            self._reactor.add(worker.process.stderr, lambda _events: self._read_words(worker))
         self._tell(ref, load)
 
     def _spawn(self, ref: WorkerRef, tag: str, memory_bytes: int, sockets: list[socket.socket]) -> _Worker:
@@ -342,16 +340,16 @@ class WorkerHost:
 
     def _tell(self, ref: WorkerRef, order: protocol.Order) -> None:
         worker = self._workers.get(ref.id)
-        if worker is None or worker.control not in self._selector.get_map():
+        if worker is None or not self._reactor.holds(worker.control):
             return  # it has ended, and the event that says so is on its way
         if not worker.outgoing:
-            self._selector.modify(worker.control, selectors.EVENT_READ | selectors.EVENT_WRITE, worker.talk)
+            self._reactor.want(worker.control, READ | WRITE)
         worker.outgoing += protocol.frame(order)
         if len(worker.outgoing) > OUTGOING_BYTES_MAX:
             self._kill(worker, ExitCause.HUNG, "killed, because it has stopped reading its orders")
 
     def _talk(self, worker: _Worker, mask: int) -> None:
-        if mask & selectors.EVENT_WRITE:
+        if mask & WRITE:
             try:
                 sent = worker.control.send(worker.outgoing)
             except BlockingIOError:
@@ -360,8 +358,8 @@ class WorkerHost:
                 sent = len(worker.outgoing)  # it is ending
             del worker.outgoing[:sent]
             if not worker.outgoing:
-                self._selector.modify(worker.control, selectors.EVENT_READ, worker.talk)
-        if mask & selectors.EVENT_READ:
+                self._reactor.want(worker.control, READ)
+        if mask & READ:
             self._hear(worker)
 
     def _label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
@@ -401,13 +399,13 @@ class WorkerHost:
         except OSError:
             data = b""
         if not data:
-            self._selector.unregister(worker.control)
+            self._reactor.remove(worker.control)
             return  # its process is ending, or will be found hung
         try:
             for message in worker.frames.feed(data):
                 self._heard(worker, message)
         except ContractError as error:
-            self._selector.unregister(worker.control)
+            self._reactor.remove(worker.control)
             self._kill(worker, ExitCause.CRASHED, f"killed, because it broke the protocol: {error}")
 
     def _heard(self, worker: _Worker, message: protocol.Order | protocol.Statement) -> None:
@@ -507,12 +505,12 @@ class WorkerHost:
             if data:
                 worker.last_words = (worker.last_words + data)[-LOG_BYTES_MAX:]
             else:
-                self._selector.unregister(stderr)
+                self._reactor.remove(stderr)
                 stderr.close()
 
     def _reap(self, worker: _Worker) -> None:
         returncode = worker.process.wait()
-        while worker.control in self._selector.get_map() and _readable(worker.control):
+        while self._reactor.holds(worker.control) and _readable(worker.control):
             self._hear(worker)  # its last statements
         self._read_words(worker)
         self._forget(worker)
@@ -538,15 +536,14 @@ class WorkerHost:
         del self._workers[worker.ref.id]
         if worker.serving:
             self._no_longer_serving(worker)
-        if worker.control in self._selector.get_map():
-            self._selector.unregister(worker.control)
+        self._reactor.remove(worker.control)
         worker.control.close()
-        self._selector.unregister(worker.exit_fd)
+        self._reactor.remove(worker.exit_fd)
         os.close(worker.exit_fd)
         worker.vitals.close()
         stderr = worker.process.stderr
         if stderr is not None and not stderr.closed:
-            self._selector.unregister(stderr)
+            self._reactor.remove(stderr)
             stderr.close()
 
     def _begin_close(self) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Final
+
+import numpy as np
 
 from pinnace_agent.worker.model import Model
 from pinnace_agent.worker.protocol import REMEMBERED_ANSWERS, Truth
@@ -16,6 +19,15 @@ from pinnace_runtime.predictions import PredictionCounter, class_output, top1
 
 ROWS_REMEMBERED_MAX: Final = 256  # of one answer; labels for later rows of a larger batch are not counted
 
+# Answers wait here to be counted together: numpy takes as long for one row as for sixty-four.
+WAITING_MAX: Final = 64
+WAITING_BYTES_MAX: Final = 1024 * 1024
+
+# Features of inputs larger than this are measured at most for this share of the time, so that statistics never take
+# the processor from the application. Which inferences are left out depends on the clock alone, so the sample is fair.
+LARGE_INPUT_BYTES: Final = 64 * 1024
+LARGE_INPUT_SHARE: Final = 0.1
+
 
 class Counts:
     """Everything since the last ``take``, and the answers that a label may still come for."""
@@ -24,17 +36,20 @@ class Counts:
         self._model, self._release = model, release
         self.arm, self.slow_over_s = Arm.SERVING, float("inf")
         confidence = model.baseline.confidence if model.baseline else None
-        self._predictions = PredictionCounter(model.release.contract, confidence)
         blob = model.release.baseline
+        self._predictions = PredictionCounter(model.release.contract, confidence)
         self._features = FeatureCounter(model.baseline, blob.digest) if model.baseline and blob else None
         self._class_output = confidence.output if confidence else class_output(model.release.contract)
-        self._answers = Answers()
+        self._waiting: list[tuple[int, Array]] = []
+        self._waiting_bytes = 0
+        self._measure_again_at_s = 0.0
+        self._answers: dict[int, tuple[int, ...]] = {}
         self._clear()
 
     @property
     def empty(self) -> bool:
         """Nothing was counted since the last ``take``."""
-        return not (self._n or self._errors or self._labels or self._label_errors)
+        return not (self._n or self._errors or self._labels)
 
     def answered(
         self,
@@ -42,20 +57,26 @@ class Counts:
         inputs: Mapping[str, Array] | None,
         outputs: Mapping[str, Array],
         *,
-        total_s: float,
-        run_s: float,
+        total_ns: int,
+        run_ns: int,
     ) -> None:
         """Count an answer. ``inputs`` are the raw ones; None when the client prepared them itself."""
         self._n += 1
+        run_s = run_ns / 1e9
         self._latency.add(run_s)
-        self._processing.add(max(total_s - run_s, 0.0))
-        self._slow += run_s > self.slow_over_s
+        self._processing.add(max(total_ns - run_ns, 0) / 1e9)
+        if run_s > self.slow_over_s:
+            self._slow += 1
         if inputs is not None and self._features is not None:
-            self._features.observe(inputs)
-        self._predictions.observe(outputs)
+            self._measure(self._features, inputs)
         scores = outputs.get(self._class_output) if self._class_output is not None else None
-        found = None if scores is None else top1(scores)
-        self._answers.remember(request, tuple(found[0][:ROWS_REMEMBERED_MAX].tolist()) if found else ())
+        if scores is None:
+            self._remember(request, ())
+            return
+        self._waiting.append((request, scores))
+        self._waiting_bytes += scores.nbytes
+        if len(self._waiting) >= WAITING_MAX or self._waiting_bytes >= WAITING_BYTES_MAX:
+            self._count_waiting()
 
     def failed(self, name: str, *, reached_the_model: bool) -> None:
         """Count an error by its class. One that the caller made is no inference."""
@@ -64,7 +85,8 @@ class Counts:
 
     def label(self, request: int, truth: Truth) -> None:
         """Count ground truth for an answer that is still remembered, once per answer."""
-        classes = self._answers.recall(request)
+        self._count_waiting()
+        classes = self._answers.pop(request, None)
         if classes is None:
             return
         if truth.correct is not None:
@@ -76,6 +98,7 @@ class Counts:
 
     def take(self) -> Block:
         """Return what was counted and begin anew."""
+        self._count_waiting()
         block = Block(
             model=self._model.release.model,
             release=self._release,
@@ -93,25 +116,43 @@ class Counts:
         self._clear()
         return block
 
+    def _measure(self, features: FeatureCounter, inputs: Mapping[str, Array]) -> None:
+        if sum(array.nbytes for array in inputs.values()) <= LARGE_INPUT_BYTES:
+            features.observe(inputs)
+            return
+        began = time.monotonic()
+        if began >= self._measure_again_at_s:
+            features.observe(inputs)
+            ended = time.monotonic()
+            self._measure_again_at_s = ended + (ended - began) * (1 / LARGE_INPUT_SHARE - 1)
+
+    def _count_waiting(self) -> None:
+        """Count the classes of the answers that wait, all rows of one shape at once."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        while waiting:
+            like = waiting[0][1]
+            alike = [each for each in waiting if _alike(each[1], like)]
+            waiting = [each for each in waiting if not _alike(each[1], like)]
+            rows = np.concatenate([np.atleast_1d(scores) for _, scores in alike])
+            self._predictions.observe({self._class_output or "": rows})
+            found = top1(rows)
+            place = 0
+            for request, scores in alike:
+                n = len(scores) if scores.ndim else 1
+                classes = () if found is None else tuple(found[0][place : place + min(n, ROWS_REMEMBERED_MAX)].tolist())
+                self._remember(request, classes)
+                place += n
+
+    def _remember(self, request: int, classes: tuple[int, ...]) -> None:
+        self._answers[request] = classes
+        if len(self._answers) > REMEMBERED_ANSWERS:
+            del self._answers[next(iter(self._answers))]
+
     def _clear(self) -> None:
         self._n = self._slow = self._labels = self._label_errors = 0
         self._errors: dict[str, int] = {}
         self._latency, self._processing = Histogram(), Histogram()
 
 
-class Answers:
-    """The classes of the last answers by request number."""
-
-    def __init__(self, size: int = REMEMBERED_ANSWERS) -> None:
-        self._size = size
-        self._answers: dict[int, tuple[int, ...]] = {}
-
-    def remember(self, request: int, classes: tuple[int, ...]) -> None:
-        """Keep an answer; the oldest goes. Request numbers grow."""
-        self._answers[request] = classes
-        if len(self._answers) > self._size:
-            del self._answers[next(iter(self._answers))]
-
-    def recall(self, request: int) -> tuple[int, ...] | None:
-        """Return an answer's classes and forget it; None when it was labelled already or is too long ago."""
-        return self._answers.pop(request, None)
+def _alike(a: Array, b: Array) -> bool:
+    return a.shape[1:] == b.shape[1:] and a.dtype == b.dtype and a.ndim == b.ndim

@@ -6,19 +6,20 @@ serving, counts are handed over before it ends.
 
 from __future__ import annotations
 
-import selectors
 import socket
 import time
 from collections.abc import Callable
 from typing import Final, assert_never
 
 from pinnace_agent.local_http import HttpLimits, HttpServer
+from pinnace_agent.reactor import Reactor
 from pinnace_agent.worker import protocol
 from pinnace_agent.worker.control import Supervisor
 from pinnace_agent.worker.counts import Counts
 from pinnace_agent.worker.model import CannotLoad, Model, means_no_memory, peak_memory_bytes
 from pinnace_agent.worker.protocol import Load, Order, Vitals
 from pinnace_agent.worker.service import Service
+from pinnace_agent.worker.shared_memory import SharedMemory
 from pinnace_contract.latest import GoldenResult
 from pinnace_runtime.errors import InferenceError
 
@@ -35,13 +36,13 @@ class Loop:
         self, *, model: Model, order: Load, supervisor: Supervisor, vitals: Vitals, listening: list[socket.socket]
     ) -> None:
         self._model, self._supervisor, self._vitals, self._listening = model, supervisor, vitals, listening
-        self._selector = selectors.DefaultSelector()
+        self._reactor = Reactor()
         self._later: list[Callable[[], None]] = []
         self._counts = Counts(model, order.release)
         self._service = Service(model, order, self._counts, self._later)
         limits = order.limits
         self._server = HttpServer(
-            selector=self._selector,
+            reactor=self._reactor,
             handler=self._service,
             clock=time.monotonic,
             limits=HttpLimits(
@@ -52,11 +53,13 @@ class Loop:
                 idle_s=limits.idle_s,
             ),
         )
+        shared = SharedMemory(self._reactor, self._service, limits.shared_bytes)
+        self._service.with_shared_memory(shared.open)
         self._tag = order.tag + "-"
         self._serving = self._stopping = self._ended = False
         self._drain_by_s: float | None = None
         self._replayed = 0
-        self._selector.register(supervisor.control, selectors.EVENT_READ, lambda _mask: self._obey_all())
+        self._reactor.add(supervisor.control, lambda _events: self._obey_all())
 
     def run(self, waiting: list[Order]) -> None:
         """Obey the orders that came while the model was loaded, then serve until told to stop.
@@ -68,12 +71,8 @@ class Loop:
             self._obey(order)
         next_look_s = time.monotonic() + TURN_S_MAX
         while not self._ended:
-            ready = self._selector.select(0.0 if self._later else TURN_S_MAX)
+            self._reactor.turn(TURN_S_MAX, self._count)
             self._vitals.beat()
-            for key, mask in ready:
-                if key.fd in self._selector.get_map():  # an earlier one of this round may have closed it
-                    key.data(mask)
-                self._count()
             now = time.monotonic()
             if now >= next_look_s:
                 next_look_s = now + TURN_S_MAX

@@ -23,6 +23,9 @@ TENSORS_MAX: Final = 64
 AXES_MAX: Final = 8
 ID_CHARS_MAX: Final = 256
 ALIGNMENT: Final = 64  # of the first binary tensor: what vector instructions like best
+WORDS_KEPT_BYTES_MAX: Final = 4096
+WORDS_KEPT_MAX: Final = 32
+_MARK: Final = "pinnace-request-goes-here"
 
 _DATATYPES: Final = {str(each): dtype_of(each) for each in Datatype if each is not Datatype.UNKNOWN}
 
@@ -34,71 +37,121 @@ class BadRequest(Exception):
     """The request is not of this protocol; says what was expected."""
 
 
-@dataclass(slots=True, kw_only=True)
-class InferRequest:
-    """What a client asks. ``wanted`` are the outputs to answer, each with whether in binary; None means all."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinaryTensor:
+    """Where a tensor lies behind the JSON."""
 
-    inputs: dict[str, Array]
+    name: str
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    values: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a request's JSON says. ``wanted`` are the outputs to answer, each with whether in binary; None means all."""
+
+    binary_tensors: tuple[BinaryTensor, ...] = ()
+    binary_bytes: int = 0
+    numbers: Mapping[str, Array]
     id: str = ""
     preprocessed: bool = False
     binary: bool = False
-    wanted: dict[str, bool] | None = None
+    wanted: Mapping[str, bool] | None = None
 
 
-def read(body: memoryview, json_bytes: int | None, contract: IoContract) -> InferRequest:
-    """Read a request: ``json_bytes`` of JSON, then binary tensors; None: JSON only; 0: one bare tensor.
+class Reader:
+    """Reads requests. Clients ask in the same words over and over, so what short JSON said is kept."""
 
-    Tensors are views of ``body`` where they are aligned.
+    def __init__(self, contract: IoContract) -> None:
+        self._contract = contract
+        self._known: dict[bytes, Asked] = {}
 
-    Raises:
-        BadRequest
-    """
-    if json_bytes == 0:
-        return _read_bare(body, contract)
-    end = len(body) if json_bytes is None else json_bytes
-    if not 0 < end <= len(body):
-        raise BadRequest(f"Inference-Header-Content-Length is {end}; the body has {len(body)} bytes")
-    if end > JSON_BYTES_MAX:
-        raise BadRequest(f"the JSON has {end} bytes; the limit is {JSON_BYTES_MAX}: send large tensors in binary")
-    tree = _object(_parsed(bytes(body[:end])), "the request")
-    parameters = _parameters(tree)
-    binary = _flag(parameters, "binary_data_output")
-    return InferRequest(
-        inputs=_read_inputs(tree, body[end:]),
-        id=_read_id(tree),
-        preprocessed=_flag(parameters, "preprocessed"),
-        binary=binary,
-        wanted=_read_wanted(tree, contract, binary),
-    )
+    def read(self, body: memoryview, json_bytes: int | None) -> tuple[Asked, dict[str, Array]]:
+        """Read ``json_bytes`` of JSON, then binary tensors; None: JSON only; 0: one bare tensor.
 
+        Tensors are views of ``body`` where they are aligned.
 
-def render(
-    request: InferRequest,
-    outputs: Mapping[str, Array],
-    *,
-    model: str,
-    version: str,
-    parameters: Mapping[str, str],
-) -> tuple[bytes, list[memoryview]]:
-    """Return the answer: its JSON, and the binary tensors that follow it."""
-    described, tensors = [], []
-    for name, array in outputs.items():
-        if request.wanted is not None and name not in request.wanted:
-            continue
-        entry: dict[str, object] = {"name": name, "datatype": datatype_of(array.dtype), "shape": array.shape}
-        if request.binary if request.wanted is None else request.wanted[name]:
-            content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-            entry["parameters"] = {"binary_data_size": len(content)}
-            tensors.append(content)
+        Raises:
+            BadRequest
+        """
+        if json_bytes == 0:
+            asked, end = _ask_bare(len(body), self._contract), 0
         else:
-            entry["data"] = _numbers(array)
-        described.append(entry)
-    tree: dict[str, object] = {"model_name": model, "model_version": version}
-    if request.id:
-        tree["id"] = request.id
-    tree["parameters"] = parameters
-    tree["outputs"] = described
-    return json.dumps(tree, separators=(",", ":")).encode(), tensors
+            end = len(body) if json_bytes is None else json_bytes
+            if not 0 < end <= len(body):
+                raise BadRequest(f"Inference-Header-Content-Length is {end}; the body has {len(body)} bytes")
+            if end > JSON_BYTES_MAX:
+                raise BadRequest(
+                    f"the JSON has {end} bytes; the limit is {JSON_BYTES_MAX}: send large tensors in binary"
+                )
+            asked = self._asked(bytes(body[:end]))
+        if end + asked.binary_bytes != len(body):
+            raise BadRequest(f"{asked.binary_bytes} bytes of tensors announced, {len(body) - end} are in the body")
+        inputs = dict(asked.numbers)
+        for tensor in asked.binary_tensors:
+            inputs[tensor.name] = _taken(body, end, tensor)
+        return asked, inputs
+
+    def _asked(self, words: bytes) -> Asked:
+        known = self._known.get(words)
+        if known is not None:
+            return known
+        asked = _ask(words, self._contract)
+        if not asked.numbers and len(words) <= WORDS_KEPT_BYTES_MAX:
+            if len(self._known) >= WORDS_KEPT_MAX:
+                self._known.clear()
+            self._known[words] = asked
+        return asked
+
+
+class Writer:
+    """Writes answers of one release's variant. The JSON around the request's number is kept for each form of answer."""
+
+    def __init__(self, *, model: str, version: str, parameters: Mapping[str, str]) -> None:
+        self._model, self._version, self._parameters = model, version, parameters
+        self._known: dict[object, tuple[bytes, bytes]] = {}
+
+    def write(self, asked: Asked, outputs: Mapping[str, Array], request: str) -> tuple[bytes, list[memoryview]]:
+        """Return the answer: its JSON, and the binary tensors that follow it."""
+        if asked.wanted is not None:
+            outputs = {name: array for name, array in outputs.items() if name in asked.wanted}
+        if not asked.binary or asked.wanted is not None:
+            return self._write(asked, outputs, request)
+        tensors = [content(array) for array in outputs.values()]
+        key = (asked.id, *((name, array.dtype, array.shape) for name, array in outputs.items()))
+        around = self._known.get(key)
+        if around is None:
+            if len(self._known) >= WORDS_KEPT_MAX:
+                self._known.clear()
+            before, mark, after = self._write(asked, outputs, _MARK)[0].partition(_MARK.encode())
+            if _MARK in asked.id or not mark:
+                return self._write(asked, outputs, request)
+            around = self._known[key] = before, after
+        return around[0] + request.encode() + around[1], tensors
+
+    def _write(self, asked: Asked, outputs: Mapping[str, Array], request: str) -> tuple[bytes, list[memoryview]]:
+        described, tensors = [], []
+        for name, array in outputs.items():
+            entry: dict[str, object] = {"name": name, "datatype": datatype_of(array.dtype), "shape": array.shape}
+            if asked.binary if asked.wanted is None else asked.wanted[name]:
+                entry["parameters"] = {"binary_data_size": array.nbytes}
+                tensors.append(content(array))
+            else:
+                entry["data"] = _numbers(array)
+            described.append(entry)
+        tree: dict[str, object] = {"model_name": self._model, "model_version": self._version}
+        if asked.id:
+            tree["id"] = asked.id
+        tree["parameters"] = {**self._parameters, "pinnace_request": request}
+        tree["outputs"] = described
+        return json.dumps(tree, separators=(",", ":")).encode(), tensors
+
+
+def content(array: Array) -> memoryview:
+    """Return an array's bytes in the order in which they travel."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def metadata(contract: IoContract, *, model: str, version: str, platform: str) -> dict[str, object]:
@@ -125,7 +178,7 @@ def _described(spec: TensorSpec) -> dict[str, object]:
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-def _read_bare(body: memoryview, contract: IoContract) -> InferRequest:
+def _ask_bare(size_bytes: int, contract: IoContract) -> Asked:
     if len(contract.inputs) != 1:
         names = ", ".join(repr(spec.name) for spec in contract.inputs)
         raise BadRequest(f"a bare tensor needs a model with one input; this one has {names}: describe them in JSON")
@@ -133,40 +186,49 @@ def _read_bare(body: memoryview, contract: IoContract) -> InferRequest:
     dtype = dtype_of(spec.datatype)
     free = sum(size < 0 for size in spec.shape)
     known = math.prod(size for size in spec.shape if size >= 0) * dtype.itemsize
-    if free > 1 or not known or (len(body) % known if free else len(body) != known):
-        raise BadRequest(f"{len(body)} bytes are no {spec.datatype} {list(spec.shape)}, the input {spec.name!r}")
-    shape = tuple(len(body) // known if size < 0 else size for size in spec.shape)
-    return InferRequest(inputs={spec.name: _binary(body, dtype, shape)})
+    if free > 1 or not known or (size_bytes % known if free else size_bytes != known):
+        raise BadRequest(f"{size_bytes} bytes are no {spec.datatype} {list(spec.shape)}, the input {spec.name!r}")
+    shape = tuple(size_bytes // known if size < 0 else size for size in spec.shape)
+    tensor = BinaryTensor(name=spec.name, dtype=dtype, shape=shape, values=math.prod(shape), place=0)
+    return Asked(binary_tensors=(tensor,), binary_bytes=size_bytes, numbers={})
 
 
-def _read_inputs(tree: Mapping[str, object], tail: memoryview) -> dict[str, Array]:
+def _ask(words: bytes, contract: IoContract) -> Asked:
+    tree = _object(_parsed(words), "the request")
     entries = tree.get("inputs")
     if not isinstance(entries, list) or not 1 <= len(entries) <= TENSORS_MAX:
         raise BadRequest(f'expected "inputs": a list of 1 to {TENSORS_MAX} tensors')
-    inputs: dict[str, Array] = {}
+    numbers: dict[str, Array] = {}
+    binary: dict[str, BinaryTensor] = {}
     place = 0
     for entry in entries:
         tensor = _object(entry, "an input")
         name = tensor.get("name")
-        if not isinstance(name, str) or name in inputs:
+        if not isinstance(name, str) or name in numbers or name in binary:
             raise BadRequest(f'every input needs a "name" of its own, found {_shown(name)}')
         shape, dtype = _shape(name, tensor.get("shape")), _dtype(name, tensor.get("datatype"))
         size = _parameters(tensor).get("binary_data_size")
         if size is None:
-            inputs[name] = _from_numbers(name, tensor.get("data"), dtype, shape)
+            numbers[name] = _from_numbers(name, tensor.get("data"), dtype, shape)
             continue
         expected = math.prod(shape) * dtype.itemsize
         if isinstance(size, bool) or size != expected or "data" in tensor:
             raise BadRequest(
                 f'input {name!r}: expected "binary_data_size": {expected} and no "data", found {_shown(size)}'
             )
-        if place + expected > len(tail):
-            raise BadRequest(f"input {name!r}: {expected} bytes announced, {len(tail) - place} are left in the body")
-        inputs[name] = _binary(tail[place : place + expected], dtype, shape)
+        binary[name] = BinaryTensor(name=name, dtype=dtype, shape=shape, values=math.prod(shape), place=place)
         place += expected
-    if place != len(tail):
-        raise BadRequest(f"{len(tail) - place} bytes of the body belong to no input")
-    return inputs
+    parameters = _parameters(tree)
+    binary_output = _flag(parameters, "binary_data_output")
+    return Asked(
+        binary_tensors=tuple(binary.values()),
+        binary_bytes=place,
+        numbers=numbers,
+        id=_read_id(tree),
+        preprocessed=_flag(parameters, "preprocessed"),
+        binary=binary_output,
+        wanted=_read_wanted(tree, contract, binary_output),
+    )
 
 
 def _read_wanted(tree: Mapping[str, object], contract: IoContract, binary: bool) -> dict[str, bool] | None:
@@ -245,10 +307,11 @@ def _dtype(name: str, datatype: object) -> np.dtype[np.generic]:
     return known
 
 
-def _binary(data: memoryview, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> Array:
-    if dtype.kind == "b":
-        return np.frombuffer(data, np.uint8).astype(np.bool_).reshape(shape)
-    array = np.frombuffer(data, dtype).reshape(shape)
+def _taken(body: memoryview, end: int, tensor: BinaryTensor) -> Array:
+    if tensor.dtype.kind == "b":
+        stored = np.frombuffer(body, np.uint8, tensor.values, end + tensor.place)
+        return stored.astype(np.bool_).reshape(tensor.shape)  # any byte but 0 is true; numpy itself trusts the byte
+    array = np.frombuffer(body, tensor.dtype, tensor.values, end + tensor.place).reshape(tensor.shape)
     return array if array.flags.aligned else np.array(array)
 
 

@@ -28,6 +28,14 @@ HEADER_LENGTH: Final = "inference-header-content-length"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Route:
+    """What a path means; for an inference, how many bytes of the body are JSON (None: all)."""
+
+    name: str
+    json_bytes: int | None
+
+
+@dataclass(slots=True, kw_only=True)
 class Reply:
     """An answer to an inference, however it travels: JSON, then binary tensors."""
 
@@ -44,7 +52,9 @@ class Service:
         self._model, self._counts, self._later = model, counts, later
         self._token_sha256, self._tag = order.token_sha256, order.tag
         self._name, self._version = str(model.release.model), str(model.release.version)
-        self._answers = {"pinnace_release": str(order.release), "pinnace_variant": str(model.variant.digest)}
+        self._what_answers = {"pinnace_release": str(order.release), "pinnace_variant": str(model.variant.digest)}
+        self._reader = open_inference.Reader(model.release.contract)
+        self._writer = open_inference.Writer(model=self._name, version=self._version, parameters=self._what_answers)
         self._requests = 0
         self._open_shared: Callable[[memoryview, Connection], Response] | None = None
 
@@ -56,6 +66,8 @@ class Service:
 
     def admit(self, head: Head) -> Response | None:
         """Refuse by address, method and right."""
+        if head.route is not None:
+            return None  # the same bytes were admitted before, token and all
         refused = guard(head, self._token_sha256)
         if refused is not None:
             return refused
@@ -67,27 +79,29 @@ class Service:
             return not_allowed(*allowed)
         if route == "shared_memory" and (head.loopback or self._open_shared is None):
             return refusal(404, "shared memory is only for clients on the Unix socket")
+        announced = head.headers.get(HEADER_LENGTH)
+        if announced is not None and not (announced.isdecimal() and int(announced[:20]) <= head.length):
+            return refusal(400, f"Inference-Header-Content-Length must be at most the body's {head.length} bytes")
+        head.route = _Route(name=route, json_bytes=None if announced is None else int(announced))
         return None
 
     def allocate(self, head: Head) -> memoryview:
         """Return a buffer in which the first binary tensor will be aligned."""
-        announced = head.headers.get(HEADER_LENGTH, "")
-        json_bytes = int(announced) if announced.isdecimal() and len(announced) < 12 else 0
+        json_bytes = (head.route.json_bytes or 0) if isinstance(head.route, _Route) else 0
         room = np.empty(head.length + open_inference.ALIGNMENT, np.uint8)
         start = -(room.ctypes.data + json_bytes) % open_inference.ALIGNMENT
         return room.data[start : start + head.length]
 
     def answer(self, head: Head, body: memoryview, connection: Connection) -> Response:
         """Answer an admitted request."""
-        route = self._route(head.path)
-        if route == "infer":
-            announced = head.headers.get(HEADER_LENGTH)
-            if announced is not None and not (announced.isdecimal() and len(announced) < 12):
-                return refusal(400, "Inference-Header-Content-Length must be a number of bytes")
-            return _http(self.infer(body, None if announced is None else int(announced)))
-        if route == "shared_memory" and self._open_shared is not None:
+        route = head.route
+        if not isinstance(route, _Route):
+            raise AssertionError("a request that was not admitted")
+        if route.name == "infer":
+            return _http(self.infer(body, route.json_bytes))
+        if route.name == "shared_memory" and self._open_shared is not None:
             return self._open_shared(body, connection)
-        return Response(parts=(json.dumps(self._document(str(route))).encode(),))
+        return Response(parts=(json.dumps(self._document(route.name)).encode(),))
 
     # --- inference -------------------------------------------------------------------------------------------------
 
@@ -98,11 +112,11 @@ class Service:
             MemoryError: an allocation failed inside the model: this process must end.
         """
         began = time.monotonic_ns()
-        model, timed = self._model, self._model.timed
+        timed = self._model.timed
         timed.spent_ns = 0
         try:
-            request = open_inference.read(body, json_bytes, model.release.contract)
-            outputs = model.pipeline.infer(request.inputs, raw=not request.preprocessed)
+            asked, inputs = self._reader.read(body, json_bytes)
+            outputs = self._model.pipeline.infer(inputs, raw=not asked.preprocessed)
         except (open_inference.BadRequest, BadInput) as error:
             self._counts.failed("bad_request", reached_the_model=False)
             return _error(400, str(error))
@@ -112,14 +126,11 @@ class Service:
             self._counts.failed("runtime", reached_the_model=True)
             return _error(500, str(error))
         number = self._requests = self._requests + 1
-        parameters = {**self._answers, "pinnace_request": f"{self._tag}-{number:x}"}
-        described, tensors = open_inference.render(
-            request, outputs, model=self._name, version=self._version, parameters=parameters
-        )
-        run_s = timed.spent_ns / 1e9
-        total_s = (time.monotonic_ns() - began) / 1e9
-        inputs = None if request.preprocessed else request.inputs
-        self._later.append(lambda: self._counts.answered(number, inputs, outputs, total_s=total_s, run_s=run_s))
+        described, tensors = self._writer.write(asked, outputs, f"{self._tag}-{number:x}")
+        run_ns = timed.spent_ns
+        total_ns = time.monotonic_ns() - began
+        raw = None if asked.preprocessed else inputs
+        self._later.append(lambda: self._counts.answered(number, raw, outputs, total_ns=total_ns, run_ns=run_ns))
         return Reply(status=200, json=described, tensors=tuple(tensors))
 
     # --- routes ----------------------------------------------------------------------------------------------------
@@ -170,7 +181,7 @@ class Service:
                     version=self._version,
                     platform=PLATFORMS[self._model.variant.runtime],
                 )
-                return document | {"parameters": self._answers}
+                return document | {"parameters": self._what_answers}
 
 
 def _http(reply: Reply) -> Response:

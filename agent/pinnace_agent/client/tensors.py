@@ -1,0 +1,126 @@
+"""Arrays as the Open Inference Protocol describes them: a request's JSON, and the arrays of an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pinnace_agent.client.errors import BadAnswer, Refused
+
+Array: TypeAlias = NDArray[np.generic]
+
+_DTYPES: Final[dict[str, np.dtype[np.generic]]] = {
+    "BOOL": np.dtype(np.bool_),
+    **{f"UINT{bits}": np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)},
+    **{f"INT{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"FP{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
+}
+_DATATYPES: Final = {dtype: name for name, dtype in _DTYPES.items()}
+_DESCRIPTIONS_MAX: Final = 64  # an application asks in a few shapes, over and over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """An answer, what gave it, and the id under which its truth can be told later (``Client.label``)."""
+
+    outputs: Mapping[str, Array]
+    version: str
+    release: str
+    variant: str
+    request: str
+
+
+class Descriptions:
+    """The JSON of requests; the same arrays' shapes give the same bytes, which are kept."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, bytes] = {}
+
+    def of(self, arrays: Mapping[str, Array], outputs: Sequence[str] | None, preprocessed: bool) -> bytes:
+        """Return the JSON that goes before the tensors.
+
+        Raises:
+            Refused: an array of a type that models here do not take.
+        """
+        key = (
+            tuple((name, array.dtype, array.shape) for name, array in arrays.items()),
+            None if outputs is None else tuple(outputs),
+            preprocessed,
+        )
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _DESCRIPTIONS_MAX:
+                self._known.clear()
+            known = self._known[key] = _described(arrays, outputs, preprocessed)
+        return known
+
+
+def contiguous(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the arrays in the order of memory in which they travel, uncopied where they are already."""
+    return {name: np.asarray(array, order="C") for name, array in inputs.items()}
+
+
+def content(array: Array) -> memoryview:
+    """Return a contiguous array's bytes."""
+    return array.reshape(-1).view(np.uint8).data
+
+
+def read_answer(body: memoryview, json_bytes: int | None) -> Result:
+    """Read an answer; its arrays are views of ``body``.
+
+    Raises:
+        BadAnswer
+    """
+    try:
+        end = len(body) if json_bytes is None else json_bytes
+        tree = json.loads(str(body[:end], "utf-8"))
+        parameters = tree["parameters"]
+        return Result(
+            outputs=_outputs(tree["outputs"], body[end:]),
+            version=str(tree["model_version"]),
+            release=str(parameters["pinnace_release"]),
+            variant=str(parameters["pinnace_variant"]),
+            request=str(parameters["pinnace_request"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadAnswer(f"the answer is not of the Open Inference Protocol: {type(error).__name__}: {error}") from error
+
+
+def _outputs(described: Sequence[Mapping[str, Any]], tail: memoryview) -> dict[str, Array]:
+    outputs: dict[str, Array] = {}
+    place = 0
+    for each in described:
+        dtype, shape = _DTYPES[each["datatype"]], tuple(each["shape"])
+        size = each.get("parameters", {}).get("binary_data_size")
+        if size is None:
+            outputs[each["name"]] = np.array(each["data"], dtype).reshape(shape)
+        else:
+            outputs[each["name"]] = np.frombuffer(tail[place : place + size], dtype).reshape(shape)
+            place += size
+    return outputs
+
+
+def _described(arrays: Mapping[str, Array], outputs: Sequence[str] | None, preprocessed: bool) -> bytes:
+    for name, array in arrays.items():
+        if array.dtype not in _DATATYPES:
+            raise Refused(f"input {name!r}: expected an array of {', '.join(_DTYPES)}, found {array.dtype}", 400)
+    tree: dict[str, object] = {
+        "inputs": [
+            {
+                "name": name,
+                "shape": array.shape,
+                "datatype": _DATATYPES[array.dtype],
+                "parameters": {"binary_data_size": array.nbytes},
+            }
+            for name, array in arrays.items()
+        ],
+        "parameters": {"binary_data_output": True, **({"preprocessed": True} if preprocessed else {})},
+    }
+    if outputs is not None:
+        tree["outputs"] = [{"name": name} for name in outputs]
+    return json.dumps(tree, separators=(",", ":")).encode()

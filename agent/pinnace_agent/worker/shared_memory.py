@@ -1,0 +1,132 @@
+"""Inference through memory that a client shares with the worker; the HTTP connection that asked for it is its lease.
+
+The worker makes memory and event descriptors and hands them over the Unix socket; when that connection ends, so does
+the sharing. Meaning and counting of a request are the service's, the layout is in ``shared_layout.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import mmap
+import os
+from typing import Final
+
+from pinnace_agent.local_http import Connection, Part, Response, refusal
+from pinnace_agent.reactor import Reactor
+from pinnace_agent.shared_layout import Layout, SharedAnswer, read_question, write_answer
+from pinnace_agent.worker.service import Reply, Service
+
+WORDS_BYTES_MAX: Final = 4096
+_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class SharedMemory:
+    """All sessions of this worker, within one bound."""
+
+    def __init__(self, reactor: Reactor, service: Service, size_bytes_max: int) -> None:
+        self._reactor, self._service, self._size_bytes_max = reactor, service, size_bytes_max
+        self._size_bytes = 0
+
+    def open(self, body: memoryview, connection: Connection) -> Response:
+        """Answer a request for shared memory: ``{"request_bytes": …, "answer_bytes": …}``."""
+        layout = _asked_layout(body)
+        if layout is None:
+            return refusal(400, 'expected {"request_bytes": N, "answer_bytes": M}, whole numbers above 0')
+        if self._size_bytes + layout.size_bytes > self._size_bytes_max:
+            free = self._size_bytes_max - self._size_bytes
+            return refusal(503, f"{layout.size_bytes} bytes to be shared, {free} are free: use HTTP", retry_after_s=5)
+        memory = os.memfd_create("pinnace-tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(memory, layout.size_bytes)
+            fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
+            session = _Session(layout, memory, self._service)
+        except OSError as error:
+            os.close(memory)
+            return refusal(503, f"no memory to share: {error.strerror}", retry_after_s=5)
+        self._size_bytes += layout.size_bytes
+        self._reactor.add(session.asked, session.ready)
+
+        def closed() -> None:
+            session.ready(0)  # what was asked before the end is still answered
+            self._reactor.remove(session.asked)
+            self._size_bytes -= layout.size_bytes
+            session.close()
+
+        connection.adopt(closed)
+        return Response(
+            parts=(json.dumps({"size_bytes": layout.size_bytes}).encode(),),
+            descriptors=(memory, session.asked, session.answered),
+            sent=lambda: os.close(memory),
+        )
+
+
+class _Session:
+    """One client's memory."""
+
+    def __init__(self, layout: Layout, memory: int, service: Service) -> None:
+        self._layout, self._service = layout, service
+        self._pages = mmap.mmap(memory, layout.size_bytes)
+        self._memory = memoryview(self._pages)
+        self._number = 0
+        self.asked = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.answered = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def ready(self, _events: int) -> None:
+        """Answer what was asked, if something was."""
+        try:
+            os.eventfd_read(self.asked)
+        except BlockingIOError:
+            return
+        question = read_question(self._memory)
+        if question.number == self._number:
+            return
+        self._number = question.number
+        if self._layout.holds_question(question):
+            body = self._memory[question.start : question.start + question.total_bytes]
+            reply = self._service.infer(body, question.json_bytes)
+        else:
+            reply = _error(400, "the request does not lie in the shared memory")
+        self._answer(reply)
+
+    def close(self) -> None:
+        """Forget the client."""
+        os.close(self.asked)
+        os.close(self.answered)
+        with contextlib.suppress(BufferError):  # an array that is still being counted keeps the pages until it is gone
+            self._memory.release()
+            self._pages.close()
+
+    def _answer(self, reply: Reply) -> None:
+        needed = len(reply.json) + sum(map(len, reply.tensors))
+        start = self._layout.answer_start(len(reply.json))
+        if start + needed > self._layout.size_bytes:
+            reply = _error(413, f"the answer has {needed} bytes; ask for more shared memory", answer_bytes=needed)
+            needed, start = len(reply.json), self._layout.answer_start(len(reply.json))
+        place = start
+        parts: tuple[Part, ...] = (reply.json, *reply.tensors)
+        for part in parts:
+            end = place + len(part)
+            self._memory[place:end] = part
+            place = end
+        write_answer(self._memory, SharedAnswer(self._number, reply.status, start, len(reply.json), needed))
+        os.eventfd_write(self.answered, 1)
+
+
+def _asked_layout(body: memoryview) -> Layout | None:
+    if len(body) > WORDS_BYTES_MAX:
+        return None
+    try:
+        asked = json.loads(bytes(body))
+        request_bytes, answer_bytes = asked["request_bytes"], asked["answer_bytes"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not all(isinstance(each, int) and 0 < each < 2**40 for each in (request_bytes, answer_bytes)):
+        return None
+    pages = [-(-each // mmap.PAGESIZE) * mmap.PAGESIZE for each in (request_bytes, answer_bytes)]
+    return Layout(request_bytes=pages[0], answer_bytes=pages[1])
+
+
+def _error(status: int, message: str, **facts: int) -> Reply:
+    return Reply(status=status, json=json.dumps({"error": message, **facts}).encode())
