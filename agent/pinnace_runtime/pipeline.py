@@ -177,14 +177,13 @@ def check(inputs: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> None:
     """
     for spec in specs:
         value = inputs.get(spec.name)
-        expected = as_text(spec.datatype, spec.shape)
         if value is None:
-            raise BadInput(spec.name, expected, f"no such input among {sorted(inputs)}")
+            raise BadInput(spec.name, as_text(spec.datatype, spec.shape), f"no such input among {sorted(inputs)}")
         found = datatype_of(value.dtype)
         if found is not spec.datatype or not fits(value.shape, spec.shape):
-            raise BadInput(spec.name, expected, as_text(found, value.shape))
-    unknown = sorted(set(inputs) - {spec.name for spec in specs})
-    if unknown:
+            raise BadInput(spec.name, as_text(spec.datatype, spec.shape), as_text(found, value.shape))
+    if len(inputs) > len(specs):
+        unknown = sorted(set(inputs) - {spec.name for spec in specs})
         raise BadInput(unknown[0], f"only {', '.join(repr(spec.name) for spec in specs)}", "an input of that name")
 
 
