@@ -20,7 +20,7 @@ INFLIGHT_MESSAGES: Final = 100  # unacknowledged at once to one client; the serv
 QUEUED_MESSAGES_MAX: Final = 100_000  # for one client that is away: the server's session, for a whole fleet
 QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
 # Every save writes the whole database. Saving at each change (autosave_on_changes) cost 2 ms and 2 MB for every message
-# with 1,000 retained messages of 2 KB, and 20 ms and 20 MB with 10,000; saving by time cost 0.1 ms. What a kill loses of
+# with 1,000 retained messages of 2 KB, 20 ms and 20 MB with 10,000; saving by time costs 0.1 ms. What a kill takes of
 # the last seconds is made good by the protocol: the server republishes, and everybody repeats until acknowledged.
 AUTOSAVE_S: Final = 5
 SESSION_DAYS_MAX: Final = 30  # a client that is away longer finds its retained messages, and asks for the rest
