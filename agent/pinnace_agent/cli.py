@@ -80,8 +80,6 @@ def _add_run(commands: Any) -> None:
         "--loopback-ports", action="append", metavar="MODEL=PORT", help="serve a model on 127.0.0.1 as well"
     )
     run.add_argument("--loopback-token-file", metavar="FILE", help="the bearer token that loopback clients send")
-    run.add_argument("--spool-bytes-max", type=int, metavar="N", help="room for unsent reports (default 16 MiB)")
-    run.add_argument("--spool-age-max-s", type=int, metavar="S", help="how long they are kept (default 14 days)")
     run.add_argument("--log-level", choices=agent_settings.LOG_LEVELS)
     run.set_defaults(run_command=_run)
 

@@ -40,8 +40,6 @@ class Settings:
     loopback_token_file: Path | None = None
     broker: str = ""
     log_level: str = "info"
-    spool_bytes_max: int = 16 * 1024 * 1024
-    spool_age_max_s: int = 14 * 86_400
 
 
 _RANGES: Final[dict[str, tuple[float, float]]] = {
@@ -50,8 +48,6 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "worker_threads": (1, 64),
     "worker_niceness": (0, 19),
     "hang_s": (0.5, 3600),
-    "spool_bytes_max": (64 * 1024, 2**34),
-    "spool_age_max_s": (60, 365 * 86_400),
 }
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
