@@ -43,7 +43,7 @@ RULES = [
     Rule(
         package="pinnace_converters",
         ours={"pinnace_contract", "pinnace_runtime"},
-        third={"numpy", "onnx", "onnxruntime"},
+        third={"ai_edge_litert", "numpy", "onnx", "onnxruntime"},
     ),
     Rule(
         package="pinnace_server.domain",
