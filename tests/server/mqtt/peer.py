@@ -27,7 +27,7 @@ class Peer:
     """Collects what it receives and lets a test wait for it."""
 
     def __init__(self, port: int, client_id: str = "", *, keeps_session: bool = False) -> None:
-        self.port = port
+        self.host, self.port = "127.0.0.1", port
         self.received: list[tuple[str, bytes]] = []
         self.on_receive: Callable[[str, bytes], None] = lambda _topic, _payload: None
         self._changed = threading.Condition()
@@ -39,7 +39,7 @@ class Peer:
         self.client.on_subscribe = self._on_subscribe
 
     def connect(self) -> None:
-        self.client.connect("127.0.0.1", self.port)
+        self.client.connect(self.host, self.port)
         self.client.loop_start()
         self.wait_until(self.client.is_connected)
 
