@@ -25,7 +25,7 @@ from pinnace_server.errors import NotFound, Refused
 from tests.contract.examples import MODEL
 from tests.server.console.conftest import HOST, sign_in
 from tests.server.console.page import form, read
-from tests.server.console.seeds import NOW_S, Seeded, device, seeded
+from tests.server.console.seeds import NEW, NOW_S, Seeded, device, seeded
 
 
 @pytest.fixture
@@ -261,6 +261,12 @@ def test_latency_is_merged_once_for_everybody_while_it_is_fresh(server: Seeded) 
         assert cache.get(tables, 6, NOW_S + FRESH_S) is not first
         assert first.minutes == 60
         assert cache.get(tables, ROWS_MAX, NOW_S + 100).minutes == 1
+
+
+def test_fleet_too_large_to_merge_is_not_merged(server: Seeded) -> None:
+    with server.world.store.read() as tables:
+        found = LatencyCache().get(tables, ROWS_MAX + 1, NOW_S)
+    assert (found.minutes, found.by_model(), found.p95_of_release(NEW.release)) == (0, (), None)
 
 
 def test_assigning_from_the_console_makes_a_rollout(operator: TestClient, server: Seeded) -> None:

@@ -1,7 +1,8 @@
 """Latency of the fleet: reports merged over the last while, by release, variant and class of hardware.
 
 Merging reads every device's minutes, so it is done at most once in a while for all consoles together, over fewer
-minutes the larger the fleet is; what it covers is said on the page.
+minutes the larger the fleet is, and not at all beyond ``ROWS_MAX`` devices, until minutes are rolled up by cohort; what
+it covers is said on the page.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pinnace_server.console import shown
 from pinnace_server.service.ports import Tables
 
 WINDOW_MIN = 60
-ROWS_MAX = 20_000  # device-minutes read at once: a third of a second
-FRESH_S = 10.0
+ROWS_MAX = 5_000  # device-minutes read at once: about a second of one core
+FRESH_S = 15.0
 _SERVED = frozenset({Arm.SERVING, Arm.CONTROL, Arm.CANDIDATE})  # a shadow's answers went to nobody
 _MS = 1000.0
 
@@ -37,7 +38,7 @@ Key = tuple[ModelName, ReleaseId, Digest, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetLatency:
-    """What was merged, and over how many minutes."""
+    """What was merged, and over how many minutes; 0: the fleet is too large to merge."""
 
     minutes: int
     tallies: Mapping[Key, Tally]
@@ -89,7 +90,9 @@ class LatencyCache:
 
 def merged(tables: Tables, devices: int, now_s: float) -> FleetLatency:
     """Merge what the fleet reported last."""
-    minutes = max(1, min(WINDOW_MIN, ROWS_MAX // max(devices, 1)))
+    minutes = min(WINDOW_MIN, ROWS_MAX // max(devices, 1))
+    if not minutes:
+        return FleetLatency(minutes=0, tallies={}, made_at_s=now_s)
     now_min = int(now_s // 60)
     rows = [row for row in tables.reports.fleet_minutes(now_min - minutes, now_min) if row.arm in _SERVED and row.n]
     names = list(dict.fromkeys(row.device for row in rows))
