@@ -28,6 +28,7 @@ RESTART_AFTER_S_MAX: Final = 10.0
 HEALTHY_AFTER_S: Final = 60.0  # having run so long, a broker that dies is restarted at once again
 LOG_LINES_SHOWN: Final = 10
 _POLL_S: Final = 0.02
+_WATCH_S: Final = 0.25
 _PROBE_TIMEOUT_S: Final = 2.0
 
 # MQTT 3.1.1: CONNECT with a clean session and no client id, the two bytes that begin every CONNACK, DISCONNECT.
@@ -126,7 +127,7 @@ class ChildBroker:
 
     def _watch(self) -> None:
         delay_s, since = RESTART_AFTER_S, time.monotonic()
-        while not self._stopping.wait(_POLL_S):
+        while not self._stopping.wait(_WATCH_S):
             if self._process is not None and self._process.poll() is None:
                 continue
             if time.monotonic() - since >= HEALTHY_AFTER_S:

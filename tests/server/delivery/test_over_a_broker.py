@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import DeviceId, Digest, digest_of
 from pinnace_contract.latest import CHUNK_BYTES_MAX, Blob, Chunk, Data, Want
 from pinnace_contract.topics import Down, DownTopic, Topic, Up, UpTopic
+from pinnace_server.mqtt import broker as brokers
 from pinnace_server.mqtt.address import LOOPBACK, Address
 from pinnace_server.mqtt.gateway import Gateway
 from pinnace_server.service.delivery import PacedDelivery, Withheld
@@ -207,6 +209,18 @@ def test_device_that_does_not_read_is_sent_no_more_than_its_window(mosquitto: Mo
         eventually(lambda: server.delivery.status().chunks_sent == transfer.WINDOW_CHUNKS)
         eventually(lambda: server.outlet.waiting_out_bytes() == 0)
         assert server.delivery.step() is None
+
+
+def test_blob_arrives_whole_over_the_fallback_broker(tmp_path: Path) -> None:
+    broker = brokers.find(tmp_path, kind=brokers.BrokerKind.AMQTT)
+    broker.start()
+    try:
+        with _server(broker.address.port), peer(broker.address.port) as client:
+            device = Device(client, "camera-07")
+            device.fetch()
+            assert device.whole
+    finally:
+        broker.stop()
 
 
 @pytest.mark.parametrize("devices", [20])
