@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -78,6 +79,8 @@ def probe() -> None:
 
 
 def _library() -> Any:
+    # From 1.29 on its Linux builds send names and hashes of models to their maker unless this is set before the import.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except Exception as error:  # a wheel for another processor or numpy fails in many ways
