@@ -513,6 +513,7 @@ class WorkerHost:
         while self._reactor.holds(worker.control) and _readable(worker.control):
             self._hear(worker)  # its last statements
         self._read_words(worker)
+        was_serving = worker.serving
         self._forget(worker)
         log = printable(worker.last_words)
         refused = worker.refused
@@ -526,6 +527,9 @@ class WorkerHost:
             why=worker.why,
             last_words=worker.last_words,
         )
+        endpoint = self._endpoints.get(worker.ref.model)
+        if was_serving and endpoint is not None and cause is not ExitCause.ORDERED:
+            endpoint.say(f"the worker of {worker.ref.model} has ended ({cause}); another one is to take its place", 2)
         self._emit(
             events.WorkerExited(
                 worker=worker.ref, cause=cause, detail=why, log=log, loaded=worker.loaded, served=worker.served
@@ -574,6 +578,7 @@ def _environment(threads: int) -> dict[str, str]:
     return {
         **kept,
         "LC_ALL": "C.UTF-8",
+        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime 1.29 and later else report models to their maker, with a thread
         "OPENBLAS_NUM_THREADS": "1",  # else numpy's import alone reserves a buffer for each core
         "OMP_NUM_THREADS": str(threads),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import struct
@@ -31,8 +30,8 @@ class Answer:
     descriptors: tuple[int, ...] = ()
 
 
-class _Gone(Exception):
-    """The connection ended before a byte of an answer: nobody has seen the request, or its worker died."""
+class _NotTaken(Exception):
+    """The connection ended before the whole request was read: nobody can have acted on it."""
 
 
 class HttpConnection:
@@ -45,23 +44,21 @@ class HttpConnection:
     def ask(self, head: bytes, parts: Sequence[memoryview] = (), *, descriptors: int = 0) -> Answer:
         """Send a request and return the answer, up to that many descriptors with it.
 
-        A connection that was lost before any answer came is made again, once: asking a model twice does no harm.
+        A request that nobody has read is sent again, once: that happens when workers are swapped. One that was read and
+        not answered is not: it may be what the worker died of.
 
         Raises:
             ClientError
         """
-        kept = self.sock is not None
         try:
             try:
                 return self._ask(head, parts, descriptors)
-            except _Gone:
+            except _NotTaken:
                 self.close()
-                if not kept:
-                    raise
                 return self._ask(head, parts, descriptors)
-        except _Gone as error:
+        except _NotTaken as error:
             self.close()
-            raise Unavailable(f"the worker at {self._path} went away while it was asked", 1) from error
+            raise Unavailable(f"the worker at {self._path} went away before it was asked", 1) from error
         except BlockingIOError as error:  # how SO_RCVTIMEO and SO_SNDTIMEO say so
             self.close()
             raise Unavailable(f"no answer from {self._path} within {self._timeout_s:g} s", 1) from error
@@ -80,9 +77,16 @@ class HttpConnection:
 
     def _ask(self, head: bytes, parts: Sequence[memoryview], descriptors: int) -> Answer:
         sock = self.sock or self._connect()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # an early refusal may be there to be read
+        taken = True
+        try:
             _send_all(sock, [memoryview(head), *parts])
+        except (BrokenPipeError, ConnectionResetError):
+            taken = False  # but a refusal may have been sent before, and be there to be read
         answer = _receive(sock, descriptors)
+        if answer is None and taken:
+            raise Unavailable(f"the worker at {self._path} went away while it was asked", 1)
+        if answer is None:
+            raise _NotTaken
         if answer.headers.get("connection", "").lower() == "close":
             self.close()
         return answer
@@ -140,7 +144,8 @@ def _send_all(sock: socket.socket, parts: list[memoryview]) -> None:
             parts[0] = parts[0][sent:]
 
 
-def _receive(sock: socket.socket, descriptors: int) -> Answer:
+def _receive(sock: socket.socket, descriptors: int) -> Answer | None:
+    """Return the answer, or None where the connection ended before a byte of it."""
     received, found = b"", []
     while (end := received.find(b"\r\n\r\n")) < 0:
         if len(received) > HEAD_BYTES_MAX:
@@ -152,9 +157,9 @@ def _receive(sock: socket.socket, descriptors: int) -> Answer:
             else:
                 chunk = sock.recv(_FIRST_READ_BYTES)
         except ConnectionResetError as error:
-            raise _Gone from error
+            raise _NotTaken from error  # a Unix socket says so when it was closed with bytes that nobody read
         if not chunk:
-            raise _Gone
+            return None
         received += chunk
     status, headers = _head(bytes(received[:end]))
     length = headers.get("content-length", "")

@@ -9,12 +9,12 @@ import select
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import quote
 
 import numpy as np
 
-from pinnace_agent.client.errors import BadAnswer, NotReachable, Refused, Unavailable
+from pinnace_agent.client.errors import BadAnswer, ClientError, NotReachable, Refused, Unavailable
 from pinnace_agent.client.http import Answer, HttpConnection, check
 from pinnace_agent.shared_layout import (
     ALIGNMENT,
@@ -41,24 +41,17 @@ class SharedConnection:
         self._answer_bytes = _LEAST_BYTES
 
     def ask(self, described: bytes, parts: Sequence[memoryview]) -> Answer:
-        """Send a request and return the answer. A session that was lost is made again, once.
+        """Send a request and return the answer. A request that nobody has taken is sent again, once.
 
         Raises:
             ClientError
         """
         needed = len(described) + sum(map(len, parts)) + ALIGNMENT
-        kept = self._session is not None and self._session.layout.request_bytes >= needed
         answer = self._ask(described, parts, needed)
-        if answer is None and kept:
-            answer = self._ask(described, parts, needed)
-        if answer is None:
-            raise Unavailable(f"the worker at {self._path} went away while it was asked", 1)
         if answer.status == _TOO_SMALL:
             self._answer_bytes = _next_power(_needed_for_answer(answer) + ALIGNMENT)
             self.close()
             answer = self._ask(described, parts, needed)
-            if answer is None:
-                raise Unavailable(f"the worker at {self._path} went away while it was asked", 1)
         return answer
 
     def close(self) -> None:
@@ -67,16 +60,34 @@ class SharedConnection:
             self._session.close()
             self._session = None
 
-    def _ask(self, described: bytes, parts: Sequence[memoryview], needed: int) -> Answer | None:
+    def _ask(self, described: bytes, parts: Sequence[memoryview], needed: int) -> Answer:
+        try:
+            return self._with_room_for(needed).ask(described, parts)
+        except _NotTaken:
+            self.close()
+        except ClientError:
+            self.close()
+            raise
+        try:
+            return self._with_room_for(needed).ask(described, parts)
+        except _NotTaken as error:
+            self.close()
+            raise Unavailable(f"the worker at {self._path} went away before it was asked", 1) from error
+        except ClientError:
+            self.close()
+            raise
+
+    def _with_room_for(self, needed: int) -> _Session:
         session = self._session
         if session is None or session.layout.request_bytes < needed:
             self.close()
             layout = Layout(request_bytes=_next_power(needed), answer_bytes=self._answer_bytes)
             session = self._session = _Session(self._path, self._model, self._timeout_s, layout)
-        answer = session.ask(described, parts)
-        if answer is None:
-            self.close()
-        return answer
+        return session
+
+
+class _NotTaken(Exception):
+    """The worker went away before it took the request."""
 
 
 class _Session:
@@ -103,8 +114,8 @@ class _Session:
         self._poll.register(self._answered, select.POLLIN)
         self._poll.register(self._connection.sock, select.POLLIN)
 
-    def ask(self, described: bytes, parts: Sequence[memoryview]) -> Answer | None:
-        """Return the answer; None: the worker is gone."""
+    def ask(self, described: bytes, parts: Sequence[memoryview]) -> Answer:
+        """Lay a request, wait and return a copy of the answer."""
         self._number += 1
         start = place = self.layout.question_start(self._number, len(described))
         whole: tuple[bytes | memoryview, ...] = (described, *parts)
@@ -114,8 +125,7 @@ class _Session:
             place = end
         write_question(self._memory, Question(self._number, start, len(described), place - start))
         os.eventfd_write(self._asked, 1)
-        found = self._wait()
-        return None if found is None else self._copied(found)
+        return self._copied(self._wait())
 
     def close(self) -> None:
         """End the connection, which is the lease of the memory."""
@@ -125,7 +135,7 @@ class _Session:
         self._memory.release()
         self._pages.close()
 
-    def _wait(self) -> SharedAnswer | None:
+    def _wait(self) -> SharedAnswer:
         until_s = time.monotonic() + self._timeout_s
         left_s = self._timeout_s
         while left_s > 0:
@@ -137,10 +147,16 @@ class _Session:
             if answer.number == self._number:
                 return answer
             if ready and not answered:
-                return None  # the connection ended without an answer
+                self._raise_gone()
             left_s = until_s - time.monotonic()
-        self._number += 1  # a late answer must not be taken for the next one's
         raise Unavailable(f"no answer from {self._path} within {self._timeout_s:g} s", 1)
+
+    def _raise_gone(self) -> NoReturn:
+        try:
+            os.eventfd_read(self._asked)
+        except BlockingIOError:  # the worker had taken the request before it went
+            raise Unavailable(f"the worker at {self._path} went away while it was asked", 1) from None
+        raise _NotTaken
 
     def _copied(self, found: SharedAnswer) -> Answer:
         if not self.layout.holds_answer(found):
