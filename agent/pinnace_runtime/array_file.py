@@ -46,7 +46,7 @@ def write(arrays: Mapping[str, Array]) -> bytes:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
             content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False)
+            np.lib.format.write_array(content, np.asarray(arrays[name], order="C"), version=(1, 0), allow_pickle=False)
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=_DATE)
             entry.external_attr = _MODE
             entry.create_system = 3  # Unix, whatever this is run on
@@ -80,7 +80,7 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
     if len(content) != math.prod(shape) * dtype.itemsize:
         raise ArraysInvalid(f"{what}: its header says {list(shape)} of {dtype}, which its {len(content)} bytes are not")
     array = np.frombuffer(content, dtype).reshape(shape, order="F" if in_columns else "C")
-    return np.ascontiguousarray(array, dtype.newbyteorder("="))
+    return np.asarray(array, dtype.newbyteorder("="), order="C")
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:

@@ -228,11 +228,11 @@ def _tensors_of(step: Step, outputs: _Bound) -> set[str]:
 def _to_tensor(value: Array, tensor: Tensor) -> Array:
     wanted = dtype_of(tensor.datatype)
     if value.dtype == wanted:
-        return np.ascontiguousarray(value)
+        return np.asarray(value, order="C")  # and not ascontiguousarray, which gives a scalar an axis
     if tensor.quantization is not None:
         return quantize(value, tensor.quantization, wanted)
     if value.dtype.kind == "f" and wanted.kind == "f":
-        return np.ascontiguousarray(value, wanted)
+        return np.asarray(value, wanted, order="C")
     raise ContractMismatch(
         f"the steps give {datatype_of(value.dtype)} for {tensor.name!r}, which takes {tensor.datatype}; "
         "a cast step is missing in the release"

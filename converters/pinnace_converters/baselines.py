@@ -73,10 +73,11 @@ def _feature(feature: Feature, column: NDArray[np.float64]) -> FeatureBaseline |
     known = column[there]
     if not known.size or known.min() == known.max():
         return None
-    # An edge at the smallest value would leave an empty bin below it, and ties make equal edges.
     edges = np.unique(np.quantile(known, DECILES))
+    # No bin may be empty: an edge at the smallest value leaves one below it, and few rows leave some between.
     edges = edges[edges > known.min()]
-    counts = features.bin_counts(known[:, np.newaxis], np.ones((len(known), 1), np.bool_), edges[np.newaxis])[0]
+    edges = edges[_counts(known, edges)[1:] > 0]
+    counts = _counts(known, edges)
     place = f"[{feature.index}]" if feature.kind is FeatureKind.ELEMENT else f".{feature.kind}"
     return FeatureBaseline(
         name=feature.tensor[:100] + place,
@@ -89,6 +90,12 @@ def _feature(feature: Feature, column: NDArray[np.float64]) -> FeatureBaseline |
         mean=float(known.mean()),
         std=float(known.std()),
     )
+
+
+def _counts(known: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
+    there = np.ones((len(known), 1), np.bool_)
+    counts: NDArray[np.int64] = features.bin_counts(known[:, np.newaxis], there, edges[np.newaxis])[0]
+    return counts
 
 
 def _confidence(contract: IoContract, answers: Mapping[str, Array]) -> ConfidenceBaseline | None:

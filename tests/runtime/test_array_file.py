@@ -30,7 +30,7 @@ def test_arrays_come_back_as_they_were_written(arrays: dict[str, Array]) -> None
 
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
-        assert found[name].dtype == array.dtype
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
         np.testing.assert_array_equal(found[name], array)
 
 
