@@ -21,7 +21,7 @@ from pinnace_server.mqtt import mosquitto
 from pinnace_server.mqtt.broker import Broker, BrokerKind, ConfiguredBroker
 from pinnace_server.mqtt.errors import BrokerFailed, PortTaken
 from tests.needs import need
-from tests.server.mqtt.peer import TIMEOUT_S, eventually, peer
+from tests.server.mqtt.peer import TIMEOUT_S, connects, eventually, peer
 
 BOTH = pytest.mark.parametrize("kind", [BrokerKind.MOSQUITTO, BrokerKind.AMQTT])
 
@@ -79,16 +79,8 @@ def test_killed_broker_comes_back_on_its_port(start: Callable[..., Broker], kind
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: broker.restarts == 1 and broker.pid not in (None, pid))
     assert told.wait(TIMEOUT_S)
-    assert _connects(port)
+    assert connects(port)
     assert broker.address.port == port
-
-
-def _connects(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 @BOTH
@@ -125,7 +117,7 @@ def test_mosquitto_keeps_retained_messages_and_sessions_over_a_kill(
     assert pid is not None
     eventually(lambda: b"retained" in _database(broker) and b"queued for" in _database(broker))
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: broker.restarts == 1 and broker.pid is not None and _connects(broker.address.port))
+    eventually(lambda: broker.restarts == 1 and broker.pid is not None and connects(broker.address.port))
     with peer(broker.address.port, "device", keeps_session=True) as device:
         device.wait_for("down/ack", b"queued for a device that is away")
     with peer(broker.address.port) as other:

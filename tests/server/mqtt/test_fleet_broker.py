@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from tests.architecture.project import ROOT
 from tests.brokers import running_mosquitto
 from tests.needs import need
-from tests.server.mqtt.peer import Peer
+from tests.server.mqtt.peer import Peer, connects, eventually
 
 DEPLOYED = ROOT / "deploy" / "mosquitto"
 
@@ -87,6 +87,7 @@ def connect(tmp_path: Path) -> Iterator[Connect]:
 
     def begin(name: str) -> Peer:
         if name == "pinnace-server":
+            eventually(lambda: connects(server_port))  # the second listener opens after the first
             each = Peer(server_port, name)
             each.client.username_pw_set(name, "secret")
         else:
