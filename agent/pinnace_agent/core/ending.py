@@ -48,11 +48,12 @@ PERMANENT: Final = frozenset(
         Cause.LOAD_FAILED,
         Cause.GOLDEN_MISMATCH,
         Cause.CONTRACT_MISMATCH,
-        Cause.DIGEST_MISMATCH,
         Cause.UNSUPPORTED_STEP,
         Cause.NO_RUNTIME,
     }
 )
+# What a second start cannot mend; bytes that the disk has changed can be fetched again.
+UNSTARTABLE: Final = PERMANENT | {Cause.DIGEST_MISMATCH}
 _TIMES_MAX: Final = 64  # of a receipt
 _LOG_HEAD_CHARS: Final = 2048  # the beginning names the failure, the end the last words
 

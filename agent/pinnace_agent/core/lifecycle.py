@@ -199,11 +199,14 @@ def _with_start_counted(slot: Slot, last_boot: str, around: Surroundings) -> Ste
     if slot.phase not in PHASES:
         reason = because(Cause.STORAGE_ERROR, "a newer agent left the update in a phase that this one does not know")
         return ending.revert(slot, work, reason, blames=False)
-    if last_boot == around.host.boot or slot.phase not in (SELF_TEST, VERIFYING, *ACTIVATED_PHASES):
+    if last_boot == around.host.boot:
+        return Step(slot=slot)
+    if slot.phase is VERIFYING:
+        # What was fetched is not durable yet: a power cut may have taken any of it, which is not the release's fault.
+        return _within_limit(slot, Step(slot=ending.moved(slot, FETCHING, work)))
+    if slot.phase not in (SELF_TEST, *ACTIVATED_PHASES):
         return Step(slot=slot)
     after = replace(slot, work=replace(work, transitions=work.transitions + 1))
-    if slot.phase is VERIFYING:
-        return _within_limit(slot, Step(slot=after))
     lost = proof.no_starts_left_after_loss(work)
     if lost is not None:
         return (

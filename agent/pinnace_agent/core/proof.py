@@ -11,7 +11,7 @@ from typing import Final
 
 from pinnace_agent.core import effects, events, health
 from pinnace_agent.core.ending import (
-    PERMANENT,
+    UNSTARTABLE,
     Step,
     clipped,
     commit,
@@ -201,7 +201,7 @@ def candidate_exited(slot: Slot, event: events.WorkerExited, around: Surrounding
     )
     work = replace(work, trial=trial, log=clipped(event.log) or work.log)
     slot = replace(slot, work=work)
-    if event.cause in PERMANENT:
+    if event.cause in UNSTARTABLE:
         return revert(slot, work, because(event.cause, event.detail), blames=True)
     failed = health.crashed(trial, work.entry.trial) or _no_starts_left(work, event.cause)
     if failed:

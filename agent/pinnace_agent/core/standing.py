@@ -7,7 +7,7 @@ from typing import Final
 
 from pinnace_agent.core import effects, events, offer, proof
 from pinnace_agent.core.ending import (
-    PERMANENT,
+    UNSTARTABLE,
     Draft,
     Step,
     answered,
@@ -39,7 +39,7 @@ VETO_S_MAX: Final = 86_400.0  # one veto; how much of them counts in all is the 
 def current_exited(slot: Slot, event: events.WorkerExited, around: Surroundings) -> Step:
     """What is committed died: start it again with back-off, or fall back if it can never start again."""
     assert slot.current is not None
-    if event.cause in PERMANENT:
+    if event.cause in UNSTARTABLE:
         return _fall_back(slot, because(event.cause, event.detail))
     calm = around.awake_s - slot.exited_s > RESTARTS_FORGOTTEN_AFTER_S
     restarts = 0 if calm else slot.restarts

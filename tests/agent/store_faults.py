@@ -1,0 +1,220 @@
+"""Disks that fail: one that loses whatever was not synced, one that dies at the nth operation, one that is full.
+
+``CrashDisk`` takes the port ``Files`` at its word: content is durable after ``sync`` of the file, a name after
+``sync_dir`` of its directory, and whatever is not durable may survive a crash whole, torn, or not at all.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+from pinnace_agent.store_port import StorageBroken, StorageFull
+
+CHANGING: Final = ("make_dir", "create", "allocate", "write", "sync", "rename", "sync_dir", "remove")
+
+
+class Killed(BaseException):
+    """The process is gone; nothing below this line ran."""
+
+
+@dataclass(slots=True)
+class Inode:
+    """A file's content as it is, and as it would be after a crash that takes every write back."""
+
+    now: bytes = b""
+    durable: bytes = b""
+
+    def survivors(self) -> tuple[bytes, ...]:
+        """What a crash may leave: nothing of the unsynced writes, all of them, or a torn half of what is there."""
+        if self.now == self.durable:
+            return (self.now,)
+        torn = self.now[: len(self.now) // 2] + self.durable[len(self.now) // 2 :]
+        return tuple(dict.fromkeys((self.durable, self.now, torn)))
+
+
+@dataclass(slots=True)
+class Folder:
+    """The names in a directory as they are, and those that are durable with what was done since, in order."""
+
+    now: dict[str, Inode] = field(default_factory=dict)
+    durable: dict[str, Inode] = field(default_factory=dict)
+    pending: list[tuple[str, Inode | None]] = field(default_factory=list)
+
+    def change(self, name: str, inode: Inode | None) -> None:
+        if inode is None:
+            self.now.pop(name, None)
+        else:
+            self.now[name] = inode
+        self.pending.append((name, inode))
+
+    def survivors(self) -> Iterator[dict[str, Inode]]:
+        """What a crash may leave of the names: any number of the first unsynced changes."""
+        names = dict(self.durable)
+        yield dict(names)
+        for name, inode in self.pending:
+            if inode is None:
+                names.pop(name, None)
+            else:
+                names[name] = inode
+            yield dict(names)
+
+
+class CrashDisk:
+    """The port ``Files`` in memory. ``kill_at`` is the number of the operation that never begins."""
+
+    def __init__(self, *, syncs: bool = True, syncs_dirs: bool = True, capacity_bytes: int = 1 << 40) -> None:
+        self.folders: dict[str, Folder] = {"": Folder()}
+        self.syncs, self.syncs_dirs = syncs, syncs_dirs
+        self.capacity_bytes = capacity_bytes
+        self.operations: list[tuple[str, str]] = []
+        self.kill_at: int | None = None
+        self.skipped_syncs = 0
+        self.broken: Callable[[str, str], bool] | None = None
+        self.before_each: Callable[[CrashDisk], None] | None = None
+
+    # --- the port ------------------------------------------------------------------------------------------------
+
+    def location(self, path: str) -> Path:
+        return Path("/memory") / path
+
+    def make_dir(self, path: str, *, private: bool = False) -> None:
+        self._begin("make_dir", path)
+        self.folders.setdefault(path, Folder())
+
+    def names(self, path: str) -> tuple[str, ...]:
+        return tuple(sorted(self.folders[path].now)) if path in self.folders else ()
+
+    def size_bytes(self, path: str) -> int | None:
+        inode = self._find(path)
+        return None if inode is None else len(inode.now)
+
+    def read(self, path: str, offset: int, size_bytes: int) -> bytes | None:
+        inode = self._find(path)
+        return None if inode is None else inode.now[offset : offset + size_bytes]
+
+    def create(self, path: str, data: bytes, *, private: bool = False) -> None:
+        self._begin("create", path, len(data))
+        folder, name = self._split(path)
+        folder.change(name, Inode(now=data))
+
+    def allocate(self, path: str, size_bytes: int) -> None:
+        self._begin("allocate", path, size_bytes)
+        folder, name = self._split(path)
+        folder.change(name, Inode(now=bytes(size_bytes)))
+
+    def write(self, path: str, offset: int, data: bytes) -> None:
+        self._begin("write", path)
+        inode = self._find(path)
+        assert inode is not None
+        inode.now = inode.now[:offset] + data + inode.now[offset + len(data) :]
+
+    def sync(self, path: str) -> None:
+        self._begin("sync", path)
+        inode = self._find(path)
+        assert inode is not None
+        if self.syncs:
+            inode.durable = inode.now
+        else:
+            self.skipped_syncs += inode.durable != inode.now
+
+    def rename(self, old: str, new: str) -> None:
+        self._begin("rename", new)
+        inode = self._find(old)
+        assert inode is not None
+        (old_folder, old_name), (new_folder, new_name) = self._split(old), self._split(new)
+        new_folder.change(new_name, inode)
+        old_folder.change(old_name, None)
+
+    def sync_dir(self, path: str) -> None:
+        self._begin("sync_dir", path)
+        folder = self.folders[path]
+        if self.syncs_dirs:
+            folder.durable, folder.pending = dict(folder.now), []
+        else:
+            self.skipped_syncs += bool(folder.pending)
+
+    def remove(self, path: str) -> None:
+        self._begin("remove", path)
+        folder, name = self._split(path)
+        if name in folder.now:
+            folder.change(name, None)
+
+    def free_bytes(self) -> int:
+        used = sum(len(inode.now) for folder in self.folders.values() for inode in folder.now.values())
+        return max(0, self.capacity_bytes - used)
+
+    # --- faults --------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> CrashDisk:
+        """This very disk, with what is durable and what is not, to go on from twice."""
+        disk = CrashDisk(syncs=self.syncs, syncs_dirs=self.syncs_dirs, capacity_bytes=self.capacity_bytes)
+        disk.skipped_syncs = self.skipped_syncs
+        disk.folders = copy.deepcopy(self.folders)
+        return disk
+
+    def killed(self) -> CrashDisk:
+        """The process died, the machine did not: everything that was written is there."""
+        return self._as({path: dict(folder.now) for path, folder in self.folders.items()}, lambda inode: inode.now)
+
+    def crashes(self, states_max: int) -> list[CrashDisk]:
+        """Return different disks that a power cut at this moment may leave: all of them, or the first ``states_max``.
+
+        Names survive in any combination of the directories' own orders; content survives whole, torn or not at all.
+        The extremes come first: nothing unsynced survived, everything did, names without their content did.
+        """
+        paths = list(self.folders)
+        names = [tuple(self.folders[path].survivors()) for path in paths]
+        extremes = [tuple(each[0] for each in names), tuple(each[-1] for each in names)]
+        found: dict[object, CrashDisk] = {}
+        for combination in (*extremes, *product(*names)):
+            for pick in range(3):
+                if len(found) >= states_max:
+                    return list(found.values())
+                surviving = dict(zip(paths, combination, strict=True))
+                disk = self._as(surviving, lambda inode, pick=pick: inode.survivors()[pick % len(inode.survivors())])
+                found.setdefault(disk.fingerprint(), disk)
+        return list(found.values())
+
+    def fingerprint(self) -> object:
+        """What the disk holds; equal for disks that cannot be told apart."""
+        return frozenset(
+            (path, name, inode.now) for path, folder in self.folders.items() for name, inode in folder.now.items()
+        )
+
+    def _as(self, names: dict[str, dict[str, Inode]], content: Callable[[Inode], bytes]) -> CrashDisk:
+        disk = CrashDisk(syncs=self.syncs, syncs_dirs=self.syncs_dirs, capacity_bytes=self.capacity_bytes)
+        made: dict[int, Inode] = {}
+        for path, found in names.items():
+            folder = Folder()
+            for name, inode in found.items():
+                data = content(inode)
+                copy = made.setdefault(id(inode), Inode(now=data, durable=data))
+                folder.now[name] = folder.durable[name] = copy
+            disk.folders[path] = folder
+        return disk
+
+    def _begin(self, operation: str, path: str, more_bytes: int = 0) -> None:
+        if self.kill_at is not None and len(self.operations) >= self.kill_at:
+            raise Killed
+        if self.before_each is not None:
+            self.before_each(self)
+        self.operations.append((operation, path))
+        if self.broken is not None and self.broken(operation, path):
+            raise StorageBroken(operation, path, "Input/output error")
+        if more_bytes > self.free_bytes():
+            raise StorageFull(operation, path, "No space left on device")
+
+    def _find(self, path: str) -> Inode | None:
+        folder, _, name = path.rpartition("/")
+        return self.folders[folder].now.get(name) if folder in self.folders else None
+
+    def _split(self, path: str) -> tuple[Folder, str]:
+        folder, _, name = path.rpartition("/")
+        if folder not in self.folders:
+            raise StorageBroken("write", path, "No such file or directory")
+        return self.folders[folder], name
