@@ -55,8 +55,15 @@ class Belief:
         self._mixed_since_s: float | None = None
 
     def arrived(self, topic: topics.Topic, payload: bytes) -> bool:
-        """Keep a message if it is metadata; tell whether it was."""
+        """Keep a message if it is metadata; tell whether it was.
+
+        An empty one only clears what a broker retained: what was believed stays believed.
+        """
         match topic:
+            case topics.DownTopic(channel=topics.Down.DESIRED) | topics.TimestampTopic() if not payload:
+                pass
+            case topics.MetadataTopic() | topics.RootTopic() if not payload:
+                pass
             case topics.DownTopic(channel=topics.Down.DESIRED):
                 self._desired = payload
             case topics.TimestampTopic():

@@ -91,5 +91,18 @@ def test_a_rotated_root_is_walked_before_what_it_signs() -> None:
     assert found.trusted.image.root == second
 
 
+def test_an_empty_message_clears_the_broker_and_not_the_belief() -> None:
+    found = belief()
+    for topic, payload in image_messages():
+        found.arrived(topic, payload)
+    found.settle(now_s=NOW_S, awake_s=0.0)
+    before = found.trusted
+    for topic in (DESIRED, topics.TimestampTopic(), topics.MetadataTopic(role="targets", version=1)):
+        assert found.arrived(topic, b"")
+    settled = found.settle(now_s=NOW_S, awake_s=0.0)
+    assert (settled.refusal, settled.changed) == (None, False)
+    assert found.trusted == before
+
+
 def test_what_is_no_metadata_is_left_to_others() -> None:
     assert not belief().arrived(topics.DownTopic(device=DEVICE, channel=topics.Down.ACK), b"")
