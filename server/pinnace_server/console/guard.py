@@ -99,16 +99,18 @@ def drop_session(response: Response, request: Request) -> None:
 def refuse_other_sites(request: Request) -> None:
     """Refuse a form that another site sent.
 
-    Browsers send ``Sec-Fetch-Site`` only over HTTPS or to loopback, but ``Origin`` with every post; whichever is there
-    counts.
+    Browsers send ``Sec-Fetch-Site`` only over HTTPS or to loopback, but ``Origin`` with every post. The first counts
+    where it is: a proxy that gives this server another name makes the second look foreign.
 
     Raises:
         HTTPException: 403, saying so.
     """
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    origin = request.headers.get("origin", "")
-    elsewhere = bool(origin) and urlsplit(origin).netloc != request.headers.get("host", "")
-    if site not in ("same-origin", "none") or elsewhere:
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        ours = site in ("same-origin", "none")
+    else:
+        ours = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+    if not ours:
         raise HTTPException(403, "This form came from another site. Nothing was done.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -42,6 +43,7 @@ class Console:
     """A console that is ready to serve. Call ``close`` when the server stops, or open streams hold it up."""
 
     app: ASGIApp
+    routes: tuple[BaseRoute, ...]
     streams: Streams
     close: Callable[[], None]
 
@@ -75,22 +77,36 @@ def build(
 
     # Outside the application: the page for our own faults comes from Starlette's outermost layer and needs them too.
     app = SecurityHeaders(Starlette(routes=routes, exception_handlers=faults.handlers(desk)))
-    return Console(app=app, streams=desk.streams, close=close)
+    return Console(app=app, routes=tuple(routes), streams=desk.streams, close=close)
 
 
-def mount(app: FastAPI, *, world: World, rollouts: Rollouts, door: AdminDoor, version: str) -> Console:
-    """Put the console over the server's own services under ``app``; call it after the API's routes are in place."""
+class ServerServices(Protocol):
+    """The server's services, as far as the console stands on them."""
+
+    @property
+    def world(self) -> World: ...
+    @property
+    def rollouts(self) -> Rollouts: ...
+    @property
+    def door(self) -> AdminDoor: ...
+    @property
+    def version(self) -> str: ...
+
+
+def mount(app: FastAPI, services: ServerServices) -> Console:
+    """Put the console over the server's services under ``app``; call it after the API's routes are in place."""
+    world, rollouts = services.world, services.rollouts
     releases, latency = ReleaseCache(), LatencyCache()
-    services = ConsoleServices(
+    behind = ConsoleServices(
         overview=OverviewReads(world, releases, latency),
         fleet=FleetReads(world, releases),
         catalogue=CatalogueReads(world, rollouts, latency),
         actions=ServerActions(rollouts),
         changes=world.changes,
-        door=door,
-        version=version,
+        door=services.door,
+        version=services.version,
     )
-    console = build(services, clock=lambda: datetime.fromtimestamp(world.clock.now(), UTC))
+    console = build(behind, clock=lambda: datetime.fromtimestamp(world.clock.now(), UTC))
     app.router.routes.append(ConsoleMount("/", app=console.app))
     return console
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from pinnace_server.console.actions import API_OF_ACTION, OF_THE_SESSION
+from pinnace_server.console.mounting import Console
 from pinnace_server.console.screens.models import TYPED_FROM_DEVICES
+from pinnace_server.http import app as http_app
+from pinnace_server.service.services import Services
 from tests.server.console.fleet import MODEL, Fleet
 from tests.server.console.page import form, read
 
@@ -145,6 +152,13 @@ def test_forged_form_does_nothing(
     assert operator.get("/").status_code == 200
 
 
+def test_form_behind_a_proxy_with_another_name_is_taken(operator: TestClient, fleet: Fleet) -> None:
+    fields = form(operator.get(ASSIGN).text, ASSIGN)
+    headers = {"Sec-Fetch-Site": "same-origin", "Origin": "https://console.example"}
+    assert operator.post(ASSIGN, data=fields, headers=headers).status_code == 303
+    assert len(fleet.moved) == 1
+
+
 def test_form_of_another_session_is_refused(operator: TestClient, fleet: Fleet, stranger: TestClient) -> None:
     fields = form(operator.get(ASSIGN).text, ASSIGN)
     operator.post("/logout", data=form(operator.get("/").text, "/logout"))
@@ -159,3 +173,14 @@ def test_stranger_can_do_nothing(stranger: TestClient, fleet: Fleet, action: str
     assert answer.status_code == 303
     assert answer.headers["location"] == "/login"
     assert fleet.moved == []
+
+
+def _forms(console: Console) -> set[str]:
+    return {route.name for route in console.routes if isinstance(route, Route) and "POST" in (route.methods or ())}
+
+
+def test_everything_that_can_be_done_here_has_a_route_of_the_api(console: Console) -> None:
+    assert _forms(console) == set(API_OF_ACTION) | OF_THE_SESSION
+    api = http_app.build(cast(Services, SimpleNamespace(version="0.1.0"))).openapi()["paths"]
+    for method, path in API_OF_ACTION.values():
+        assert method in api[path], path
