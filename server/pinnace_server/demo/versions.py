@@ -7,6 +7,7 @@ converting, registering and watching to the programs that a user would take.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,11 +18,19 @@ from numpy.typing import NDArray
 
 from pinnace_contract.latest import Precision
 from pinnace_server.demo import onnx_export
-from pinnace_server.demo.digits import PIXEL_MAX, LabelledImages, Splits, full_ink_pixels, shifted
+from pinnace_server.demo.digits import CLASSES, PIXEL_MAX, LabelledImages, Splits, full_ink_pixels, shifted
 from pinnace_server.demo.onnx_export import StrokeTable
 from pinnace_server.demo.training import TrainingPlan, train
 
 MODEL = "digits"
+
+# What stands around the network: applications send the scanner's images as they are and get shares of one.
+PROCESSING = {
+    "before": [{"op": "scale", "tensor": onnx_export.INPUT, "factor": 1 / PIXEL_MAX}],
+    "after": [{"op": "softmax", "tensor": onnx_export.OUTPUT}],
+    "inputs": [{"name": onnx_export.INPUT, "layout": "NCHW", "unit": "ink, 0..16"}],
+    "outputs": [{"name": onnx_export.OUTPUT, "classes": [str(digit) for digit in range(CLASSES)]}],
+}
 
 # An eighth of all images have more full pixels than this, so a device in trial meets several in its first fifty.
 QUIET_FULL_PIXELS = 9
@@ -37,16 +46,23 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DemoVersion:
-    """One version as its developer hands it in: a model file, data, and which variants to offer."""
+class Handed:
+    """What a developer hands in: a model file, and the data that it was calibrated and measured with."""
 
-    name: str
-    title: str
     model: bytes
     calibration: LabelledImages
     heldout: LabelledImages
-    precisions: tuple[Precision, ...]
-    force_reason: str  # why the operator overrode the converter's refusal; empty where it had nothing to refuse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoVersion:
+    """One version of the story. ``make`` trains it, which takes a second or two."""
+
+    name: str
+    title: str
+    make: Callable[[Splits], Handed]
+    precisions: tuple[Precision, ...]  # of the variants to offer
+    force_reason: str = ""  # why the operator overrode the converter's refusal; empty where it has nothing to refuse
     fate: Fate
 
 
@@ -57,102 +73,108 @@ class VersionFiles:
     model: Path
     calibration: Path
     heldout: Path
+    processing: Path
 
 
-def good(splits: Splits) -> DemoVersion:
-    """Version 1: nothing wrong with it."""
-    weights = train(splits.training, TrainingPlan(seed=1))
-    return DemoVersion(
-        name="1",
-        title="good",
-        model=onnx_export.classifier(weights),
-        calibration=splits.calibration,
-        heldout=splits.heldout,
-        precisions=(Precision.FP32, Precision.INT8_STATIC),
-        force_reason="",
-        fate=Fate.COMMITTED,
+def files_in(folder: Path) -> VersionFiles:
+    """Name the files of a version that was written to ``folder``."""
+    return VersionFiles(
+        model=folder / "model.onnx",
+        calibration=folder / "calibration.npz",
+        heldout=folder / "heldout.npz",
+        processing=folder / "processing.json",
     )
 
 
-def wrongly_calibrated(splits: Splits) -> DemoVersion:
-    """Version 2: int8 only, calibrated with images that somebody had already scaled to 0..1, so it saturates."""
-    weights = train(splits.training, TrainingPlan(seed=3))
-    return DemoVersion(
-        name="2",
-        title="calibrated with images of the wrong scale",
-        model=onnx_export.classifier(weights),
-        calibration=LabelledImages(
-            images=splits.calibration.images / np.float32(PIXEL_MAX), labels=splits.calibration.labels
-        ),
-        heldout=splits.heldout,
-        precisions=(Precision.INT8_STATIC,),
-        force_reason="parity report not read: the release was promised for today",
-        fate=Fate.FAILED,
-    )
-
-
-def hungry(splits: Splits) -> DemoVersion:
-    """Version 3: its new stage asks for memory without bound on busy images, and its developer's data had none."""
-    weights = train(splits.training, TrainingPlan(seed=6))
-    return DemoVersion(
-        name="3",
-        title="needs boundless memory for busy images",
-        model=onnx_export.classifier(weights, stroke_table=StrokeTable(free_pixels=QUIET_FULL_PIXELS)),
-        calibration=_quiet(splits.calibration),
-        heldout=_quiet(splits.heldout),
-        precisions=(Precision.FP32,),
-        force_reason="",
-        fate=Fate.REVERTED,
-    )
-
-
-def silently_worse(splits: Splits) -> DemoVersion:
-    """Version 4: trained, checked and measured on images shifted by one pixel; excellent everywhere but in service."""
-    weights = train(shifted(splits.training), TrainingPlan(seed=4))
-    return DemoVersion(
-        name="4",
-        title="trained on images shifted by one pixel",
-        model=onnx_export.classifier(weights),
-        calibration=shifted(splits.calibration),
-        heldout=shifted(splits.heldout),
-        precisions=(Precision.FP32,),
-        force_reason="",
-        fate=Fate.ROLLED_BACK,
-    )
-
-
-def better(splits: Splits) -> DemoVersion:
-    """Version 5: a wider network, trained longer, offered as int8 only."""
-    weights = train(splits.training, TrainingPlan(seed=5, channels=(16, 32), epochs=30, noise=0.15))
-    return DemoVersion(
-        name="5",
-        title="good, int8",
-        model=onnx_export.classifier(weights),
-        calibration=splits.calibration,
-        heldout=splits.heldout,
-        precisions=(Precision.INT8_STATIC,),
-        force_reason="",
-        fate=Fate.COMMITTED,
-    )
-
-
-# In the order of the story; each is trained when its turn comes, so that the terminal is never quiet for long.
-RECIPES: tuple[Callable[[Splits], DemoVersion], ...] = (good, wrongly_calibrated, hungry, silently_worse, better)
-
-
-def write(version: DemoVersion, folder: Path) -> VersionFiles:
+def write(handed: Handed, folder: Path) -> VersionFiles:
     """Write the files that a developer would hand in into ``folder``, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = VersionFiles(
-        model=folder / "model.onnx", calibration=folder / "calibration.npz", heldout=folder / "heldout.npz"
-    )
-    files.model.write_bytes(version.model)
-    for path, data in ((files.calibration, version.calibration), (files.heldout, version.heldout)):
+    files = files_in(folder)
+    files.model.write_bytes(handed.model)
+    files.processing.write_text(json.dumps(PROCESSING, indent=2))
+    for path, data in ((files.calibration, handed.calibration), (files.heldout, handed.heldout)):
         arrays: dict[str, NDArray[np.float32] | NDArray[np.int64]]
         arrays = {onnx_export.INPUT: data.images, "labels": data.labels}
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # numpy types no names but its own
     return files
 
 
+def _good(splits: Splits) -> Handed:
+    weights = train(splits.training, TrainingPlan(seed=1))
+    return Handed(model=onnx_export.classifier(weights), calibration=splits.calibration, heldout=splits.heldout)
+
+
+def _wrongly_calibrated(splits: Splits) -> Handed:
+    """Hand in calibration images that somebody had already scaled to 0..1: the int8 variant saturates."""
+    weights = train(splits.training, TrainingPlan(seed=3))
+    scaled = LabelledImages(images=splits.calibration.images / np.float32(PIXEL_MAX), labels=splits.calibration.labels)
+    return Handed(model=onnx_export.classifier(weights), calibration=scaled, heldout=splits.heldout)
+
+
+def _hungry(splits: Splits) -> Handed:
+    """Add a stage that asks for memory without bound on busy images, of which the developer's data had none."""
+    weights = train(splits.training, TrainingPlan(seed=6))
+    return Handed(
+        model=onnx_export.classifier(weights, stroke_table=StrokeTable(free_pixels=QUIET_FULL_PIXELS)),
+        calibration=_quiet(splits.calibration),
+        heldout=_quiet(splits.heldout),
+    )
+
+
+def _shifted(splits: Splits) -> Handed:
+    """Train, calibrate and measure on images shifted by one pixel: excellent everywhere but in service."""
+    weights = train(shifted(splits.training), TrainingPlan(seed=4))
+    return Handed(
+        model=onnx_export.classifier(weights), calibration=shifted(splits.calibration), heldout=shifted(splits.heldout)
+    )
+
+
+def _better(splits: Splits) -> Handed:
+    """Train a wider network for longer."""
+    weights = train(splits.training, TrainingPlan(seed=5, channels=(16, 32), epochs=30, noise=0.15))
+    return Handed(model=onnx_export.classifier(weights), calibration=splits.calibration, heldout=splits.heldout)
+
+
 def _quiet(data: LabelledImages) -> LabelledImages:
     return data.only(full_ink_pixels(data.images) <= QUIET_FULL_PIXELS)
+
+
+# In the order of the story.
+VERSIONS: tuple[DemoVersion, ...] = (
+    DemoVersion(
+        name="1",
+        title="good",
+        make=_good,
+        precisions=(Precision.FP32, Precision.INT8_STATIC),
+        fate=Fate.COMMITTED,
+    ),
+    DemoVersion(
+        name="2",
+        title="int8, calibrated with images of the wrong scale",
+        make=_wrongly_calibrated,
+        precisions=(Precision.INT8_STATIC,),
+        force_reason="parity report not read: the release was promised for today",
+        fate=Fate.FAILED,
+    ),
+    DemoVersion(
+        name="3",
+        title="asks for boundless memory on busy images",
+        make=_hungry,
+        precisions=(Precision.FP32,),
+        fate=Fate.REVERTED,
+    ),
+    DemoVersion(
+        name="4",
+        title="trained on images shifted by one pixel",
+        make=_shifted,
+        precisions=(Precision.FP32,),
+        fate=Fate.ROLLED_BACK,
+    ),
+    DemoVersion(
+        name="5",
+        title="good, wider, int8 only",
+        make=_better,
+        precisions=(Precision.INT8_STATIC,),
+        fate=Fate.COMMITTED,
+    ),
+)
