@@ -23,6 +23,7 @@ BUFFERED_ROWS: Final = 256  # 128 KiB with 64 features
 
 Rows: TypeAlias = NDArray[np.float64]
 Column: TypeAlias = NDArray[np.float64]
+Places: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,31 +101,40 @@ class _Plan:
     """Measures the features of a batch; those that pick elements of one tensor do so at once."""
 
     def __init__(self, features: Sequence[Feature]) -> None:
-        self._features = features
+        self._width = len(features)
         self._tensors = sorted({feature.tensor for feature in features})
-        self._elements: dict[str, tuple[list[int], NDArray[np.int64]]] = {}
+        self._elements: dict[str, tuple[Places, Places]] = {}
+        self._summaries: dict[str, list[tuple[int, FeatureKind]]] = {}
         for tensor in self._tensors:
-            columns = [i for i, f in enumerate(features) if f.tensor == tensor and f.kind is FeatureKind.ELEMENT]
-            if columns:
-                self._elements[tensor] = (columns, np.array([features[i].index for i in columns], np.int64))
-        self._summaries = [(i, f) for i, f in enumerate(features) if f.kind is not FeatureKind.ELEMENT]
+            own = [(column, each) for column, each in enumerate(features) if each.tensor == tensor]
+            picked = sorted((each.index, column) for column, each in own if each.kind is FeatureKind.ELEMENT)
+            if picked:
+                indices, columns = np.array(picked, np.int64).T
+                self._elements[tensor] = (columns, indices)
+            others: list[tuple[int, FeatureKind]]
+            others = [(column, each.kind) for column, each in own if each.kind is not FeatureKind.ELEMENT]
+            if others:
+                self._summaries[tensor] = others
 
     def measure(self, inputs: Mapping[str, Array]) -> Rows:
         there = [inputs[tensor] for tensor in self._tensors if tensor in inputs]
         count = max((len(value) if value.ndim else 1 for value in there), default=0)
-        rows = np.full((count, len(self._features)), np.nan)
+        rows = np.full((count, self._width), np.nan)
         for tensor, (columns, indices) in self._elements.items():
             value = inputs.get(tensor)
             if value is not None and value.size:
                 flat = value.reshape(len(value) if value.ndim else 1, -1)
-                inside = indices < flat.shape[1]
-                picked = np.array(columns)[inside]
-                rows[: len(flat), picked] = flat[:, indices[inside]]
-        for column, feature in self._summaries:
-            value = inputs.get(feature.tensor)
+                if indices[-1] < flat.shape[1]:  # they are sorted, and in a release that fits all are inside
+                    rows[: len(flat), columns] = flat[:, indices]
+                else:
+                    inside = indices < flat.shape[1]
+                    rows[: len(flat), columns[inside]] = flat[:, indices[inside]]
+        for tensor, wanted in self._summaries.items():
+            value = inputs.get(tensor)
             if value is not None and value.size:
-                measured = _summary(feature.kind, value if value.ndim else value.reshape(1))
-                rows[: len(measured), column] = measured
+                wide = np.atleast_1d(value).astype(np.float64)
+                for column, kind in wanted:
+                    rows[: len(wide), column] = _summary(kind, wide)
         return rows
 
 
@@ -152,33 +162,33 @@ def _edges(features: Sequence[FeatureBaseline]) -> Rows:
     return edges
 
 
-def _summary(kind: FeatureKind, value: Array) -> Column:
+def _summary(kind: FeatureKind, value: NDArray[np.float64]) -> Column:
     rows = value.reshape(len(value), -1)
+    found: Column
     match kind:
         case FeatureKind.MEAN:
-            means: Column = rows.astype(np.float64).mean(axis=1)
-            return means
+            found = rows.mean(axis=1)
         case FeatureKind.STD:
-            deviations: Column = rows.astype(np.float64).std(axis=1)
-            return deviations
+            found = rows.std(axis=1)
         case FeatureKind.MINIMUM:
-            smallest: Column = rows.min(axis=1).astype(np.float64)
-            return smallest
+            found = rows.min(axis=1)
         case FeatureKind.MAXIMUM:
-            largest: Column = rows.max(axis=1).astype(np.float64)
-            return largest
+            found = rows.max(axis=1)
         case FeatureKind.GRADIENT:
-            return _gradient(value)
+            found = _gradient(value)
         case FeatureKind.ELEMENT | FeatureKind.UNKNOWN:
-            return np.full(len(value), np.nan)
+            found = np.full(len(value), np.nan)
+    return found
 
 
-def _gradient(value: Array) -> Column:
+def _gradient(value: NDArray[np.float64]) -> Column:
     """Return the mean absolute difference of neighbours along a row's two longest axes: edges and noise in an image.
 
     The longest, because a baseline names no layout and an image has few channels.
     """
-    wide = value.astype(np.float64)
-    axes = sorted(range(1, wide.ndim), key=lambda axis: -wide.shape[axis])[:2]
-    steps = [np.abs(np.diff(wide, axis=axis)).reshape(len(wide), -1) for axis in axes if wide.shape[axis] > 1]
-    return np.concatenate(steps, axis=1).mean(axis=1) if steps else np.zeros(len(wide))
+    axes = sorted(range(1, value.ndim), key=lambda axis: -value.shape[axis])[:2]
+    total, count = np.zeros(len(value)), 0
+    for axis in axes:
+        steps = np.abs(np.diff(value, axis=axis)).reshape(len(value), -1)
+        total, count = total + steps.sum(axis=1), count + steps.shape[1]
+    return total / max(count, 1)

@@ -98,10 +98,12 @@ def top1(answer: Array) -> tuple[NDArray[np.int64], NDArray[np.float64] | None] 
         return None
     rows = answer.reshape(len(answer), -1) if answer.ndim else answer.reshape(1, 1)
     if rows.shape[1] > 1:
-        scores = np.nan_to_num(rows.astype(np.float64), nan=-np.inf)
+        scores = rows.astype(np.float64)
+        if np.isnan(scores).any():
+            scores = np.where(np.isnan(scores), -np.inf, scores)
         classes = scores.argmax(axis=1)
         largest = scores.max(axis=1)
-        shares = bool((scores >= 0).all() and (scores <= 1).all())
+        shares = bool(scores.min() >= 0 and largest.max() <= 1)
         return classes, (largest if shares else None)
     single = rows[:, 0]
     if single.dtype.kind in "iub":
