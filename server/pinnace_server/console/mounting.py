@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -80,22 +79,8 @@ def build(
     return Console(app=app, routes=tuple(routes), streams=desk.streams, close=close)
 
 
-class ServerServices(Protocol):
-    """The server's services, as far as the console stands on them."""
-
-    @property
-    def world(self) -> World: ...
-    @property
-    def rollouts(self) -> Rollouts: ...
-    @property
-    def door(self) -> AdminDoor: ...
-    @property
-    def version(self) -> str: ...
-
-
-def mount(app: FastAPI, services: ServerServices) -> Console:
+def mount(app: FastAPI, *, world: World, rollouts: Rollouts, door: AdminDoor, version: str) -> Console:
     """Put the console over the server's services under ``app``; call it after the API's routes are in place."""
-    world, rollouts = services.world, services.rollouts
     releases, latency = ReleaseCache(), LatencyCache()
     behind = ConsoleServices(
         overview=OverviewReads(world, releases, latency),
@@ -103,8 +88,8 @@ def mount(app: FastAPI, services: ServerServices) -> Console:
         catalogue=CatalogueReads(world, rollouts, latency),
         actions=ServerActions(rollouts),
         changes=world.changes,
-        door=services.door,
-        version=services.version,
+        door=door,
+        version=version,
     )
     console = build(behind, clock=lambda: datetime.fromtimestamp(world.clock.now(), UTC))
     app.router.routes.append(ConsoleMount("/", app=console.app))

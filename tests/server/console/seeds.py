@@ -105,7 +105,6 @@ class Seeded:
     rollouts: Rollouts
     door: TokenDoor
     clock: HandClock
-    version: str = "0.1.0"
 
 
 def release(version: str, sequence: int) -> Release:

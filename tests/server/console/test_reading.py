@@ -59,7 +59,7 @@ def operator(server: Seeded) -> Iterator[TestClient]:
     def thing() -> dict[str, str]:
         return {}
 
-    mount(app, server)
+    mount(app, world=server.world, rollouts=server.rollouts, door=server.door, version="0.1.0")
     with TestClient(app, base_url=HOST, follow_redirects=False) as client:
         sign_in(client)
         yield client
@@ -341,7 +341,7 @@ def test_hostile_device_name_reaches_no_page_as_markup(operator: TestClient, ser
 
 def test_change_of_the_server_reaches_the_stream(server: Seeded) -> None:
     app = FastAPI()
-    console = mount(app, server)
+    console = mount(app, world=server.world, rollouts=server.rollouts, door=server.door, version="0.1.0")
     try:
         with TestClient(app, base_url=HOST) as client:
             sign_in_and_follow(client)
