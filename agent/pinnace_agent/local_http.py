@@ -502,6 +502,9 @@ def parse_head(data: bytes, *, loopback: bool) -> Head | Response:
         pass  # the rest of the head has been read; an offer to speak something else may be ignored
     except httptools.HttpParserError as error:
         return refusal(400, f"expected an HTTP/1.1 request: {error}")
+    version = parser.get_http_version()
+    if version not in ("1.0", "1.1"):
+        return refusal(400, f"expected HTTP/1.1, found {version!r}")
     if not reader.target or len(reader.headers) > HEADERS_MAX:
         return refusal(431 if reader.target else 400, f"expected a request line and at most {HEADERS_MAX} headers")
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reader.headers}
@@ -515,7 +518,7 @@ def parse_head(data: bytes, *, loopback: bool) -> Head | Response:
         path=reader.target.partition(b"?")[0].decode("latin-1"),
         headers=headers,
         length=int(headers.get("content-length", "0")),
-        keep_alive=parser.should_keep_alive(),
+        keep_alive=version == "1.1" and "close" not in headers.get("connection", "").lower(),
         loopback=loopback,
     )
 
