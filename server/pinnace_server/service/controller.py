@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, Digest, ReleaseId
-from pinnace_contract.latest import AssignmentSet, Cause, Endpoint
+from pinnace_contract.latest import AssignmentSet, Cause
 from pinnace_contract.topics import Down, DownTopic
 from pinnace_server.domain import health_rule, planner, plans
 from pinnace_server.domain.plans import Adopt, Assign, Observed, Plan, PlanReport, Skip
@@ -34,6 +34,7 @@ from pinnace_server.errors import NotFound, ServerError, SigningRefused
 from pinnace_server.service import observing
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.rollouts import Rollouts
+from pinnace_server.service.sets import save_set
 
 BATCH: Final = 200  # sets signed, silences told or sets renewed in one tick, so that a tick stays short
 MINUTES_KEPT_S: Final = 30 * 86_400
@@ -112,31 +113,13 @@ class Controller:
                     assert after.assignment is not None
                     tables.assignments.save(replace(after.assignment, actor=rollout.actor))
                     tables.devices.save(after.device)
-                    self._save_set(tables, after.device, change.entry.generation)
+                    save_set(tables, self._world, after.device, change.entry.generation)
                     tables.events.append(_assigned(rollout, change, plan, now))
                 case Adopt():
                     assert after.assignment is not None
                     tables.assignments.save(after.assignment)
                 case Skip():
                     tables.events.append(_skipped(rollout, change, now))
-
-    def _save_set(self, tables: Tables, device: Device, generation: int) -> None:
-        """Save everything that a device should run as its next set, to be signed."""
-        entries = tuple(assignment.entry for assignment in tables.assignments.of([device.id]))
-        tables.assignments.save_desired(
-            DesiredSet(
-                device=device.id,
-                assignments=AssignmentSet(
-                    device=device.id,
-                    incarnation=device.incarnation,
-                    generation=generation,
-                    issued_at_s=int(self._now()),
-                    entries=entries,
-                    endpoints=tuple(Endpoint(url=url) for url in self._world.endpoints),
-                    message_keys=(self._world.signing.message_key(),),
-                ),
-            )
-        )
 
     # --- the rule --------------------------------------------------------------------------------------------------
 
@@ -204,7 +187,7 @@ class Controller:
                         replace(assignment, entry=entry, outcome=None, cause=Cause.NONE, detail="", ended_at_s=None)
                     )
                 tables.devices.save(replace(device, generation=generation, updating=bool(entries)))
-                self._save_set(tables, device, generation)
+                save_set(tables, self._world, device, generation)
             self._world.changes.notify([f"device:{old.device}", "devices"])
 
     def sign(self) -> None:

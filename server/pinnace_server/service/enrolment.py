@@ -15,7 +15,7 @@ from typing import Final
 from pinnace_contract import ids
 from pinnace_contract.ids import DeviceId, KeyId
 from pinnace_contract.latest import ClaimToken, Enrolled, EnrolRequest, claim_token_text
-from pinnace_server.domain import selector
+from pinnace_server.domain import planner, selector
 from pinnace_server.domain.queries import Listing, Page
 from pinnace_server.domain.records import (
     ClaimRecord,
@@ -29,6 +29,7 @@ from pinnace_server.domain.records import (
 from pinnace_server.errors import Code, Conflict, NotFound, Refused
 from pinnace_server.service.door import hash_of
 from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.sets import save_set
 
 SECRET_BYTES: Final = 32
 USES_MAX: Final = 10_000
@@ -166,23 +167,24 @@ class Enrolment:
     ) -> DeviceId:
         device = self._chosen_id(tables, request.name)
         tables.claims.save(replace(claim, uses_left=claim.uses_left - 1))
-        tables.devices.save(
-            Device(
-                id=device,
-                name=request.name or device,
-                serial=request.serial,
-                key=key,
-                public_key_pem=pem,
-                state=DeviceState.PENDING,
-                labels=claim.labels,
-                reported_labels={label.key: label.value for label in request.labels[:LABELS_MAX]},
-                hardware=request.hardware,
-                runtimes=request.runtimes,
-                agent_version=request.agent_version,
-                incarnation=request.incarnation,
-                enrolled_at_s=now,
-            )
+        made = Device(
+            id=device,
+            name=request.name or device,
+            serial=request.serial,
+            key=key,
+            public_key_pem=pem,
+            state=DeviceState.PENDING,
+            labels=claim.labels,
+            reported_labels={label.key: label.value for label in request.labels[:LABELS_MAX]},
+            hardware=request.hardware,
+            runtimes=request.runtimes,
+            agent_version=request.agent_version,
+            incarnation=request.incarnation,
+            enrolled_at_s=now,
         )
+        generation = planner.next_generation(made)
+        tables.devices.save(replace(made, generation=generation))
+        save_set(tables, self._world, made, generation)
         tables.devices.save_incarnation(
             Incarnation(device=device, incarnation=request.incarnation, first_seen_s=now, last_seen_s=now)
         )

@@ -13,16 +13,26 @@ from pinnace_server.errors import Code, Conflict, NotFound, Refused
 from tests.server.world import MODEL, Server
 
 
+def test_a_device_is_told_the_message_key_as_soon_as_it_is_enrolled(server: Server) -> None:
+    """Without it no acknowledgement could be believed before the first assignment, and reports would pile up."""
+    device = server.device()
+    server.controller.tick()
+    told = device.told()
+    assert told is not None
+    assert (told.generation, told.entries) == (1, ())
+    assert told.message_keys == (server.signer.message_key(),)
+
+
 def test_assigned_release_reaches_the_device_under_a_new_generation(server: Server) -> None:
     version, device = server.version(), server.device()
     server.assign(version)
     told = device.told()
     assert told is not None
-    assert told.generation == 1
+    assert told.generation == 2
     assert told.incarnation == device.incarnation
     assert told.message_keys == (server.signer.message_key(),)
     assert [(entry.release, entry.generation, entry.intent) for entry in told.entries] == [
-        (version.release, 1, Intent.UPGRADE)
+        (version.release, 2, Intent.UPGRADE)
     ]
     assert told.entries[0].release_size_bytes == version.size_bytes
 
@@ -60,7 +70,7 @@ def test_newer_assignment_takes_the_device_over(server: Server) -> None:
     server.controller.tick()
     entry = device.entry()
     assert entry is not None
-    assert (entry.release, entry.generation) == (second.release, 2)
+    assert (entry.release, entry.generation) == (second.release, 3)
     assert server.members(old)[device.id].state is MemberState.SUPERSEDED
     assert server.rollout(old).state is RolloutState.FINISHED
 
@@ -73,7 +83,7 @@ def test_device_that_is_there_already_is_not_told_again(server: Server) -> None:
     server.controller.tick()
     told = device.told()
     assert told is not None
-    assert told.generation == 1
+    assert told.generation == 2
     assert server.members(again)[device.id].state is MemberState.COMMITTED
     assert server.rollout(again).state is RolloutState.FINISHED
 
@@ -85,7 +95,7 @@ def test_release_that_failed_is_tried_again_under_a_new_attempt(server: Server) 
     server.assign(version)
     entry = device.entry()
     assert entry is not None
-    assert (entry.generation, entry.attempt) == (2, 2)
+    assert (entry.generation, entry.attempt) == (3, 2)
 
 
 def test_older_version_goes_only_to_devices_that_committed_it(server: Server) -> None:
@@ -168,7 +178,7 @@ class TestRevert:
         server.controller.tick()
         entry = device.entry()
         assert entry is not None
-        assert (entry.release, entry.intent, entry.generation) == (first.release, Intent.ROLLBACK, 3)
+        assert (entry.release, entry.intent, entry.generation) == (first.release, Intent.ROLLBACK, 4)
         assert (entry.trial.mode, entry.contact.mode) == (TrialMode.NONE, ContactMode.NONE)
 
     def test_device_in_trial_goes_back_to_what_it_still_holds(self, server: Server) -> None:
@@ -256,7 +266,7 @@ class TestSigning:
         server.assign(second)
         told = device.told()
         assert told is not None
-        assert told.generation == 2
+        assert told.generation == 3
 
 
 def test_device_that_has_more_than_was_ever_reserved_is_an_alarm_and_is_adopted(server: Server) -> None:
