@@ -186,6 +186,10 @@ class SqlRollouts:
         )
         return [_member(row) for row in rows]
 
+    def member(self, rollout: RolloutId, device: DeviceId) -> Member | None:
+        row = self._session.get(MemberRow, (rollout, device))
+        return _member(row) if row else None
+
     def member_of(self, device: DeviceId, model: ModelName, generation: int) -> Member | None:
         row = self._session.exec(
             select(MemberRow)

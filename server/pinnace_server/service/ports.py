@@ -408,11 +408,14 @@ class Conversion(Protocol):
 
     def run(
         self, request: str, folder: Path, progress: Callable[[str, float], None], cancelled: Callable[[], bool]
-    ) -> Path:
-        """Convert and return the folder of the draft.
+    ) -> str:
+        """Convert what lies in ``folder`` into a draft in ``folder/draft``; return the report as JSON.
+
+        ``request`` is the JSON of ``conversions.ConversionRequest``; ``progress`` is told the stage and a share.
 
         Raises:
             Refused: the converter refused the model, or ``cancelled`` said so and the child is gone.
+            Unavailable: the child ended by itself.
         """
         ...
 

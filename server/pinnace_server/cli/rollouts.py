@@ -1,0 +1,219 @@
+"""``pinnace assign``, ``revert``, ``rollout``, ``events``: moving devices, and watching them move."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from pinnace_server.cli import shown
+from pinnace_server.cli.api import Api, CallFailed, quoted
+from pinnace_server.cli.asking import add_group, add_verb
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+FOLLOW_WAIT_S: Final = 20
+POLL_S: Final = 0.5
+
+
+def add_parsers(verbs: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verbs."""
+    assign = add_verb(verbs, "assign", "let devices go to a version", _assign)
+    assign.add_argument("model")
+    assign.add_argument("version", help="a name, or @ALIAS")
+    assign.add_argument("--selector", default="", help="as 'site=lyon, has camera' (default: every device)")
+    assign.add_argument("--devices", default="", metavar="ID,ID", help="instead of a selector")
+    assign.add_argument("--trial", choices=["live", "none"], default="live", help="default: %(default)s")
+    assign.add_argument("--trial-inferences", type=int, metavar="N", help="a trial ends after so many (default: 100)")
+    assign.add_argument("--trial-time", type=int, metavar="S", help="or so long without a failure (default: 1800)")
+    assign.add_argument("--contact", choices=["required", "none"], default="required", help="default: %(default)s")
+    assign.add_argument("--dry-run", action="store_true", help="say what would be touched, and change nothing")
+    assign.add_argument("--wait", action="store_true", help="return when the rollout has ended")
+
+    revert = add_verb(verbs, "revert", "move one device back to what it served before", _revert)
+    revert.add_argument("device")
+    revert.add_argument("model")
+    revert.add_argument("--reason", default="")
+
+    rollouts = add_group(verbs, "rollout", "policies that move devices")
+    listing = add_verb(rollouts, "list", "list rollouts", _rollouts)
+    listing.add_argument("--model")
+    listing.add_argument("--state", choices=["active", "finished", "halted", "cancelled"])
+    show = add_verb(rollouts, "show", "show a rollout, and what its devices wait on", _rollout)
+    show.add_argument("rollout")
+    for name, words, run in (
+        ("cancel", "stop a rollout where it is", _cancel),
+        ("rollback", "halt a rollout and move its devices back", _rollback),
+    ):
+        end = add_verb(rollouts, name, words, run)
+        end.add_argument("rollout")
+        end.add_argument("--reason", default="")
+
+    events = add_verb(verbs, "events", "read the log", _events)
+    events.add_argument("--follow", action="store_true", help="go on, and print each event as it happens")
+    events.add_argument("--device")
+    events.add_argument("--model")
+    events.add_argument("--kind", action="append", default=[])
+    events.add_argument("--limit", type=int, default=50, help="how many to begin with (default: %(default)s)")
+    add_verb(verbs, "status", "show what runs", _status)
+
+
+def _assign(api: Api, chosen: argparse.Namespace) -> int:
+    choice: dict[str, object] = {"model": chosen.model, "version": chosen.version, "selector": chosen.selector}
+    if chosen.devices:
+        choice["devices"] = [each.strip() for each in chosen.devices.split(",") if each.strip()]
+    if chosen.dry_run:
+        match = api.post("/assignments/match", choice)
+        print(shown.as_json(match) if chosen.json else _match_words(match))
+        return 0
+    trial: dict[str, object] = {"mode": chosen.trial}
+    if chosen.trial_inferences is not None:
+        trial["inferences"] = chosen.trial_inferences
+    if chosen.trial_time is not None:
+        trial["duration_s"] = chosen.trial_time
+    rollout = api.post("/assignments", {**choice, "trial": trial, "contact": {"mode": chosen.contact}})
+    if chosen.wait:
+        return _waited(api, chosen, rollout)
+    print(shown.as_json(rollout) if chosen.json else _begun(rollout))
+    return 0
+
+
+def _begun(rollout: dict[str, Any]) -> str:
+    n = sum(rollout["devices"].values())
+    return f"rollout {rollout['id']}: {rollout['model']} {rollout['version'] or ''} on {n} device(s)"
+
+
+def _waited(api: Api, chosen: argparse.Namespace, rollout: dict[str, Any]) -> int:
+    bar = shown.Bar()
+    while rollout["state"] == "active":
+        ended = sum(n for state, n in rollout["devices"].items() if state not in ("waiting", "assigned"))
+        bar.show(f"{rollout['id']}: {shown.cell(rollout['devices'])}", ended / max(sum(rollout["devices"].values()), 1))
+        time.sleep(POLL_S)
+        rollout = api.get(f"/rollouts/{quoted(rollout['id'])}")
+    bar.clear()
+    print(shown.as_json(rollout) if chosen.json else _rollout_words(rollout))
+    return 0 if set(rollout["devices"]) <= {"committed"} else 1
+
+
+def _match_words(match: dict[str, Any]) -> str:
+    lines = [f"{len(match['devices'])} device(s), {len(match['already_on_it'])} of them on it already"]
+    lines += [f"  left out: {device}: {why}" for device, why in match["excluded"].items()]
+    return "\n".join(shown.cell(line, 400) for line in lines)
+
+
+def _revert(api: Api, chosen: argparse.Namespace) -> int:
+    path = f"/devices/{quoted(chosen.device)}/models/{quoted(chosen.model)}/revert"
+    rollout = api.post(path, {"reason": chosen.reason})
+    words = f"{chosen.device} goes back to {rollout['model']} {rollout['version']} (rollout {rollout['id']})"
+    print(shown.as_json(rollout) if chosen.json else words)
+    return 0
+
+
+def _rollouts(api: Api, chosen: argparse.Namespace) -> int:
+    rows = list(api.all("/rollouts", model=chosen.model, state=chosen.state))
+    if chosen.json:
+        print(shown.as_json(rows))
+        return 0
+    print(
+        shown.table(
+            ("ROLLOUT", "WHAT", "INTENT", "STATE", "DEVICES", "BY", "BEGUN"),
+            [
+                (
+                    row["id"],
+                    f"{row['model']} {row['version'] or ''}".strip(),
+                    row["intent"],
+                    row["state"],
+                    row["devices"],
+                    row["actor"],
+                    shown.at(row["created_at_s"]),
+                )
+                for row in rows
+            ],
+        )
+    )
+    return 0
+
+
+def _rollout(api: Api, chosen: argparse.Namespace) -> int:
+    rollout = api.get(f"/rollouts/{quoted(chosen.rollout)}")
+    devices = list(api.all(f"/rollouts/{quoted(chosen.rollout)}/devices"))
+    if chosen.json:
+        print(shown.as_json(rollout | {"all_devices": devices}))
+        return 0
+    print(_rollout_words(rollout))
+    print()
+    print(
+        shown.table(
+            ("DEVICE", "STATE", "WAITS ON", "CAUSE", "DETAIL"),
+            [(row["device"], row["state"], row["waiting_on"], row["cause"], row["detail"]) for row in devices],
+        )
+    )
+    return 0
+
+
+def _rollout_words(rollout: dict[str, Any]) -> str:
+    return shown.pairs(
+        [
+            ("rollout", rollout["id"]),
+            ("what", f"{rollout['model']} {rollout['version'] or ''} ({rollout['intent']})"),
+            ("state", rollout["state"]),
+            ("reason", rollout["reason"]),
+            ("selector", rollout["selector"]),
+            ("devices", rollout["devices"]),
+            ("waits on", rollout.get("waiting_on", {})),
+            ("evidence", rollout.get("evidence", {})),
+            ("by", f"{rollout['actor']} at {shown.at(rollout['created_at_s'])}"),
+        ]
+    )
+
+
+def _cancel(api: Api, chosen: argparse.Namespace) -> int:
+    rollout = api.post(f"/rollouts/{quoted(chosen.rollout)}/cancel", {"reason": chosen.reason})
+    print(shown.as_json(rollout) if chosen.json else f"rollout {rollout['id']} is {rollout['state']}")
+    return 0
+
+
+def _rollback(api: Api, chosen: argparse.Namespace) -> int:
+    rollout = api.post(f"/rollouts/{quoted(chosen.rollout)}/rollback", {"reason": chosen.reason})
+    print(shown.as_json(rollout) if chosen.json else _begun(rollout))
+    return 0
+
+
+def _events(api: Api, chosen: argparse.Namespace) -> int:
+    asked = {"device": chosen.device, "model": chosen.model, "kind": chosen.kind or None}
+    answer = api.get("/events", **asked, limit=min(max(chosen.limit, 1), 200))
+    for event in reversed(answer["items"]):
+        _print_event(chosen, event)
+    last = answer["last"]
+    while chosen.follow:
+        try:
+            answer = api.get("/events", **asked, after=last, wait_s=FOLLOW_WAIT_S, limit=200)
+        except CallFailed as error:
+            if error.status and error.status < 500:
+                raise
+            shown.say(error.message)
+            time.sleep(FOLLOW_WAIT_S / 10)
+            continue
+        for event in answer["items"]:
+            _print_event(chosen, event)
+        last = answer["items"][-1]["number"] if answer["items"] else max(last, answer["last"])
+    return 0
+
+
+def _print_event(chosen: argparse.Namespace, event: dict[str, Any]) -> None:
+    if chosen.json:
+        print(shown.as_json(event).replace("\n", "").replace("  ", " "), flush=True)
+        return
+    print(
+        f"{shown.at(event['at_s'])}  {event['severity']:7}  {event['kind']:20}  {shown.cell(event['summary'], 400)}",
+        flush=True,
+    )
+
+
+def _status(api: Api, chosen: argparse.Namespace) -> int:
+    system = api.get("/system")
+    times = {"started_at_s", "now_s"}
+    rows = [(name.removesuffix("_s"), shown.at(value) if name in times else value) for name, value in system.items()]
+    print(shown.as_json(system) if chosen.json else shown.pairs(rows))
+    return 0

@@ -1,0 +1,92 @@
+"""What verbs print: a table for people, JSON for programs. What devices said cannot steer the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+CELL_CHARS_MAX: Final = 80
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows under heads, columns as wide as they need."""
+    cells = [list(heads), *([cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[n]) for row in cells) for n in range(len(heads))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def pairs(values: Iterable[tuple[str, object]]) -> str:
+    """Return names and values, one a line."""
+    shown = [(name, cell(value, chars=1000)) for name, value in values]
+    width = max(len(name) for name, _ in shown)
+    return "\n".join(f"{name.ljust(width)}  {value}".rstrip() for name, value in shown)
+
+
+def cell(value: object, chars: int = CELL_CHARS_MAX) -> str:
+    """Return a value as one line of text without control characters."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, dict):
+        value = ", ".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        value = ", ".join(str(item) for item in value)
+    text = "".join(letter if letter.isprintable() else "�" for letter in str(value))
+    return text if len(text) <= chars else text[: chars - 1] + "…"
+
+
+def at(seconds: float | None) -> str:
+    """Return a time of day, with the date where it is not today."""
+    if seconds is None:
+        return "-"
+    then, now = time.localtime(seconds), time.localtime()
+    return time.strftime("%H:%M:%S" if then[:3] == now[:3] else "%Y-%m-%d %H:%M", then)
+
+
+def size(size_bytes: int) -> str:
+    """Return a size in the unit that fits."""
+    for unit, divisor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size_bytes >= divisor:
+            return f"{size_bytes / divisor:.1f} {unit}"
+    return f"{size_bytes} B"
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def say(text: str) -> None:
+    """Tell a person something that is not the result."""
+    print(text, file=sys.stderr)
+
+
+class Bar:
+    """Progress on standard error: one line that is written over on a terminal, one line a stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._over = sys.stderr.isatty()
+        self._last = ""
+
+    def show(self, stage: str, share: float) -> None:
+        """Show how far something is."""
+        stage = cell(stage)
+        if self._over:
+            filled = round(20 * share)
+            print(f"\r\x1b[K[{'#' * filled}{'.' * (20 - filled)}] {stage}", end="", file=sys.stderr, flush=True)
+        elif stage.partition(":")[0] != self._last.partition(":")[0]:
+            print(stage, file=sys.stderr)
+        self._last = stage
+
+    def clear(self) -> None:
+        """Leave the line empty for what comes next."""
+        if self._over and self._last:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Conversions in child processes of the server, so that hostile files and heavy libraries stay out of its own."""

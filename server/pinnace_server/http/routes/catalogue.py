@@ -1,0 +1,216 @@
+"""Models, versions, variants, aliases."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from pinnace_contract import codec, ids
+from pinnace_contract.ids import Digest, VersionName
+from pinnace_converters import declaration
+from pinnace_converters.draft import Draft
+from pinnace_converters.errors import DeclarationInvalid
+from pinnace_server.domain import records
+from pinnace_server.errors import NotFound, Refused
+from pinnace_server.http.guard import Actor, Served
+from pinnace_server.http.problems import errors
+from pinnace_server.http.routes.paging import NamedModel, Paged, VersionText
+from pinnace_server.http.schemas import catalogue as bodies
+from pinnace_server.http.schemas.body import Listed, listed
+from pinnace_server.service.conversions import AssetUpload, ConversionRequest
+from pinnace_server.service.services import Services
+
+router = APIRouter(tags=["catalogue"])
+_DIGEST = Path(description="A variant's digest.", pattern="^[0-9a-f]{64}$")
+_FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "…"}}
+
+
+@router.get("/models", responses=errors(401, 422, 503), summary="List models")
+def models(
+    served: Served,
+    _: Actor,
+    page: Paged,
+    text: Annotated[str, Query(description="Part of the name.", max_length=200)] = "",
+) -> Listed[bodies.Model]:
+    """Return models by name."""
+    found = served.catalogue.models(page, text)
+    return listed([bodies.Model.of(model) for model in found.rows], found.total, page)
+
+
+@router.post("/models", status_code=201, responses=errors(400, 401, 409, 422, 503), summary="Make a model")
+def add_model(served: Served, actor: Actor, new: bodies.NewModel) -> bodies.Model:
+    """Make a named family of versions. Making the same again changes nothing."""
+    return bodies.Model.of(served.catalogue.add_model(new.name, new.description, actor))
+
+
+@router.get("/models/{model}", responses=errors(401, 404, 422, 503), summary="Show a model")
+def model(served: Served, _: Actor, model: NamedModel) -> bodies.Model:
+    """Return one model."""
+    return bodies.Model.of(served.catalogue.model(model))
+
+
+@router.patch("/models/{model}", responses=errors(401, 404, 422, 503), summary="Describe a model")
+def describe(served: Served, _: Actor, model: NamedModel, change: bodies.ModelChange) -> bodies.Model:
+    """Change what the model's description says."""
+    return bodies.Model.of(served.catalogue.describe(model, change.description))
+
+
+@router.put(
+    "/models/{model}/aliases/{alias}", responses=errors(400, 401, 404, 422, 503), summary="Point an alias at a version"
+)
+def point(
+    served: Served,
+    actor: Actor,
+    model: NamedModel,
+    alias: Annotated[str, Path(description="As `production`.", max_length=63)],
+    target: bodies.AliasTarget,
+) -> bodies.Model:
+    """Make an alias, or let it point at another version."""
+    return bodies.Model.of(served.catalogue.point(model, alias, target.version, actor))
+
+
+@router.delete(
+    "/models/{model}/aliases/{alias}",
+    status_code=204,
+    responses=errors(401, 404, 422, 503),
+    summary="Remove an alias",
+    response_description="The alias is gone.",
+)
+def unpoint(
+    served: Served,
+    actor: Actor,
+    model: NamedModel,
+    alias: Annotated[str, Path(description="As `production`.", max_length=63)],
+) -> None:
+    """Remove an alias; the version stays."""
+    served.catalogue.unpoint(model, alias, actor)
+
+
+@router.get("/models/{model}/versions", responses=errors(401, 404, 422, 503), summary="List a model's versions")
+def versions(served: Served, _: Actor, model: NamedModel, page: Paged) -> Listed[bodies.Version]:
+    """Return a model's versions, the newest first."""
+    found = served.catalogue.versions(model, page)
+    family = served.catalogue.model(model)
+    return listed([_body(version, family) for version in found.rows], found.total, page)
+
+
+@router.post(
+    "/models/{model}/versions",
+    status_code=202,
+    responses=errors(400, 401, 404, 409, 422, 503),
+    summary="Convert an uploaded model into a version",
+)
+def convert(served: Served, actor: Actor, model: NamedModel, new: bodies.NewVersion) -> bodies.Job:
+    """Begin a conversion. The answer is a job; when it is `done` the version is signed and listed."""
+    return bodies.Job.of(served.conversions.submit(model, new.version, _request(new), actor))
+
+
+@router.post(
+    "/models/{model}/drafts",
+    status_code=201,
+    responses=errors(400, 401, 404, 409, 422, 503, 507),
+    summary="Make a version of a draft that was converted elsewhere",
+)
+def add_draft(served: Served, actor: Actor, model: NamedModel, new: bodies.NewDraft) -> bodies.Version:
+    """Sign and list a draft. Upload its blobs first."""
+    served.catalogue.check_free(model, VersionName(new.version))
+    draft = codec.from_plain(Draft, new.draft)
+    files = {blob.digest: served.upload_path(blob.digest) for blob in draft.blobs() if not _has(served, blob.digest)}
+    added = served.catalogue.register(
+        model=model, version=VersionName(new.version), draft=draft, files=files, actor=actor, card=new.card
+    )
+    return _body(added, served.catalogue.model(model))
+
+
+@router.get("/models/{model}/versions/{version}", responses=errors(401, 404, 422, 503), summary="Show a version")
+def version(served: Served, _: Actor, model: NamedModel, version: VersionText) -> bodies.Version:
+    """Return one version, by name or by `@alias`."""
+    return _body(served.catalogue.version(model, version), served.catalogue.model(model))
+
+
+@router.get(
+    "/models/{model}/versions/{version}/release",
+    response_class=Response,
+    responses={**errors(401, 404, 422, 503), 200: {"content": _FILE, "description": "The file, byte for byte."}},
+    summary="Download the signed release file",
+)
+def release(served: Served, _: Actor, model: NamedModel, version: VersionText) -> Response:
+    """Return the release file as it was signed; its SHA-256 is the release's id."""
+    return Response(served.catalogue.release_file(model, version), media_type="application/octet-stream")
+
+
+@router.get(
+    "/models/{model}/versions/{version}/variants",
+    responses=errors(401, 404, 422, 503),
+    summary="List a version's variants",
+)
+def variants(served: Served, _: Actor, model: NamedModel, version: VersionText) -> Listed[bodies.VariantBody]:
+    """Return every variant, in the order in which devices try them."""
+    found = served.catalogue.version(model, version).body.variants
+    return Listed(items=[bodies.VariantBody.of(variant) for variant in found], total=len(found), next=None)
+
+
+@router.get(
+    "/models/{model}/versions/{version}/variants/{digest}",
+    responses=errors(401, 404, 422, 503),
+    summary="Show a variant",
+)
+def variant(
+    served: Served, _: Actor, model: NamedModel, version: VersionText, digest: Annotated[str, _DIGEST]
+) -> bodies.VariantBody:
+    """Return one variant."""
+    found = served.catalogue.version(model, version).body.variant(Digest(digest))
+    if found is None:
+        raise NotFound("variant", digest)
+    return bodies.VariantBody.of(found)
+
+
+@router.get(
+    "/models/{model}/versions/{version}/variants/{digest}/file",
+    response_class=Response,
+    responses={**errors(401, 404, 422, 503), 200: {"content": _FILE, "description": "The file, byte for byte."}},
+    summary="Download a variant's file",
+)
+def variant_file(
+    served: Served, _: Actor, model: NamedModel, version: VersionText, digest: Annotated[str, _DIGEST]
+) -> Response:
+    """Return the file that devices get."""
+    found = served.catalogue.version(model, version).body.variant(Digest(digest))
+    if found is None:
+        raise NotFound("variant", digest)
+    return Response(served.world.blobs.read(found.digest), media_type="application/octet-stream")
+
+
+def _body(version: records.Version, family: records.Model) -> bodies.Version:
+    aliases = sorted(str(alias) for alias, target in family.aliases.items() if target == version.version)
+    return bodies.Version.of(version, aliases)
+
+
+def _has(served: Services, digest: Digest) -> bool:
+    return served.world.blobs.has(digest)
+
+
+def _request(new: bodies.NewVersion) -> ConversionRequest:
+    try:
+        declared = declaration.parse(json.dumps(new.declaration).encode())
+    except DeclarationInvalid as error:
+        raise Refused(f"declaration: {error}") from error
+    if not ids.fits(VersionName, new.version):
+        raise Refused(f"{new.version!r} is not a version's name", hint="letters, digits, '.', '_' and '-'")
+    return ConversionRequest(
+        source=Digest(new.source),
+        source_name=new.source_name,
+        calibration=Digest(new.calibration),
+        heldout=Digest(new.heldout) if new.heldout else None,
+        declaration=declared,
+        precisions=tuple(new.precisions),
+        variants=tuple(Digest(each) for each in new.variants),
+        assets=tuple(AssetUpload(name=each.name, kind=each.kind, upload=Digest(each.upload)) for each in new.assets),
+        force=new.force,
+        agreement_min=new.agreement_min,
+        accuracy_loss_max=new.accuracy_loss_max,
+        seed=new.seed,
+        card=new.card,
+    )
