@@ -32,7 +32,8 @@ def in_words(series: LatencySeries) -> str:
     if not p95:
         return f"No inferences of {series.model} were reported in this time."
     inferences = sum(point.inferences for point in series.points)
+    limit = "" if series.limit_ms is None else f" The release promises at most {decimal(series.limit_ms)} ms."
     return (
         f"p95 of {series.model} between {decimal(min(p95))} and {decimal(max(p95))} ms, last {decimal(p95[-1])} ms, "
-        f"over {inferences:,} inferences."
+        f"over {inferences:,} inferences.{limit}"
     )

@@ -123,7 +123,7 @@ def test_status_filter_and_search_lead_to_the_same_list(page: Page) -> None:
     page.keyboard.press("/")
     page.keyboard.type("turin-22")
     page.keyboard.press("Enter")
-    expect(page.locator(".pages")).to_contain_text("1–1 of 1 devices")
+    expect(page.locator(".pages")).to_contain_text("1–1 of 1 device")
     page.get_by_role("link", name="press-turin-22").click()
     expect(page.locator("h1")).to_have_text("press-turin-22")
     assert _still_the_same_page(page)

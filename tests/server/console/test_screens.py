@@ -19,7 +19,7 @@ SCREENS = {
     "/devices/dev-0009": ["Nothing heard since", "offline"],
     "/devices/dev-0006/assign": ["Assign a version to press-lyon-06", "Cancel"],
     "/devices/dev-0006/revert": ["press-lyon-06 goes back from defect-detect 4 to 3", "Cancel"],
-    "/models": [MODEL, "production → 4", "1–1 of 1 models"],
+    "/models": [MODEL, "production → 4", "1–1 of 1 model"],
     f"/models/{MODEL}": ["withdrawn", "96.8 %", "not measured", "Accuracy on held-out data"],
     f"/models/{MODEL}/5": ["onnx fp32", "reference", "−74%", "−2.8 pt", "not measured", "verified", "Golden vectors"],
     f"/models/{MODEL}/5/assign": ["43 devices", "the whole fleet", "1: no runtime for any variant", "Cancel"],

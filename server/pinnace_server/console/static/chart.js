@@ -10,6 +10,7 @@
 const PAD = { top: 18, right: 12, bottom: 22, left: 46 };
 const GRID_LINES = 4;
 const TIME_LABELS_PX = 90;
+const LIMIT_SHOWN_TO = 2;
 
 /** @type {WeakMap<Element, {text: string, hover: number | null}>} */
 const drawn = new WeakMap();
@@ -24,7 +25,9 @@ function roundStep(span, parts) {
 /** @param {Series} series */
 function valueRange(series) {
   const values = series.lines.flatMap((line) => line.points.map(([, value]) => value)).filter((value) => value !== null);
-  if (series.limit) values.push(series.limit.value);
+  const largest = Math.max(...values, 0);
+  // A limit far above would press the lines flat; the words below the chart name it all the same.
+  if (series.limit && (!largest || series.limit.value <= LIMIT_SHOWN_TO * largest)) values.push(series.limit.value);
   const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
   const step = roundStep(Math.max(high - low, high * 0.1, 1e-6), GRID_LINES - 1);
   return { low: Math.max(0, Math.floor(low / step) * step), high: Math.ceil((high + step / 10) / step) * step, step };
@@ -68,7 +71,7 @@ function draw(chart) {
   const x = (/** @type {number} */ at) => PAD.left + ((at - series.from) / (series.to - series.from)) * (width - PAD.left - PAD.right);
   const y = (/** @type {number} */ value) => height - PAD.bottom - ((value - range.low) / (range.high - range.low)) * (height - PAD.top - PAD.bottom);
   drawGrid(pen, { series, range, colours, x, y, width, height });
-  drawMarks(pen, { series, colours, x, y, width, height });
+  drawMarks(pen, { series, range, colours, x, y, width, height });
   series.lines.forEach((line, place) => drawLine(pen, line, colours.line[place] ?? colours.text, x, y));
   if (memory.hover !== null) drawHover(pen, chart, series, colours, memory.hover, x, y, height);
   else chart.querySelector("output")?.remove();
@@ -100,7 +103,7 @@ function drawGrid(pen, { series, range, colours, x, y, width, height }) {
 }
 
 /** @param {CanvasRenderingContext2D} pen @param {any} on */
-function drawMarks(pen, { series, colours, x, y, width, height }) {
+function drawMarks(pen, { series, range, colours, x, y, width, height }) {
   pen.strokeStyle = colours.text;
   pen.fillStyle = colours.text;
   pen.setLineDash([3, 3]);
@@ -113,7 +116,7 @@ function drawMarks(pen, { series, colours, x, y, width, height }) {
     pen.textAlign = x(at) > width / 2 ? "right" : "left";
     pen.fillText(label, x(at) + (x(at) > width / 2 ? -4 : 4), PAD.top - 5);
   }
-  if (series.limit) {
+  if (series.limit && series.limit.value <= range.high) {
     pen.beginPath();
     pen.moveTo(PAD.left, y(series.limit.value));
     pen.lineTo(width - PAD.right, y(series.limit.value));
