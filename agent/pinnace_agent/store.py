@@ -50,7 +50,10 @@ class Collected:
 
 
 class Store:
-    """Everything on the device's disk. One process at a time (``filesystem.locked``), one thread of it."""
+    """Everything on the device's disk. One process at a time (``filesystem.locked``), one thread of it.
+
+    ``finish`` alone may run on a thread beside, for it only reads, and renames what no other call writes.
+    """
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -102,6 +105,10 @@ class Store:
         """Return the release file as signed, or None if it is not here, or no longer what it was."""
         data = read_whole(self._files, f"{RELEASES}/{release}.json", RELEASE_BYTES_MAX)
         return data if data is not None and digest_of(data) == Digest(release) else None
+
+    def release_path(self, release: ReleaseId) -> Path:
+        """Return where a release file lies, for the worker."""
+        return self._files.location(f"{RELEASES}/{release}.json")
 
     def release(self, release: ReleaseId) -> Release | None:
         """Return a release that was kept, or None."""

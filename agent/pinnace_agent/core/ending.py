@@ -27,7 +27,6 @@ from pinnace_agent.core.slot import (
 )
 from pinnace_contract.ids import Digest, ReleaseId, VersionName
 from pinnace_contract.latest import (
-    RECEIPT_LOG_CHARS_MAX,
     Cause,
     Entry,
     Evidence,
@@ -55,7 +54,6 @@ PERMANENT: Final = frozenset(
 # What a second start cannot mend; bytes that the disk has changed can be fetched again.
 UNSTARTABLE: Final = PERMANENT | {Cause.DIGEST_MISMATCH}
 _TIMES_MAX: Final = 64  # of a receipt
-_LOG_HEAD_CHARS: Final = 2048  # the beginning names the failure, the end the last words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,14 +242,6 @@ def for_emergencies(slot: Slot, release: ReleaseId, variant: Digest | None = Non
         last_good=tuple(each for each in slot.last_good if each not in moving),
         emergency_good=(*moving, *slot.emergency_good)[:EMERGENCY_GOOD_MAX],
     )
-
-
-def clipped(log: str) -> str:
-    """Return the beginning and the end of a log that is longer than a receipt carries."""
-    if len(log) <= RECEIPT_LOG_CHARS_MAX:
-        return log
-    mark = "\n…\n"
-    return log[:_LOG_HEAD_CHARS] + mark + log[len(log) - (RECEIPT_LOG_CHARS_MAX - _LOG_HEAD_CHARS - len(mark)) :]
 
 
 def _blamed(slot: Slot, work: Work, cause: Cause) -> Slot:

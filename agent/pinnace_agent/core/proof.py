@@ -13,7 +13,6 @@ from pinnace_agent.core import effects, events, health
 from pinnace_agent.core.ending import (
     UNSTARTABLE,
     Step,
-    clipped,
     commit,
     commit_removal,
     fail,
@@ -27,8 +26,10 @@ from pinnace_agent.core.ending import (
 from pinnace_agent.core.offer import NEXT_VARIANT, ignores_holds, overdue, working
 from pinnace_agent.core.slot import Reason, Slot, Start, Trial, Work, because
 from pinnace_agent.core.surroundings import Surroundings
+from pinnace_agent.core.wording import clipped, shortened
 from pinnace_contract.latest import Cause, ContactMode, Intent, OnNoContact, Phase, Swap, TrialMode
 
+RUNTIME_CHARS_MAX: Final = 64  # name and version, as a receipt carries them
 MEMORY_MARGIN: Final = 1.1  # declared peaks are measured on another machine
 REVERT_S_MAX: Final = 300.0  # a last good release that does not come up in five minutes is not one
 TRIAL_S_FACTOR: Final = 2.0  # a worker that is down half of its trial does not pass it by waiting
@@ -116,7 +117,7 @@ def self_tested(slot: Slot, event: events.SelfTested, around: Surroundings) -> S
     work = replace(
         working(slot),
         golden=event.golden,
-        runtime=event.runtime,
+        runtime=shortened(event.runtime, RUNTIME_CHARS_MAX),
         load_ms=event.load_ms,
         peak_memory_bytes=event.peak_memory_bytes,
         log=clipped(event.log),
@@ -154,7 +155,7 @@ def activate_effect(slot: Slot) -> effects.Activate:
 def activated(slot: Slot, event: events.Activated, around: Surroundings) -> Step:
     """The candidate serves; its minute of health begins. Without a trial to make, go on."""
     work = working(slot)
-    gap_ms = event.gap_ms if work.swap_gap_ms is None else work.swap_gap_ms
+    gap_ms = max(0.0, event.gap_ms) if work.swap_gap_ms is None else work.swap_gap_ms
     work = replace(work, swap_gap_ms=gap_ms, trial=replace(_trial(work), up=True, up_s=0.0))
     slot = replace(slot, work=work)
     if slot.phase is Phase.TRIAL and (work.entry.trial.mode is TrialMode.NONE or ignores_holds(slot)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pinnace_agent.core.wording import shortened
 from pinnace_contract.fields import count, limited
 from pinnace_contract.ids import BootId, Digest, ModelName, ReleaseId, VersionName
 from pinnace_contract.latest import (
@@ -276,10 +277,8 @@ NOTHING_TO_SAY: Final = Reason(cause=Cause.NONE)
 
 
 def because(cause: Cause, detail: str = "") -> Reason:
-    """Return a reason whose detail is cut to what messages carry."""
-    return Reason(
-        cause=cause, detail=detail if len(detail) <= DETAIL_CHARS_MAX else detail[: DETAIL_CHARS_MAX - 1] + "…"
-    )
+    """Return a reason whose detail is made fit for messages."""
+    return Reason(cause=cause, detail=shortened(detail, DETAIL_CHARS_MAX))
 
 
 def with_bad(slot: Slot, bad: Bad) -> Slot:

@@ -28,11 +28,13 @@ from pinnace_agent.core.slot import (
     because,
 )
 from pinnace_agent.core.surroundings import Surroundings
+from pinnace_agent.core.wording import shortened
 from pinnace_contract.ids import ReleaseId
 from pinnace_contract.latest import Cause, Entry, Outcome, Phase, WithdrawMode
 
 RESTART_AFTER_S_MAX: Final = 300.0  # a model that dies at once must not keep the device busy with dying
 RESTARTS_FORGOTTEN_AFTER_S: Final = 600.0
+VETO_REASON_CHARS_MAX: Final = 256
 VETO_S_MAX: Final = 86_400.0  # one veto; how much of them counts in all is the assignment's
 
 
@@ -51,7 +53,11 @@ def current_exited(slot: Slot, event: events.WorkerExited, around: Surroundings)
 def vetoed(slot: Slot, event: events.Vetoed, around: Surroundings) -> Step:
     """Remember an application's veto; it takes effect where an attempt is about to activate."""
     seconds = min(max(event.seconds, 0.0), VETO_S_MAX)
-    return Step(slot=replace(slot, veto=Veto(until_s=around.unix_s + seconds, reason=event.reason[:256])))
+    return Step(
+        slot=replace(
+            slot, veto=Veto(until_s=around.unix_s + seconds, reason=shortened(event.reason, VETO_REASON_CHARS_MAX))
+        )
+    )
 
 
 def veto_lifted(slot: Slot, event: events.VetoLifted, around: Surroundings) -> Step:

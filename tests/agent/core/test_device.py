@@ -23,7 +23,7 @@ from pinnace_contract.latest import (
     Receipt,
     Reported,
 )
-from tests.agent.core.scene import DEVICE, INCARNATION, MODEL, V1, V2, V3, Driver, digest, id_of
+from tests.agent.core.scene import DEVICE, INCARNATION, MODEL, PASSED, V1, V2, V3, Driver, digest, id_of
 
 OTHER = ModelName("other-model")
 
@@ -190,10 +190,22 @@ def test_commit_of_an_older_generation_is_taken_back_without_a_second_answer() -
     assert reported(d.state, 1, d.around).models[0].cause is Cause.DIGEST_MISMATCH
 
 
-def test_every_receipt_can_be_sent() -> None:
-    d = Driver().install(V1).assign(V2).to(Phase.SELF_TEST).self_test_failed(Cause.LOAD_FAILED, log="é" * 50_000)
+@pytest.mark.parametrize("text", ["é" * 50_000, "\x00\x1b[2J" * 9_000, "\ud800 lone", '"\\' * 40_000, "𝄞" * 30_000])
+def test_whatever_a_worker_says_can_be_sent_and_saved(text: str) -> None:
+    d = Driver().install(V1).veto(60)
+    d.event(events.Vetoed(seconds=0, reason=text)).assign(V2).to(Phase.SELF_TEST)
+    tested = events.SelfTested(ticket=d.slot.ticket, golden=PASSED, runtime=text, log=text)
+    d.event(tested).activated()
+    serving = d.slot.serving
+    assert serving is not None
+    exited = events.WorkerExited(
+        release=serving.release, variant=serving.variant, cause=Cause.LOAD_FAILED, detail=text, log=text
+    )
+    d.event(exited).reverted()
+    assert codec.from_plain(DeviceState, codec.plain(d.state)) == d.state
     for receipt in d.receipts:
         assert codec.from_json(Receipt, codec.to_json(receipt)) == receipt
+    assert "\x1b" not in d.receipts[-1].log
 
 
 # --- what is told ------------------------------------------------------------------------------------------------
