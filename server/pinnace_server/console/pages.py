@@ -106,6 +106,7 @@ class Pages:
                 now=self._clock(),
                 changes_version=getattr(request.state, "changes_version", 0),
                 path=request.url.path,
+                origin=str(request.base_url).rstrip("/"),
                 theme=theme if theme in _THEMES else "",
                 request_id=getattr(request.state, "request_id", ""),
                 **values,

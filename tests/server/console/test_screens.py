@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 from starlette.testclient import TestClient
 
+from pinnace_server.cli.program import make_parser
+from tests.server.console.conftest import HOST
 from tests.server.console.fleet import MODEL, Fleet
 from tests.server.console.page import links, read
 
@@ -74,9 +76,9 @@ def test_failing_service_is_a_plain_page_with_the_request_id(
 
 
 EMPTY = {
-    "/": ["Three steps", "pinnace convert", "pinnace token create"],
+    "/": ["Three steps", "pinnace version add", "pinnace token create", f"pinnace-agent enroll --server {HOST}"],
     "/devices": ["No devices yet", "pinnace token create"],
-    "/models": ["No models yet", "pinnace convert"],
+    "/models": ["No models yet", "pinnace version add"],
     "/log": ["No events yet"],
 }
 
@@ -86,6 +88,16 @@ def test_empty_screen_says_what_to_do_first(operator_of: Callable[[Fleet], TestC
     page = read(operator_of(Fleet(empty=True)).get(address).text)
     for words in EMPTY[address]:
         assert words in page.words
+
+
+@pytest.mark.parametrize("address", EMPTY)
+def test_commands_that_are_told_are_commands_that_exist(
+    operator_of: Callable[[Fleet], TestClient], address: str
+) -> None:
+    page = read(operator_of(Fleet(empty=True)).get(address).text)
+    commands = [code.words.split() for code in page.all("code") if code.words.startswith("pinnace ")]
+    for _, *arguments in commands:
+        assert callable(make_parser().parse_args(arguments).run)
 
 
 @pytest.mark.parametrize("address", ["/devices?q=nowhere", "/log?kind=nothing"])
