@@ -26,7 +26,7 @@ from pinnace_server.demo.onnx_export import INPUT, OUTPUT
 from pinnace_server.demo.versions import MODEL
 
 ANSWER_S = 5.0  # after that the camera has the next image to ask about
-IMAGES_PER_S = 10.0  # of one device; five of them leave a small machine room for the rest
+IMAGES_PER_S = 20.0  # of one device; five of them leave a small machine room for the rest
 LABELS_TOGETHER = 10  # an application hears the truth later, and about several images at once
 LABELS_WAITING_MAX = 1_000  # while the agent is away; older truths are forgotten, as the agent would
 RECENT = 100  # answers that the share of right ones is taken over
@@ -35,12 +35,16 @@ ANSWER_BYTES_MAX = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What became of the images so far: answers by version, and how many got none by what happened instead."""
+    """What became of the images so far: answers by version, and how many got none by what happened instead.
+
+    Images from before the first answer do not count: there was no model to ask.
+    """
 
     answered: Mapping[str, int] = field(default_factory=dict)
     unanswered: Mapping[str, int] = field(default_factory=dict)
     labels: int = 0
     right_share: float | None = None  # of the last ``RECENT`` answers
+    newest: str | None = None  # the version that gave the newest answer
 
     @property
     def answers(self) -> int:
@@ -78,6 +82,7 @@ class Application:
         self._answered: Counter[str] = Counter()
         self._unanswered: Counter[str] = Counter()
         self._labels = 0
+        self._newest: str | None = None
         self._recent: deque[bool] = deque(maxlen=RECENT)
         self._truths: deque[dict[str, object]] = deque(maxlen=LABELS_WAITING_MAX)
         self._stopping = threading.Event()
@@ -102,6 +107,7 @@ class Application:
                 unanswered=dict(self._unanswered),
                 labels=self._labels,
                 right_share=right,
+                newest=self._newest,
             )
 
     def _run(self) -> None:
@@ -119,9 +125,11 @@ class Application:
             answer = self._ask(image)
         except NoAnswer as reason:
             with self._lock:
-                self._unanswered[str(reason)] += 1
+                if self._newest is not None:
+                    self._unanswered[str(reason)] += 1
             return
         with self._lock:
+            self._newest = answer.version
             self._answered[answer.version] += 1
             self._recent.append(answer.digit == truth)
         self._truths.append({"request": answer.request, "label": truth})

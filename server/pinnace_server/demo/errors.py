@@ -38,3 +38,45 @@ class ChildFailed(DemoError):
         self.name, self.log, self.said = name, log, said
         where = f"; all of it is in {log}" if log is not None else ""
         super().__init__(f"{name} failed{where}. Its last words:\n{said or '(nothing)'}")
+
+
+class ServerSaidNo(DemoError):
+    """The server refused something that the demo asked, or took too long."""
+
+    def __init__(self, *, asked: str, status: int | None, said: str) -> None:
+        self.asked, self.status, self.said = asked, status, said
+        answer = "no answer" if status is None else f"status {status}"
+        super().__init__(f"the server refused {asked} ({answer}): {said}")
+
+
+class ConversionRefused(DemoError):
+    """The converter refused a version; ``why`` is its report."""
+
+    def __init__(self, *, version: str, why: str) -> None:
+        self.version, self.why = version, why
+        super().__init__(f"version {version} was refused by the converter: {why}")
+
+
+class StoryWentWrong(DemoError):
+    """Something else happened than the story tells; what, says the message."""
+
+
+class PathTooLong(DemoError):
+    """The devices' Unix sockets would not fit into the names that the kernel allows."""
+
+    def __init__(self, *, folder: Path, bytes_over: int) -> None:
+        self.folder, self.bytes_over = folder, bytes_over
+        super().__init__(
+            f"{folder} is {bytes_over} bytes too long for the devices' Unix sockets: name a shorter --data-dir"
+        )
+
+
+class FolderInUse(DemoError):
+    """The folder holds something already; the story begins with an empty one."""
+
+    def __init__(self, *, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(
+            f"the demo begins with an empty folder, and {folder} is not: name another --data-dir, remove that one, "
+            "or leave --data-dir out for a temporary one"
+        )

@@ -11,8 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -76,7 +78,7 @@ class Children:
     """Every child of the demo; leaving the ``with`` ends them all, the newest first, whatever happened."""
 
     def __init__(self, *, logs: Path) -> None:
-        self._logs = logs
+        self.logs = logs
         self._children: list[Child] = []
 
     def __enter__(self) -> Children:
@@ -87,7 +89,7 @@ class Children:
 
     def start(self, name: str, command: Sequence[str | Path], *, settings: Mapping[str, str] | None = None) -> Child:
         """Start a program that should run until the demo ends it."""
-        child = Child(name=name, command=command, log=self._logs / f"{name}.log", settings=settings or {})
+        child = Child(name=name, command=command, log=self.logs / f"{name}.log", settings=settings or {})
         self._children.append(child)
         return child
 
@@ -100,10 +102,25 @@ class Children:
         """End every child: agents say goodbye while there still is a server to hear it."""
         ended = self._children[::-1]
         self._children = []
-        for child in ended[:-1]:
-            child.ask_to_stop()
-        for child in ended:
-            child.stop()
+        with _undisturbed():
+            for child in ended[:-1]:
+                child.ask_to_stop()
+            for child in ended:
+                child.stop()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let a second, impatient Ctrl-C not leave children behind: ending them is bounded by ``STOP_S`` anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(command: Sequence[str | Path], *, settings: Mapping[str, str] | None = None) -> str:

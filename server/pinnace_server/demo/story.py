@@ -86,10 +86,14 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AsTold:
-    """It went as told; ``seconds`` from the assignment to each device's last receipt of it, and why."""
+    """It went as told; ``seconds`` from the assignment to each device's last receipt of it, and why.
+
+    ``noticed_s`` is how long after the assignment the server decided to roll back; None where it did not.
+    """
 
     seconds: tuple[float, ...]
     reason: str
+    noticed_s: float | None = None
 
     @property
     def seconds_median(self) -> float:
@@ -156,7 +160,8 @@ def _rolled_back(task: Task, seen: Seen) -> Verdict:
         if ending.outcome is not Outcome.COMMITTED and name not in interrupted:
             return Wrong(problem=_other_ending(ending, expected="committed again", causes=None))
     waiting = _not_settled(seen, returned, task.previous)
-    return waiting or _as_told(task, returned, reason=rollback.reason)
+    noticed_s = rollback.at_s - task.assigned_at_s
+    return waiting or _as_told(task, returned, reason=rollback.reason, noticed_s=noticed_s)
 
 
 def _not_settled(seen: Seen, endings: dict[str, Ending], serving: str | None) -> Waiting | None:
@@ -169,9 +174,9 @@ def _not_settled(seen: Seen, endings: dict[str, Ending], serving: str | None) ->
     return Waiting(on=", ".join(unsettled)) if unsettled else None
 
 
-def _as_told(task: Task, endings: dict[str, Ending], *, reason: str) -> AsTold:
+def _as_told(task: Task, endings: dict[str, Ending], *, reason: str, noticed_s: float | None = None) -> AsTold:
     seconds = tuple(sorted(ending.at_s - task.assigned_at_s for ending in endings.values()))
-    return AsTold(seconds=seconds, reason=reason)
+    return AsTold(seconds=seconds, reason=reason, noticed_s=noticed_s)
 
 
 def _latest(endings: Iterable[Ending]) -> dict[str, Ending]:

@@ -121,7 +121,7 @@ def finish(asking: Application) -> Tally:
 def test_answers_are_counted_and_the_truth_is_told_about_each(run_dir: Path) -> None:
     with device(run_dir) as served:
         tally = ask_about(run_dir, [3, 3, 3, 5])
-    assert tally == Tally(answered={"1": 4}, unanswered={}, labels=4, right_share=0.75)
+    assert tally == Tally(answered={"1": 4}, unanswered={}, labels=4, right_share=0.75, newest="1")
     assert [told["label"] for told in served.told] == [3, 3, 3, 5]
     assert [told["request"] for told in served.told] == ["w-1", "w-2", "w-3", "w-4"]
     tensor = served.asked[1]["inputs"][0]
@@ -146,8 +146,11 @@ def test_an_image_without_an_answer_is_counted_with_what_happened_and_the_next_o
     assert (tally.answers, tally.without_answer) == (2, 1)
 
 
-def test_nobody_there_is_no_answer_and_no_crash(run_dir: Path) -> None:
-    assert ask_about(run_dir, [3, 3]) == Tally(unanswered={"nobody there": 2})
+def test_before_the_first_answer_there_was_no_model_to_ask(run_dir: Path) -> None:
+    assert ask_about(run_dir, [3, 3]) == Tally()
+    with device(run_dir, "503", "503", "answer", "503"):
+        tally = ask_about(run_dir, [3] * 4)
+    assert (tally.answered, tally.unanswered) == ({"1": 1}, {"status 503": 1})
 
 
 def test_a_worker_that_closes_an_idle_connection_costs_no_image(run_dir: Path) -> None:

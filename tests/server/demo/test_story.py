@@ -155,7 +155,7 @@ def test_a_rollback_is_as_told_with_the_servers_reason_when_every_device_is_back
         rolled_back_after_s=20,
     )
     verdict = judge(task(Fate.ROLLED_BACK), found)
-    assert verdict == AsTold(seconds=(22, 24), reason="0.53 below the 10th percentile, 0.10 expected")
+    assert verdict == AsTold(seconds=(22, 24), reason="0.53 below the 10th percentile, 0.10 expected", noticed_s=20)
 
 
 def test_a_device_that_tried_twice_is_judged_by_its_last_receipt() -> None:
@@ -177,5 +177,5 @@ def test_a_device_that_the_rollback_finds_in_its_trial_gives_the_version_up() ->
         rolled_back_after_s=20,
     )
     assert judge(task(Fate.ROLLED_BACK), found) == AsTold(
-        seconds=(21, 22), reason="0.53 below the 10th percentile, 0.10 expected"
+        seconds=(21, 22), reason="0.53 below the 10th percentile, 0.10 expected", noticed_s=20
     )
