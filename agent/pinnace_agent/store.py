@@ -169,13 +169,16 @@ class Store:
         names: set[str] = set()
         unreadable: set[ReleaseId] = set()
         for servable in kept:
+            name = f"{servable.release}.json"
+            if self._files.size_bytes(f"{RELEASES}/{name}") is None:
+                continue  # without its release file nothing can be served, so there is nothing to protect
+            names.add(name)
             release = self.release(servable.release)
             variant = release.variant(servable.variant) if release else None
-            if release is None or variant is None:
+            if release is None:
                 unreadable.add(servable.release)
-                continue
-            names.add(f"{servable.release}.json")
-            names.update(blob.digest for blob in release.blobs(variant))
+            elif variant is not None:
+                names.update(blob.digest for blob in release.blobs(variant))
         if unreadable:
             return (), tuple(sorted(unreadable))
         found = []

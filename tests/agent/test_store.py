@@ -257,6 +257,13 @@ def test_nothing_is_collected_while_it_is_unknown_what_a_kept_release_needs(stor
     assert all(store.has(each) for each in kept_blobs)
 
 
+def test_release_that_is_not_here_protects_nothing(store: Store) -> None:
+    _, blobs = installed(store, 1)
+    absent = Servable(release=ReleaseId("0" * 64), variant=Digest("0" * 64), version=VersionName("v9"))
+    assert store.collect_garbage([absent]).files == 3
+    assert not any(store.has(each) for each in blobs)
+
+
 def test_no_room_says_what_is_needed_what_is_there_and_what_could_be_freed() -> None:
     disk = CrashDisk()
     store = Store(disk)

@@ -152,6 +152,7 @@ def accept_set(state: DeviceState, wanted: AssignmentSet, around: Surroundings) 
     if wanted.generation == state.generation:
         state = replace(state, refused=state.followed)
         return Change(state=state, save=state != before, told=state.refused != before.refused)
+    state = _with_places(state, wanted)
     problem = _unfollowable(state, wanted) or NOTHING_TO_SAY
     state = replace(state, generation=wanted.generation, refused=problem, followed=problem)
     grown = tuple(entry for entry in wanted.entries if _grows(state, entry))
@@ -236,6 +237,14 @@ def _unfollowable(state: DeviceState, wanted: AssignmentSet) -> Reason | None:
     if len(state.slots) + len(newcomers) > SLOTS_MAX:
         return because(Cause.SET_REFUSED, f"a device has at most {SLOTS_MAX} models, removed ones counted")
     return None
+
+
+def _with_places(state: DeviceState, wanted: AssignmentSet) -> DeviceState:
+    """Return the state without slots that only applications spoke of, where an assignment needs their places."""
+    named = {entry.model for entry in wanted.entries}
+    if len(named | {slot.model for slot in state.slots}) <= SLOTS_MAX:
+        return state
+    return replace(state, slots=tuple(slot for slot in state.slots if slot.generation or slot.model in named))
 
 
 def _with_director_facts(state: DeviceState, wanted: AssignmentSet) -> DeviceState:

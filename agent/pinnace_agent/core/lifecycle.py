@@ -86,7 +86,7 @@ _ROAD: Final[dict[tuple[Phase, type], Row]] = {
     (TRIAL, events.Assigned): _row(offer.assigned_in_trial, REVERTING),
     (TRIAL, events.Cancelled): _row(offer.cancelled_in_trial, REVERTING),
     #
-    (AWAITING, events.Activated): _row(proof.activated, AWAITING),
+    (AWAITING, events.Activated): _row(proof.activated, AWAITING, IDLE),
     (AWAITING, events.Served): _row(proof.awaiting_served, AWAITING),
     (AWAITING, events.Replayed): _row(proof.awaiting_replayed, AWAITING),
     (AWAITING, events.WorkerExited): _row(proof.candidate_exited, AWAITING, REVERTING),

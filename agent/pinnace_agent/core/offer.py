@@ -120,9 +120,17 @@ def begin(slot: Slot, around: Surroundings) -> Step:
             return commit_removal(slot, work)
         return Step(slot=moved(slot, Phase.STAGED, work))
     if _runs_already(slot, entry):
-        return answered(slot, entry, Outcome.COMMITTED, because(Cause.NONE, "this release was already committed here"))
+        return already_committed(slot, entry)
     slot = moved(slot, Phase.OFFERED, work)
     return Step(slot=slot, effects=(fetch_release(slot),))
+
+
+def already_committed(slot: Slot, entry: Entry) -> Step:
+    """Answer an entry that asks for what is there."""
+    assert slot.current is not None
+    done = answered(slot, entry, Outcome.COMMITTED, because(Cause.NONE, "this release was already committed here"))
+    variant, version = slot.current.variant, slot.current.version
+    return replace(done, receipts=tuple(replace(each, variant=variant, version=version) for each in done.receipts))
 
 
 # --- offered -----------------------------------------------------------------------------------------------------

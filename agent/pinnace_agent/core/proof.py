@@ -124,8 +124,7 @@ def self_tested(slot: Slot, event: events.SelfTested, around: Surroundings) -> S
     )
     if not event.golden.passed:
         return try_next(slot, work, because(Cause.GOLDEN_MISMATCH, _golden_detail(event.golden.max_abs)))
-    work = replace(work, trial=Trial(), contact_boot=around.host.boot, contact_seq=around.report_seq)
-    slot = moved(slot, Phase.TRIAL, work)
+    slot = moved(slot, Phase.TRIAL, replace(work, trial=Trial()))
     return Step(slot=slot, effects=(activate_effect(slot),))
 
 
@@ -155,9 +154,13 @@ def activate_effect(slot: Slot) -> effects.Activate:
 def activated(slot: Slot, event: events.Activated, around: Surroundings) -> Step:
     """The candidate serves; its minute of health begins. Without a trial to make, go on."""
     work = working(slot)
-    gap_ms = max(0.0, event.gap_ms) if work.swap_gap_ms is None else work.swap_gap_ms
-    work = replace(work, swap_gap_ms=gap_ms, trial=replace(_trial(work), up=True, up_s=0.0))
-    slot = replace(slot, work=work)
+    if work.swap_gap_ms is None:  # the first activation: what was reported before says nothing about the candidate
+        host, seq = around.host, around.report_seq
+        work = replace(work, swap_gap_ms=max(0.0, event.gap_ms), contact_boot=host.boot, contact_seq=seq)
+    slot = replace(slot, work=replace(work, trial=replace(_trial(work), up=True, up_s=0.0)))
+    work = working(slot)
+    if slot.phase is Phase.AWAITING_CONTACT and work.contacted:
+        return commit(slot, work)
     if slot.phase is Phase.TRIAL and (work.entry.trial.mode is TrialMode.NONE or ignores_holds(slot)):
         return _proven(slot, around)
     return Step(slot=slot)
@@ -242,7 +245,8 @@ def contacted(slot: Slot, event: events.ContactMade, around: Surroundings) -> St
     if not _covers(work, event) or work.contacted:
         return Step(slot=slot, save=False)
     slot = replace(slot, work=replace(work, contacted=True))
-    if slot.phase is Phase.AWAITING_CONTACT:
+    # A candidate that is just being started again commits when it serves again.
+    if slot.phase is Phase.AWAITING_CONTACT and _trial(work).up:
         return commit(slot, working(slot))
     return Step(slot=slot)
 
@@ -253,6 +257,8 @@ def awaiting_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> S
     contact = work.entry.contact
     if work.phase_s <= contact.timeout_s:
         return Step(slot=replace(slot, work=work), save=work != slot.work)
+    if not _trial(work).up:
+        return revert(slot, work, because(Cause.DEADLINE, "it did not serve when its time was over"), blames=True)
     if contact.on_no_contact is OnNoContact.COMMIT:
         return commit(slot, work)
     return revert(slot, work, because(Cause.NO_CONTACT, f"no contact in {contact.timeout_s} s"), blames=False)

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pinnace_agent.core.device import DeviceState
 from pinnace_agent.core.slot import Slot
 from pinnace_agent.core.surroundings import Surroundings
+from pinnace_contract import codec
+from pinnace_contract.errors import TooLarge
 from pinnace_contract.latest import ActiveModel, ModelState, Reported, Running
 
 
 def reported(state: DeviceState, seq: int, around: Surroundings) -> Reported:
-    """Return the device's answer to ``desired``."""
+    """Return the device's answer to ``desired``; with many models that all have much to say, without their details."""
+    told = _reported(state, seq, around)
+    try:
+        codec.to_json(told)
+    except TooLarge:
+        return replace(told, models=tuple(replace(each, detail="", accepts=()) for each in told.models))
+    return told
+
+
+def active(state: DeviceState) -> tuple[ActiveModel, ...]:
+    """Return what serves each model now, candidates on trial included."""
+    return tuple(ActiveModel(model=slot.model, running=_running(slot)) for slot in state.slots)
+
+
+def _reported(state: DeviceState, seq: int, around: Surroundings) -> Reported:
     return Reported(
         device=around.host.device,
         incarnation=state.incarnation,
@@ -22,11 +40,6 @@ def reported(state: DeviceState, seq: int, around: Surroundings) -> Reported:
         audit_head=state.audit_head,
         at_s=around.unix_s,
     )
-
-
-def active(state: DeviceState) -> tuple[ActiveModel, ...]:
-    """Return what serves each model now, candidates on trial included."""
-    return tuple(ActiveModel(model=slot.model, running=_running(slot)) for slot in state.slots)
 
 
 def _running(slot: Slot) -> Running | None:

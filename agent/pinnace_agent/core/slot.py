@@ -265,12 +265,22 @@ class Slot:
 
     @property
     def kept(self) -> tuple[Servable, ...]:
-        """What garbage collection must leave on disk, with the candidate."""
-        candidate = self.work.candidate if self.work else None
-        trying = (candidate.servable,) if candidate and candidate.variants else ()
+        """What garbage collection must leave on disk."""
+        trying = () if self.work is None else _tried(self.work)
         return tuple(
             each for each in (self.current, *self.last_good, *self.emergency_good, *trying) if each is not None
         )
+
+
+def _tried(work: Work) -> tuple[Servable, ...]:
+    """Return what an attempt needs on disk: before its release is read, whatever it may turn out to need."""
+    if work.candidate is not None:
+        return (work.candidate.servable,)
+    entry = work.entry
+    if entry.release is None:
+        return ()
+    unread = VersionName("")
+    return tuple(Servable(release=entry.release, variant=variant, version=unread) for variant in entry.variants)
 
 
 NOTHING_TO_SAY: Final = Reason(cause=Cause.NONE)

@@ -280,7 +280,7 @@ class Driver:
             Phase.STAGED: self.tick,
             Phase.SELF_TEST: self.self_tested,
             Phase.TRIAL: lambda: self.activated().served(100),
-            Phase.AWAITING_CONTACT: self.contact,
+            Phase.AWAITING_CONTACT: lambda: self.activated().contact(),
             Phase.REVERTING: self.reverted,
         }
         for _ in range(20):

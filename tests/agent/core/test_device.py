@@ -125,6 +125,15 @@ def test_more_models_than_a_device_has_places_for_are_refused() -> None:
     assert d.outcomes == [(Outcome.REJECTED, Cause.SET_REFUSED)]
 
 
+def test_models_that_only_applications_spoke_of_give_their_places_up() -> None:
+    d = Driver()
+    for number in range(SLOTS_MAX + 5):
+        d.take(device.step(d.state, ModelName(f"dream-{number}"), events.Vetoed(seconds=9), d.around))
+    assert len(d.state.slots) == SLOTS_MAX
+    d.take_set(entry_of(MODEL, 1))
+    assert d.phase is Phase.OFFERED
+
+
 def test_what_trust_refuses_is_told_and_leaves_everything_as_it_is() -> None:
     d = Driver().install(V1)
     slot = d.slot
@@ -222,6 +231,30 @@ def test_reported_shows_phase_reason_candidate_and_progress() -> None:
     assert (state.current.version, state.candidate.version) == ("v1", "v2")
     message = reported(d.state, 4, d.around)
     assert codec.from_json(Reported, codec.to_json(message)) == message
+
+
+def test_reported_of_many_talkative_models_still_fits() -> None:
+    d = Driver()
+    d.take_set(*(entry_of(f"m{number}", 1) for number in range(SLOTS_MAX)))
+    for slot in d.state.slots:
+        accepts = events.ContractsDeclared(accepts=tuple(digest(f"{slot.model} {n}") for n in range(16)))
+        d.take(device.step(d.state, slot.model, accepts, d.around))
+        refused = events.ReleaseRefused(ticket=slot.ticket, cause=Cause.SIGNATURE_INVALID, detail="é" * 600)
+        d.take(device.step(d.state, slot.model, refused, d.around))
+    message = reported(d.state, 1, d.around)
+    assert codec.from_json(Reported, codec.to_json(message)) == message
+    assert {each.cause for each in message.models} == {Cause.SIGNATURE_INVALID}
+
+
+def test_receipt_of_what_is_committed_already_names_the_variant_that_serves() -> None:
+    d = Driver().install(V1).assign(V1)
+    assert (d.receipts[-1].variant, d.receipts[-1].version) == (V1.variants[0].digest, "v1")
+
+
+def test_another_attempt_at_the_same_release_keeps_what_was_fetched() -> None:
+    d = Driver().install(V1).assign(V2).to(Phase.FETCHING).assign(V2, attempt=2)
+    assert [type(each) for each in d.effects] == [effects.StopFetch, effects.CollectGarbage, effects.FetchRelease]
+    assert (id_of(V2), V2.variants[0].digest) in {(each.release, each.variant) for each in device.kept(d.state)}
 
 
 def test_active_names_the_candidate_while_it_serves_and_nothing_while_nothing_does() -> None:

@@ -368,17 +368,34 @@ def test_force_after_ends_vetoes() -> None:
 
 
 def test_acknowledged_report_from_before_the_activation_is_not_contact() -> None:
-    d = Driver().install(V1).assign(V2).to(Phase.SELF_TEST)
+    d = on_trial()
     d.around = replace(d.around, report_seq=7)
-    d.self_tested().activated().served(100)
+    d.activated().served(100)
     d.take(device.contact(d.state, events.ContactMade(boot=d.around.host.boot, seq_to=6), d.around))
     assert d.phase is Phase.AWAITING_CONTACT
     d.take(device.contact(d.state, events.ContactMade(boot=d.around.host.boot, seq_to=7), d.around))
     assert d.phase is Phase.IDLE
 
 
+def test_contact_while_the_worker_is_down_commits_when_it_serves_again() -> None:
+    d = on_trial().activated().served(100).exits().contact()
+    assert d.phase is Phase.AWAITING_CONTACT
+    d.activated()
+    assert (d.phase, d.outcomes) == (Phase.IDLE, [(Outcome.COMMITTED, Cause.NONE)])
+
+
+def test_contact_does_not_save_a_candidate_that_keeps_dying() -> None:
+    d = on_trial().activated().served(100).exits().contact().exits().exits()
+    assert d.phase is Phase.REVERTING
+
+
+def test_candidate_that_does_not_serve_when_its_time_is_over_is_not_committed() -> None:
+    d = on_trial().activated().served(100).exits().tick(7 * 86_400 + 1).reverted()
+    assert d.outcomes == [(Outcome.REVERTED, Cause.DEADLINE)]
+
+
 def test_any_report_of_a_later_run_is_contact() -> None:
-    d = on_trial().activated().served(100).restarts()
+    d = on_trial().activated().served(100).restarts().activated()
     old_run = events.ContactMade(boot=BootId("0" * 32), seq_to=99)
     d.take(device.contact(d.state, old_run, d.around))
     assert d.phase is Phase.AWAITING_CONTACT
