@@ -162,7 +162,7 @@ class Signer:
         return ()
 
 
-@dataclass(slots=True)
+@dataclass
 class Broker:
     """Keeps what was published."""
 

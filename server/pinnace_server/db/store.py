@@ -18,7 +18,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
@@ -96,7 +96,7 @@ class SqlStore:
         try:
             with self._engine.connect().execution_options(**{_WRITES: True}) as connection:
                 _migrate(connection, path)
-        except OperationalError as error:
+        except DatabaseError as error:
             self.close()
             raise _unusable(path, error) from error
         except StartRefused:
@@ -139,9 +139,9 @@ def _engine(path: Path, synchronous: str) -> Engine:
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # this module says when a transaction begins, not the driver
         for pragma in (
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
             "journal_mode=WAL",
             f"synchronous={synchronous}",
-            f"busy_timeout={BUSY_TIMEOUT_MS}",
             "foreign_keys=ON",
         ):
             connection.execute(f"PRAGMA {pragma}")
@@ -172,7 +172,7 @@ def _migrate(connection: Connection, path: Path) -> None:
         command.upgrade(config, "head")
 
 
-def _unusable(path: Path, error: OperationalError) -> StartRefused:
+def _unusable(path: Path, error: DatabaseError) -> StartRefused:
     return StartRefused(
         f"{path} cannot be used as the database: {error.orig}",
         hint="check that the directory is writable and the disk is not full, or name another --data-dir",

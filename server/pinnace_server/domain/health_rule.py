@@ -82,7 +82,7 @@ def _confidence(candidate: Counts, share_below: float | None) -> tuple[Finding, 
         f"{share:.1%} of {candidate.predictions} answers were under the release's confidence threshold, "
         f"{share_below:.1%} were expected"
     )
-    return (Finding.LOW_CONFIDENCE if share >= CONFIDENCE_FACTOR * share_below else Finding.GOOD), text
+    return (Finding.LOW_CONFIDENCE if _reaches(share, CONFIDENCE_FACTOR * share_below) else Finding.GOOD), text
 
 
 def _labels(candidate: Counts, previous: Counts) -> tuple[Finding, str]:
@@ -95,4 +95,8 @@ def _labels(candidate: Counts, previous: Counts) -> tuple[Finding, str]:
         f"{share:.1%} of {candidate.labels} labelled answers were wrong, "
         f"{previous.label_errors / previous.labels:.1%} of {previous.labels} with the release before"
     )
-    return (Finding.LABEL_ERRORS if share >= LABEL_ERRORS_FACTOR * before else Finding.GOOD), text
+    return (Finding.LABEL_ERRORS if _reaches(share, LABEL_ERRORS_FACTOR * before) else Finding.GOOD), text
+
+
+def _reaches(share: float, limit: float) -> bool:
+    return share >= limit * (1 - 1e-9)  # 90 of 300 is three times 0.1, which floats would deny

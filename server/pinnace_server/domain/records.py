@@ -472,6 +472,7 @@ class EventKind(StrEnum):
     HEALTH_RULE_FIRED = "health_rule_fired"
     REPORTS_DROPPED = "reports_dropped"
     MESSAGE_REFUSED = "message_refused"
+    DEVICE_REFUSED = "device_refused"
     WITHDRAWN = "withdrawn"
 
 

@@ -32,6 +32,7 @@ from pinnace_server.domain.records import (
 )
 from pinnace_server.errors import NotFound, ServerError, SigningRefused
 from pinnace_server.service import observing
+from pinnace_server.service.condition import refreshed
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.sets import save_set
@@ -112,7 +113,7 @@ class Controller:
                 case Assign():
                     assert after.assignment is not None
                     tables.assignments.save(replace(after.assignment, actor=rollout.actor))
-                    tables.devices.save(after.device)
+                    tables.devices.save(refreshed(tables, after.device))
                     save_set(tables, self._world, after.device, change.entry.generation)
                     tables.events.append(_assigned(rollout, change, plan, now))
                 case Adopt():
@@ -186,7 +187,7 @@ class Controller:
                     tables.assignments.save(
                         replace(assignment, entry=entry, outcome=None, cause=Cause.NONE, detail="", ended_at_s=None)
                     )
-                tables.devices.save(replace(device, generation=generation, updating=bool(entries)))
+                tables.devices.save(refreshed(tables, replace(device, generation=generation)))
                 save_set(tables, self._world, device, generation)
             self._world.changes.notify([f"device:{old.device}", "devices"])
 

@@ -216,6 +216,19 @@ def _changes(
         for slot in slots
         if _shown(slot) != _shown(before.get(slot.model))
     ]
+    refusal = (reported.cause, reported.detail)
+    if reported.cause is not Cause.NONE and refusal != (device.reported_cause, device.reported_detail):
+        events.append(
+            Event(
+                at_s=now,
+                kind=EventKind.DEVICE_REFUSED,
+                actor=f"device:{device.id}",
+                summary=f"{device.id} refuses what it was sent: {reported.cause} ({reported.detail})"[:500],
+                severity=Severity.ERROR,
+                device=device.id,
+                data={"cause": reported.cause.value, "detail": reported.detail},
+            )
+        )
     if reported.generation > device.generation:
         events.append(
             Event(

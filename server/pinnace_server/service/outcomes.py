@@ -203,6 +203,7 @@ def _receipt_event(receipt: Receipt, counted: bool, now: float) -> Event:
     kind, severity, verb = _KINDS[receipt.outcome]
     why = f": {receipt.cause}" if receipt.cause is not Cause.NONE else ""
     detail = f" ({receipt.detail})" if receipt.detail else ""
+    what = f"{receipt.model} {receipt.version}" if receipt.version else receipt.model
     uncounted = "" if counted else "; it does not count, because the device may be two"
     facts = {
         "receipt": receipt.id,
@@ -223,7 +224,7 @@ def _receipt_event(receipt: Receipt, counted: bool, now: float) -> Event:
         at_s=now,
         kind=kind,
         actor=f"device:{receipt.device}",
-        summary=f"{receipt.device} {verb} {receipt.model} {receipt.version or ''}{why}{detail}{uncounted}",
+        summary=f"{receipt.device} {verb} {what}{why}{detail}{uncounted}",
         severity=severity,
         device=receipt.device,
         model=receipt.model,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pinnace_contract.ids import DeviceId, ModelName, RolloutId
+from pinnace_contract.ids import DeviceId, ModelName, ReleaseId, RolloutId
 from pinnace_contract.latest import Cause, Intent
 from pinnace_server.domain import planner, selector
 from pinnace_server.domain.plans import PlanReport
 from pinnace_server.domain.policy import PLAIN_TERMS, Terms
 from pinnace_server.domain.queries import Listing, RolloutQuery
 from pinnace_server.domain.records import (
+    Assignment,
     Counts,
     Device,
     DeviceState,
@@ -22,6 +23,7 @@ from pinnace_server.domain.records import (
     Rollout,
     RolloutState,
     Severity,
+    Slot,
     Version,
 )
 from pinnace_server.errors import Code, Conflict, NotFound, Refused
@@ -152,7 +154,7 @@ class Rollouts:
             slot = tables.devices.slot(device, model)
             if slot is None:
                 raise NotFound("model on this device", model, hint=f"see: pinnace device show {device}")
-            leave = slot.state.candidate.release if slot.state.candidate else None
+            leave = _left(slot, tables.assignments.get(device, model))
             member = going_back.back(tables, found, slot, leave, now)
             if member.state is MemberState.SKIPPED:
                 raise Conflict(
@@ -287,6 +289,17 @@ def found_rollout(tables: Tables, rollout: RolloutId) -> Rollout:
     if found is None:
         raise NotFound("rollout", rollout[:70])
     return found
+
+
+def _left(slot: Slot, assignment: Assignment | None) -> ReleaseId | None:
+    """Return what a device should be moved away from: what it tries or was last told to run, where it does not serve
+    that; None is what it serves."""
+    current = slot.state.current.release if slot.state.current else None
+    if slot.state.candidate is not None:
+        return slot.state.candidate.release
+    if assignment is not None and assignment.release is not None and assignment.release != current:
+        return assignment.release
+    return None
 
 
 def _is_owned(tables: Tables, rollout: Rollout, member: Member) -> bool:
