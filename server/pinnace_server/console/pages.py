@@ -56,7 +56,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(size=words.size, number=words.number, decimal=words.decimal, query=_query)
+    environment.filters.update(
+        size=words.size, number=words.number, brief=words.brief, decimal=words.decimal, query=_query
+    )
     return environment
 
 

@@ -25,8 +25,8 @@ class Build:
 class Slot:
     """One model on one device: what serves, what is on trial, what it goes back to, and how the last try ended.
 
-    ``unanswered``: the device has not said anything to the newest assignment. ``fetched_share`` is None where nothing
-    is being fetched.
+    ``unanswered``: the device has not said anything to the newest assignment; ``went_back``: it ended, and the device
+    serves another release. ``fetched_share`` is None where nothing is being fetched.
     """
 
     model: str
@@ -48,6 +48,19 @@ class Slot:
     last_log: str = ""
     evidence: EvidenceKind | None = None
     evidence_inferences: int = 0
+    went_back: bool = False
+
+    @property
+    def revert_from(self) -> Build | None:
+        """What a revert takes the device away from: what it tries or was told to run, else what it serves."""
+        return self.candidate or self.wanted or self.active
+
+    @property
+    def revert_to(self) -> Build | None:
+        """Where a revert takes the device; None where there is nothing, or where it has gone back already."""
+        if self.candidate or self.unanswered:
+            return self.active or self.previous
+        return None if self.went_back else self.previous
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

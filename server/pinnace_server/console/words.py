@@ -5,6 +5,8 @@ A code without a sentence is shown as it is; a test holds that each of the contr
 
 from __future__ import annotations
 
+import re
+
 from pinnace_contract.latest import Cause, Outcome, Phase
 from pinnace_server.domain.records import RolloutState, Status
 
@@ -69,6 +71,7 @@ ROAD = (
     Phase.TRIAL,
     Phase.AWAITING_CONTACT,
 )
+CANDIDATE_SERVES = (Phase.TRIAL, Phase.PREPARED, Phase.AWAITING_CONTACT)
 TRUST_WORDS = {
     "dev": "dev: every key is in the server's data directory",
     "delegated": "delegated: an online key for this model",
@@ -225,6 +228,17 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
         value /= 1024
     raise AssertionError("the last unit takes everything")
+
+
+_DIGEST = re.compile(r"[0-9a-f]{20,}")
+_BRIEF_CHARS = 48
+
+
+def brief(text: str) -> str:
+    """Return what fits a small label: a digest by its beginning, a long text by as much as there is room for."""
+    if _DIGEST.fullmatch(text):
+        return f"{text[:12]}…"
+    return text if len(text) <= _BRIEF_CHARS else f"{text[: _BRIEF_CHARS - 1]}…"
 
 
 def number(count: int) -> str:

@@ -73,6 +73,7 @@ class Fleet:
             slot = replace(
                 slot,
                 last_outcome=Outcome.REVERTED,
+                went_back=True,
                 last_version="5",
                 last_cause=Cause.GOLDEN_MISMATCH if number % 2 else Cause.CRASHED,
                 last_detail="7 of 64 vectors differ by more than 0.05" if number % 2 else HOSTILE_DETAIL,
@@ -458,9 +459,9 @@ class Fleet:
         self._act()
         row = self._find(device)
         assert row.slot is not None
-        assert row.slot.previous is not None
+        assert row.slot.revert_to is not None
         self.moved.append(("revert", device, model, actor))
-        return row.slot.previous.version
+        return row.slot.revert_to.version
 
     def roll_back(self, *, rollout: str, actor: str) -> int:
         self._act()

@@ -201,11 +201,11 @@ def _fleet(tables: Tables) -> None:
         device("press-6", state=DeviceState.QUARANTINED, cause=Cause.CLONE_SUSPECTED),
     ):
         tables.devices.save(one)
-    _slot(tables, "press-1", ModelState(model=MODEL, generation=2, phase=Phase.IDLE, current=NEW, last_good=(NEW, OLD)))
+    say(tables, "press-1", ModelState(model=MODEL, generation=2, phase=Phase.IDLE, current=NEW, last_good=(NEW, OLD)))
     trial = ModelState(model=MODEL, generation=2, phase=Phase.FETCHING, current=OLD, candidate=NEW)
-    _slot(tables, "press-2", replace(trial, fetched_bytes=25, fetch_bytes=100))
-    _slot(tables, "press-3", ModelState(model=MODEL, generation=2, phase=Phase.IDLE, current=OLD, last_good=(OLD,)))
-    _slot(tables, "press-4", ModelState(model=MODEL, generation=1, phase=Phase.IDLE, current=OLD, last_good=(OLD,)))
+    say(tables, "press-2", replace(trial, fetched_bytes=25, fetch_bytes=100))
+    say(tables, "press-3", ModelState(model=MODEL, generation=2, phase=Phase.IDLE, current=OLD, last_good=(OLD,)))
+    say(tables, "press-4", ModelState(model=MODEL, generation=1, phase=Phase.IDLE, current=OLD, last_good=(OLD,)))
     latency = Histogram()
     for _ in range(100):
         latency.add(0.008)
@@ -224,7 +224,7 @@ def _fleet(tables: Tables) -> None:
         )
 
 
-def _slot(tables: Tables, name: str, state: ModelState) -> None:
+def say(tables: Tables, name: str, state: ModelState) -> None:
     said = Slot(
         device=DeviceId(name), model=MODEL, state=state, incarnation=IncarnationId("1" * 32), seq=4, said_at_s=NOW_S
     )

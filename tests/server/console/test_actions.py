@@ -66,7 +66,7 @@ def test_reverting_a_device(operator: TestClient, fleet: Fleet) -> None:
     answer = operator.post("/devices/dev-0006/revert", data=form(page.text, "/devices/dev-0006/revert"))
     assert answer.status_code == 303
     assert fleet.moved == [("revert", "dev-0006", MODEL, "admin")]
-    assert f"told to go back to {MODEL} 3" in operator.get("/devices/dev-0006").text
+    assert f"told to go back to {MODEL} 4" in operator.get("/devices/dev-0006").text
 
 
 def test_rolling_a_rollout_back(operator: TestClient, fleet: Fleet) -> None:

@@ -169,7 +169,7 @@ def test_reverting_with_the_keyboard_alone(page: Page, console: LiveConsole) -> 
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog").get_by_text("Cancel")).to_be_focused()
     page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Revert press-lyon-06 to 3")).to_be_focused()
+    expect(page.get_by_role("button", name="Revert press-lyon-06 to 4")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator(".notice")).to_contain_text("was told to go back")
     assert console.fleet.moved == [("revert", "dev-0006", MODEL, "admin")]

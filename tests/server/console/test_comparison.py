@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pinnace_server.console import comparison, svg
-from pinnace_server.console.words import decimal, size
+from pinnace_server.console.words import brief, decimal, size
 from tests.server.console.fleet import MODEL, Fleet
 from tests.server.console.page import read
 
@@ -68,6 +68,12 @@ def test_one_failed_device_among_thousands_is_seen_and_hatched() -> None:
     assert bad.attributes["fill"] == "url(#hatch)"
     assert float(good.attributes["width"]) < 600
     assert "9,999 committed, 1 failed" in picture
+
+
+def test_label_shows_a_digest_by_its_beginning_and_a_long_text_cut() -> None:
+    assert brief("a1" * 32) == "a1a1a1a1a1a1…"
+    assert brief("GOLDEN_MISMATCH") == "GOLDEN_MISMATCH"
+    assert len(brief("x" * 400)) == 48
 
 
 def test_numbers_are_said_as_people_do() -> None:

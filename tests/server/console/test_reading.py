@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from pinnace_contract.ids import ReleaseId
-from pinnace_contract.latest import Cause
+from pinnace_contract.latest import Cause, ModelState, Phase
 from pinnace_server.console import mount
 from pinnace_server.console.query import DeviceQuery, EventQuery
 from pinnace_server.console.reading.catalogue import CatalogueReads
@@ -25,7 +25,7 @@ from pinnace_server.errors import NotFound, Refused
 from tests.contract.examples import MODEL
 from tests.server.console.conftest import HOST, sign_in
 from tests.server.console.page import form, read
-from tests.server.console.seeds import NEW, NOW_S, Seeded, device, seeded
+from tests.server.console.seeds import NEW, NOW_S, Seeded, device, say, seeded
 
 
 @pytest.fixture
@@ -304,15 +304,32 @@ def test_reverting_from_the_console_goes_to_the_last_good_release(operator: Test
     answer = operator.post(address, data=form(operator.get(address).text, address))
     assert answer.status_code == 303
     assert f"told to go back to {MODEL} 6" in operator.get("/devices/press-1").text
-    refused = operator.get("/devices/press-3/revert")
-    assert "no earlier version" in refused.text
+    assert "already gone back by itself" in operator.get(f"/devices/press-3/revert?model={MODEL}").text
 
 
-def test_reverting_where_there_is_nothing_to_go_back_to_says_so(operator: TestClient) -> None:
-    fields = form(operator.get("/devices/press-1/revert").text, "/devices/press-1/revert")
-    answer = operator.post("/devices/press-3/revert", data=fields)
+def test_reverting_where_there_is_nothing_to_go_back_to_says_so(operator: TestClient, server: Seeded) -> None:
+    address = "/devices/press-1/revert"
+    fields = form(operator.get(address).text, address)
+    alone = ModelState(model=MODEL, generation=2, phase=Phase.IDLE, current=NEW, last_good=(NEW,))
+    with server.world.store.write() as tables:
+        say(tables, "press-1", alone)
+    answer = operator.post(address, data=fields)
     assert answer.status_code == 409
     assert "no release of defect-detect to go back to" in read(answer.text).words
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [("press-1", ("7", "6")), ("press-2", ("7", "6")), ("press-4", ("7", "6")), ("press-3", None)],
+    ids=["committed", "under way", "not answered", "gone back by itself"],
+)
+def test_revert_leads_from_what_is_tried_to_what_is_good(
+    fleet: FleetReads, name: str, way: tuple[str, str] | None
+) -> None:
+    [slot] = fleet.device(name).slots
+    assert slot.revert_from is not None
+    found = (slot.revert_from.version, slot.revert_to.version) if slot.revert_to else None
+    assert found == way
 
 
 def test_rolling_back_from_the_console_halts_the_rollout(operator: TestClient, server: Seeded) -> None:

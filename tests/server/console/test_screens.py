@@ -20,7 +20,7 @@ SCREENS = {
     "/devices/dev-0006": ["Candidate", "fetching", "awaiting contact", "Latency of defect-detect (ms)"],
     "/devices/dev-0009": ["Nothing heard since", "offline"],
     "/devices/dev-0006/assign": ["Assign a version to press-lyon-06", "Cancel"],
-    "/devices/dev-0006/revert": ["press-lyon-06 goes back from defect-detect 4 to 3", "Cancel"],
+    "/devices/dev-0006/revert": ["press-lyon-06 goes back from defect-detect 5 to 4", "Cancel"],
     "/models": [MODEL, "production → 4", "1–1 of 1 model"],
     f"/models/{MODEL}": ["withdrawn", "96.8 %", "not measured", "Accuracy on held-out data"],
     f"/models/{MODEL}/5": ["onnx fp32", "reference", "−74%", "−2.8 pt", "not measured", "verified", "Golden vectors"],

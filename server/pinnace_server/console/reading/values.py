@@ -74,6 +74,7 @@ def _slot(
         slot = replace(
             slot,
             unanswered=unanswered,
+            went_back=wanted.outcome is not None and wanted.release != (slot.active.release if slot.active else None),
             wanted=_wanted(wanted, releases) if unanswered else None,
             generation=wanted.entry.generation,
             last_outcome=wanted.outcome,

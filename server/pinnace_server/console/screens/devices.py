@@ -87,7 +87,7 @@ def routes(desk: Desk) -> list[Route]:
     def ask_revert(request: Request, session: Session, problem: str = "", status: int = 200) -> Response:
         device = reads.device(request.path_params["device"])
         model = request.query_params.get("model", "")
-        slot = next((slot for slot in device.slots if slot.model == model or (not model and slot.previous)), None)
+        slot = next((slot for slot in device.slots if slot.model == model or (not model and slot.revert_to)), None)
         title = f"Revert {device.name}"
         return desk.pages.answer(
             request,
