@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -74,13 +75,17 @@ def context(browser: Browser, console: LiveConsole) -> Iterator[BrowserContext]:
     context.close()
 
 
+def _signed_in(context: BrowserContext, console: LiveConsole) -> None:
+    session = console.sessions.open("admin", datetime.now(UTC))
+    context.add_cookies([{"name": "pinnace_session", "value": session.id, "url": console.address}])
+
+
 @pytest.fixture
-def page(context: BrowserContext, watch: Watch) -> Page:
+def page(context: BrowserContext, console: LiveConsole, watch: Watch) -> Page:
+    _signed_in(context, console)
     page = context.new_page()
     watch.on(page)
     page.goto("/")
-    page.get_by_label("Admin token").fill(TOKEN)
-    page.keyboard.press("Enter")
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
     # From here on a whole load would lose this.
     page.evaluate("window.kept = true")
@@ -115,6 +120,18 @@ def test_moving_filtering_sorting_paging_and_back_keep_one_page(page: Page, watc
     expect(page).to_have_title("Overview · Pinnace")
     assert _still_the_same_page(page)
     assert watch.complaints == []
+
+
+def test_admin_token_opens_the_page_that_was_asked_for(context: BrowserContext, console: LiveConsole) -> None:
+    page = context.new_page()
+    page.goto("/devices?status=offline")
+    page.get_by_label("Admin token").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("not the admin token")
+    page.get_by_label("Admin token").fill(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.locator(".pages")).to_contain_text("1–4 of 4 devices")
+    assert page.url.endswith("/devices?status=offline")
 
 
 def test_status_filter_and_search_lead_to_the_same_list(page: Page) -> None:
@@ -347,22 +364,14 @@ def test_no_screen_breaks_the_policy_or_asks_another_host(page: Page, console: L
     assert elsewhere == []
 
 
-@pytest.mark.parametrize("address", SCREENS)
-def test_cold_page_needs_few_requests(browser: Browser, console: LiveConsole, address: str) -> None:
-    context = browser.new_context(base_url=console.address)
-    page = context.new_page()
-    page.goto(f"/login?next={address}")
-    page.get_by_label("Admin token").fill(TOKEN)
-    page.keyboard.press("Enter")
-    expect(page.locator("#live")).to_have_attribute("data-state", "live")
-    cookies = context.cookies()
-    cold = browser.new_context(base_url=console.address)
-    cold.add_cookies([{"name": c["name"], "value": c["value"], "url": console.address} for c in cookies])
-    watch, tab = Watch(), cold.new_page()
-    watch.on(tab)
-    tab.goto(address)
-    expect(tab.locator("#live")).to_have_attribute("data-state", "live")
-    asked = {request.url for request in watch.requests if not request.url.startswith("data:")}
-    assert len(asked) <= REQUESTS_MAX, asked
-    context.close()
-    cold.close()
+def test_cold_page_needs_few_requests(browser: Browser, console: LiveConsole) -> None:
+    for address in SCREENS:
+        context = browser.new_context(base_url=console.address)
+        _signed_in(context, console)
+        watch, page = Watch(), context.new_page()
+        watch.on(page)
+        page.goto(address)
+        expect(page.locator("#live")).to_have_attribute("data-state", "live")
+        asked = {request.url for request in watch.requests if not request.url.startswith("data:")}
+        assert len(asked) <= REQUESTS_MAX, asked
+        context.close()
