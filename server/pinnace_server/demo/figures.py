@@ -99,29 +99,27 @@ def document(figures: Figures) -> dict[str, object]:
 
 def lines(figures: Figures) -> list[str]:
     """Return the summary for the terminal."""
-    rows = [("version", "what it is", "what became of it", "median", "all", "no answer", "why")]
-    for chapter in figures.chapters:
-        rows.append(
-            (
-                chapter.version.name,
-                chapter.version.title,
-                WORDS[chapter.version.fate],
-                f"{chapter.verdict.seconds_median:.1f} s",
-                f"{chapter.verdict.seconds_last:.1f} s",
-                f"{chapter.images.without_answer} of {chapter.images.answers + chapter.images.without_answer:,}",
-                chapter.verdict.reason,
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     images = figures.images
     reasons = ", ".join(f"{n} × {reason}" for reason, n in sorted(images.unanswered.items()))
     return [
-        *table,
+        *(line for chapter in figures.chapters for line in _told(chapter)),
         "",
-        "Seconds from the assignment to the receipt of the device in the middle, and of the last device.",
         f"{images.answers:,} images answered on {figures.devices} devices, {images.labels:,} labels told, "
-        f"{images.without_answer} images without an answer{f' ({reasons})' if reasons else ''}.",
+        f"{images.without_answer:,} images without an answer{f' ({reasons})' if reasons else ''}.",
+        "Times are from the assignment to the signed receipt of the device in the middle, and of the last one.",
+    ]
+
+
+def _told(chapter: Chapter) -> list[str]:
+    verdict, images = chapter.verdict, chapter.images
+    noticed = "" if verdict.noticed_s is None else f", noticed after {verdict.noticed_s:.1f} s"
+    asked = images.answers + images.without_answer
+    return [
+        f"version {chapter.version.name}  {chapter.version.title}",
+        f"           {WORDS[chapter.version.fate]} in {verdict.seconds_median:.1f} s "
+        f"(last device {verdict.seconds_last:.1f} s{noticed}); {images.without_answer:,} of {asked:,} images "
+        "without an answer",
+        *([f"           {verdict.reason}"] if verdict.reason else []),
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -19,7 +20,7 @@ from pinnace_server.demo.fleet import Assigned, Trial
 from pinnace_server.demo.making import make
 from pinnace_server.demo.stage import DEVICES, Stage
 from pinnace_server.demo.story import AsTold, DeviceView, Task, Waiting, Wrong, judge
-from pinnace_server.demo.versions import VERSIONS, DemoVersion, Fate
+from pinnace_server.demo.versions import VERSIONS, DemoVersion, Fate, VersionFiles
 
 LOOK_S = 0.5  # between two looks at the API
 CHAPTER_S = 150.0  # the longest that one version may take; a quiet laptop needs a tenth of it
@@ -44,8 +45,14 @@ class Play:
             StoryWentWrong: something did not happen as told.
             DemoError: something else of the demo failed.
         """
-        for version in VERSIONS:
-            self.chapters.append(self._chapter(version))
+        # One developer, who works on the next version while the fleet is busy with this one.
+        developer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="developer")
+        try:
+            work = [developer.submit(make, version, self.stage.place.version(version.name)) for version in VERSIONS]
+            for version, made in zip(VERSIONS, work, strict=True):
+                self.chapters.append(self._chapter(version, made))
+        finally:
+            developer.shutdown(cancel_futures=True)
 
     def stay(self) -> None:
         """Let everything run on, until a child dies or Ctrl-C ends it."""
@@ -64,9 +71,12 @@ class Play:
             problem=problem,
         )
 
-    def _chapter(self, version: DemoVersion) -> Chapter:
+    def _chapter(self, version: DemoVersion, made: Future[VersionFiles]) -> Chapter:
         self.display.say(f"version {version.name}: {version.title}")
-        precisions, refused = self._hand_in(version)
+        while not made.done():
+            self._tell(f"training version {version.name}")
+            wait([made], timeout=LOOK_S)
+        precisions, refused = self._hand_in(version, made.result())
         before = self._images()
         assigned = self.stage.fleet.assign(version.name, TRIAL)
         if self.serving is None:
@@ -82,10 +92,11 @@ class Play:
         self.display.say(f"  {WORDS[version.fate]} on {DEVICES} devices in {verdict.seconds_last:.1f} s{why}")
         return Chapter(version=version, precisions=precisions, refused=refused, verdict=verdict, images=images)
 
-    def _hand_in(self, version: DemoVersion) -> tuple[tuple[str, ...], str]:
-        """Train and register; where the converter refuses, do what the story's operator does. Returns both words."""
-        self._tell(f"training version {version.name}")
-        files = make(version, self.stage.place.version(version.name))
+    def _hand_in(self, version: DemoVersion, files: VersionFiles) -> tuple[tuple[str, ...], str]:
+        """Register; where the converter refuses, do what the story's operator does.
+
+        Returns what is offered, and the refusal.
+        """
         converting = self._teller(f"converting version {version.name}")
         if not version.force_reason:
             return self.stage.fleet.register(version, files, force="", tell=converting), ""

@@ -18,7 +18,7 @@ from pinnace_server.demo.application import Application, Tally
 from pinnace_server.demo.digits import LabelledImages, camera_stream, load_splits
 from pinnace_server.demo.errors import PathTooLong, StoryWentWrong
 from pinnace_server.demo.fleet import Fleet
-from pinnace_server.demo.processes import Children
+from pinnace_server.demo.processes import Child, Children
 from pinnace_server.demo.versions import MODEL
 
 DEVICES = 5
@@ -96,11 +96,12 @@ def set_stage(place: Place, *, port: int, tell: Callable[[str], None]) -> Iterat
         DemoError: something did not start; the message says what and why.
     """
     place.check()
-    camera = load_splits().camera
     with ExitStack() as stack:
         children = stack.enter_context(Children(logs=place.logs))
         tell("starting the server")
-        fleet, token = _start_server(children, place, port)
+        server = _start_server(children, place, port)
+        camera = load_splits().camera  # meanwhile: importing scikit-learn takes a second or two
+        fleet, token = _wait_for_server(children, server, place)
         fleet.add_model("Handwritten digits, 8 × 8 pixels")
         tell(f"enrolling {DEVICES} devices")
         _start_agents(children, place, fleet)
@@ -115,9 +116,12 @@ def device_name(number: int) -> str:
     return f"device-{number}"
 
 
-def _start_server(children: Children, place: Place, port: int) -> tuple[Fleet, str]:
+def _start_server(children: Children, place: Place, port: int) -> Child:
     command: list[str | Path] = [processes.program("pinnace"), "serve", "--data-dir", place.server, "--port", str(port)]
-    server = children.start("server", command)
+    return children.start("server", command)
+
+
+def _wait_for_server(children: Children, server: Child, place: Place) -> tuple[Fleet, str]:
     _wait(children, "the server to start", lambda: _SERVES_AT.search(server.log.read_text()) is not None)
     found = _SERVES_AT.search(server.log.read_text())
     token = admin_token.read(place.server)
