@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from pinnace_agent.errors import DeviceTrouble
-from pinnace_agent.local_http import Connection, Head, HttpLimits, HttpServer, Response, refusal
+from pinnace_agent.http_message import Head, Response, refusal
+from pinnace_agent.local_http import Connection, HttpLimits, HttpServer
 from pinnace_agent.loopback_guard import guard
 from pinnace_agent.reactor import Reactor
 from pinnace_contract.ids import ModelName

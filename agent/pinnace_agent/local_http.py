@@ -1,52 +1,27 @@
 """HTTP/1.1 on local sockets: requests read within limits, answers written, and no client that others wait for.
 
 One thread and one reactor: the worker, the supervisor's own socket and its 503 answers each embed an ``HttpServer``
-in their reactor. What a request means is left to the handler.
-A body is received straight into the buffer that the handler gives, an answer leaves in one gathered ``sendmsg``.
+in theirs. What a request means is left to the handler. A body is received straight into the buffer that the handler
+gives, an answer leaves in one gathered ``sendmsg``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol
 
-import httptools
-
+from pinnace_agent.http_message import HEAD_BYTES_MAX, Head, Part, Response, head_bytes, parse_head, refusal
 from pinnace_agent.reactor import READ, WRITE, Reactor
 
-HEAD_BYTES_MAX: Final = 16 * 1024  # request line and headers; a bearer token and a few lines are under 1 KiB
-HEADERS_MAX: Final = 64
 FIRST_READ_BYTES: Final = 4 * 1024  # head and a tensor's description; what follows goes where the body belongs
 LINGER_BYTES_MAX: Final = 64 * 1024 * 1024  # what a refused client may still send before it reads its answer
 HEADS_KEPT_MAX: Final = 64
 HEADS_KEPT_BYTES_MAX: Final = 1024
 PARTS_MAX: Final = 512  # buffers in one sendmsg; IOV_MAX is 1024
-
-PHRASES: Final = {
-    100: "Continue",
-    200: "OK",
-    202: "Accepted",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    409: "Conflict",
-    411: "Length Required",
-    413: "Content Too Large",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
-
-Part = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,32 +35,6 @@ class HttpLimits:
     write_s: float = 30.0  # for a client to take an answer
     idle_s: float = 600.0
     linger_s: float = 5.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Head:
-    """What came before the body. Header names are in lower case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    length: int
-    keep_alive: bool
-    loopback: bool
-    route: object = None  # for the handler, which may note here what the path means; kept with the head
-
-
-@dataclass(slots=True, kw_only=True)
-class Response:
-    """An answer: its parts leave one after the other, uncopied. ``descriptors`` travel with it over a Unix socket."""
-
-    status: int = 200
-    parts: tuple[Part, ...] = ()
-    content_type: str = "application/json"
-    headers: tuple[tuple[str, str], ...] = ()
-    close: bool = False
-    descriptors: tuple[int, ...] = ()
-    sent: Callable[[], None] | None = None
 
 
 class Handler(Protocol):
@@ -102,20 +51,6 @@ class Handler(Protocol):
     def answer(self, head: Head, body: memoryview, connection: Connection, /) -> Response:
         """Answer a whole request."""
         ...
-
-
-def refusal(status: int, message: str, *, retry_after_s: int | None = None, close: bool = False) -> Response:
-    """Return a JSON error: what was expected, what was found and what to do."""
-    headers = () if retry_after_s is None else (("Retry-After", str(retry_after_s)),)
-    return Response(status=status, parts=(json.dumps({"error": message}).encode(),), headers=headers, close=close)
-
-
-def not_allowed(*methods: str) -> Response:
-    """Return a 405 that names what is allowed."""
-    allowed = ", ".join(methods)
-    found = refusal(405, f"this address takes {allowed}")
-    found.headers = (("Allow", allowed),)
-    return found
 
 
 class HttpServer:
@@ -196,7 +131,7 @@ class HttpServer:
         if len(self.connections) >= self.limits.connections and not self._evict_idle():
             answer = refusal(503, f"all {self.limits.connections} connections are in use; try again", retry_after_s=1)
             with contextlib.suppress(OSError):
-                accepted.send(_head_of(answer, keep_alive=False) + bytes(answer.parts[0]))
+                accepted.send(head_bytes(answer, keep_alive=False) + bytes(answer.parts[0]))
             accepted.close()
             return
         connection = Connection(server=self, sock=accepted, loopback=loopback)
@@ -419,7 +354,7 @@ class Connection:
         keep = not (response.close or self.server.draining) and self._head is not None and self._head.keep_alive
         self._response, self._state = response, _State.WRITING
         response.close = not keep
-        head = _head_of(response, keep_alive=keep)
+        head = head_bytes(response, keep_alive=keep)
         self._out = [head] if self._head is not None and self._head.method == "HEAD" else [head, *response.parts]
         self._flush(first=True)
 
@@ -476,61 +411,3 @@ class Connection:
     def _forget_body(self) -> None:
         self.server.bodies_bytes -= len(self._body)
         self._body = memoryview(b"")
-
-
-@dataclass(slots=True)
-class _Reader:
-    """What httptools calls back with."""
-
-    target: bytes = b""
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-
-    def on_url(self, url: bytes) -> None:
-        self.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
-
-
-def parse_head(data: bytes, *, loopback: bool) -> Head | Response:
-    """Read a request's head; the answer to a head that cannot be read is a response."""
-    reader = _Reader()
-    parser = httptools.HttpRequestParser(reader)
-    try:
-        parser.feed_data(data)
-    except httptools.HttpParserUpgrade:
-        pass  # the rest of the head has been read; an offer to speak something else may be ignored
-    except httptools.HttpParserError as error:
-        return refusal(400, f"expected an HTTP/1.1 request: {error}")
-    version = parser.get_http_version()
-    if version not in ("1.0", "1.1"):
-        return refusal(400, f"expected HTTP/1.1, found {version!r}")
-    if not reader.target or len(reader.headers) > HEADERS_MAX:
-        return refusal(431 if reader.target else 400, f"expected a request line and at most {HEADERS_MAX} headers")
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reader.headers}
-    if "transfer-encoding" in headers:
-        return refusal(411, "chunked bodies are not taken here: send Content-Length")
-    method = parser.get_method().decode("ascii")
-    if method in ("POST", "PUT") and "content-length" not in headers:
-        return refusal(411, f"{method} needs a Content-Length")
-    return Head(
-        method=method,
-        path=reader.target.partition(b"?")[0].decode("latin-1"),
-        headers=headers,
-        length=int(headers.get("content-length", "0")),
-        keep_alive=version == "1.1" and "close" not in headers.get("connection", "").lower(),
-        loopback=loopback,
-    )
-
-
-def _head_of(response: Response, *, keep_alive: bool) -> bytes:
-    length = sum(map(len, response.parts))
-    lines = [
-        f"HTTP/1.1 {response.status} {PHRASES.get(response.status, 'Error')}",
-        f"Content-Type: {response.content_type}",
-        f"Content-Length: {length}",
-        *(f"{name}: {value}" for name, value in response.headers),
-    ]
-    if not keep_alive:
-        lines.append("Connection: close")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from pinnace_agent.local_http import Head, Response, refusal
+from pinnace_agent.http_message import Head, Response, refusal
 
 HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 

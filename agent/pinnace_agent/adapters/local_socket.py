@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from pinnace_agent.endpoint import listen_unix
-from pinnace_agent.local_http import Connection, Head, HttpLimits, HttpServer, Response, not_allowed, refusal
+from pinnace_agent.http_message import Head, Response, not_allowed, refusal
+from pinnace_agent.local_http import Connection, HttpLimits, HttpServer
 from pinnace_agent.reactor import Reactor
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.ids import Digest, ModelName, fits

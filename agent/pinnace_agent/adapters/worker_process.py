@@ -12,9 +12,6 @@ import itertools
 import os
 import queue
 import secrets
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,9 +24,10 @@ from pinnace_agent.endpoint import Endpoint
 from pinnace_agent.loopback_guard import token_hash
 from pinnace_agent.reactor import READ, WRITE, Reactor
 from pinnace_agent.worker import events, protocol
+from pinnace_agent.worker.child import Child
 from pinnace_agent.worker.events import ExitCause, WorkerEvent, WorkerId, WorkerRef
 from pinnace_agent.worker.protocol import Truth
-from pinnace_agent.worker.verdicts import LOG_BYTES_MAX, Stall, printable, verdict
+from pinnace_agent.worker.verdicts import Stall, printable, verdict
 from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import Digest, ModelName, ReleaseId
 from pinnace_contract.latest import Arm, Cause
@@ -37,11 +35,11 @@ from pinnace_contract.latest import Arm, Cause
 # A process maps more than it touches: interpreter, numpy and a runtime have 150 MiB of writable mappings at 60 MiB
 # resident. The resident limit is watched by us; this one stops an allocation that is far beyond it at once.
 DATA_HEADROOM_BYTES: Final = 256 * 1024 * 1024
-READ_BYTES: Final = 64 * 1024
 # What may wait for a worker that is busy with an inference. Labels beyond their share are dropped: an application that
 # floods us with them must not look like a worker that hangs.
 OUTGOING_BYTES_MAX: Final = 1024 * 1024
 LABELS_BYTES_MAX: Final = 256 * 1024
+LAST_READS_MAX: Final = 16  # of 64 KiB; a socket's buffer holds less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,17 +87,10 @@ class WorkerStatus:
 class _Worker:
     ref: WorkerRef
     tag: str
-    process: subprocess.Popen[bytes]
-    control: socket.socket
-    vitals: protocol.Vitals
-    exit_fd: int
+    child: Child
     memory_bytes_max: int
     started_s: float
     stall: Stall
-    frames: protocol.Frames = field(default_factory=protocol.Frames)
-    outgoing: bytearray = field(default_factory=bytearray)
-    talk: Callable[[int], None] = field(default=lambda _mask: None)
-    last_words: bytes = b""
     loaded: bool = False
     serving: bool = False
     served: bool = False
@@ -195,7 +186,7 @@ class WorkerHost:
         return tuple(
             WorkerStatus(
                 worker=each.ref,
-                pid=each.process.pid,
+                pid=each.child.process.pid,
                 loaded=each.loaded,
                 serving=each.serving,
                 memory_bytes=each.memory_bytes,
@@ -227,7 +218,7 @@ class WorkerHost:
                 endpoint.close()
         except Exception as error:
             for worker in self._workers.values():
-                worker.process.kill()
+                worker.child.process.kill()
             self._emit(events.HostFailed(detail=f"{type(error).__name__}: {error}"))
             raise
 
@@ -286,86 +277,47 @@ class WorkerHost:
             limits=settings.limits,
         )
         try:
-            worker = self._spawn(ref, tag, memory_bytes, self._endpoints[order.model].sockets)
+            child = Child(self._endpoints[order.model].sockets, settings.threads)
         except OSError as error:
             why = f"the worker process could not be started: {error.strerror}"
             self._emit(events.LoadFailed(worker=ref, cause=Cause.NO_MEMORY, detail=why))
             return
-        self._workers[ref.id] = worker
-        worker.talk = partial(self._talk, worker)
-        self._reactor.add(worker.control, worker.talk)
-        self._reactor.add(worker.exit_fd, lambda _events: self._reap(worker))
-        if worker.process.stderr is not None:
-            os.set_blocking(worker.process.stderr.fileno(), False)
-            self._reactor.add(worker.process.stderr, lambda _events: self._read_words(worker))
-        self._tell(ref, load)
-
-    def _spawn(self, ref: WorkerRef, tag: str, memory_bytes: int, sockets: list[socket.socket]) -> _Worker:
-        with contextlib.ExitStack() as undo:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            undo.callback(ours.close)
-            page = protocol.Vitals.create()
-            vitals = protocol.Vitals(page)
-            passed = (theirs.fileno(), page, *(each.fileno() for each in sockets))
-            told = (os.getpid(), *passed)
-            try:
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "pinnace_agent.worker", *map(str, told)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    cwd="/",
-                    env=_environment(self._settings.threads),
-                    pass_fds=passed,
-                    start_new_session=True,  # a Ctrl-C at the terminal is the supervisor's to handle
-                )
-            finally:
-                theirs.close()
-                os.close(page)
-            undo.pop_all()
-        ours.setblocking(False)
-        return _Worker(
+        worker = self._workers[ref.id] = _Worker(
             ref=ref,
             tag=tag,
-            process=process,
-            control=ours,
-            vitals=vitals,
-            exit_fd=os.pidfd_open(process.pid),
+            child=child,
             memory_bytes_max=memory_bytes,
             started_s=self._clock(),
-            stall=Stall(look_s_max=2 * self._settings.watch_every_s),
+            stall=Stall(look_s_max=2 * settings.watch_every_s),
         )
+        self._reactor.add(child.control, partial(self._talk, worker))
+        self._reactor.add(child.exit_fd, lambda _events: self._reap(worker))
+        self._reactor.add(child.stderr, lambda _events: self._read_words(worker))
+        self._tell(ref, load)
 
     # --- talking to a worker ---------------------------------------------------------------------------------------
 
     def _tell(self, ref: WorkerRef, order: protocol.Order) -> None:
         worker = self._workers.get(ref.id)
-        if worker is None or not self._reactor.holds(worker.control):
+        if worker is None or not self._reactor.holds(worker.child.control):
             return  # it has ended, and the event that says so is on its way
-        if not worker.outgoing:
-            self._reactor.want(worker.control, READ | WRITE)
-        worker.outgoing += protocol.frame(order)
-        if len(worker.outgoing) > OUTGOING_BYTES_MAX:
+        worker.child.say(order)
+        self._reactor.want(worker.child.control, READ | WRITE)
+        if len(worker.child.outgoing) > OUTGOING_BYTES_MAX:
             self._kill(worker, ExitCause.HUNG, "killed, because it has stopped reading its orders")
 
-    def _talk(self, worker: _Worker, mask: int) -> None:
-        if mask & WRITE:
-            try:
-                sent = worker.control.send(worker.outgoing)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                sent = len(worker.outgoing)  # it is ending
-            del worker.outgoing[:sent]
-            if not worker.outgoing:
-                self._reactor.want(worker.control, READ)
-        if mask & READ:
+    def _talk(self, worker: _Worker, ready: int) -> None:
+        if ready & WRITE:
+            worker.child.send()
+            if not worker.child.outgoing:
+                self._reactor.want(worker.child.control, READ)
+        if ready & READ:
             self._hear(worker)
 
     def _label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
         for worker in self._workers.values():
             mine = tuple(each for each in truths if each.request.startswith(worker.tag + "-"))
-            if worker.ref.model != model or len(worker.outgoing) > LABELS_BYTES_MAX:
+            if worker.ref.model != model or len(worker.child.outgoing) > LABELS_BYTES_MAX:
                 continue
             for i in range(0, len(mine), protocol.LABELS_MAX):
                 self._tell(worker.ref, protocol.Label(truths=mine[i : i + protocol.LABELS_MAX]))
@@ -389,24 +341,19 @@ class WorkerHost:
     def _kill(self, worker: _Worker, cause: ExitCause, why: str) -> None:
         if worker.killed is None:
             worker.killed, worker.why = cause, why
-            worker.process.kill()
+            worker.child.process.kill()
 
     def _hear(self, worker: _Worker) -> None:
         try:
-            data = worker.control.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._reactor.remove(worker.control)
-            return  # its process is ending, or will be found hung
-        try:
-            for message in worker.frames.feed(data):
-                self._heard(worker, message)
+            messages = worker.child.hear()
         except ContractError as error:
-            self._reactor.remove(worker.control)
+            messages = None
             self._kill(worker, ExitCause.CRASHED, f"killed, because it broke the protocol: {error}")
+        if messages is None:
+            self._reactor.remove(worker.child.control)  # its process is ending, or will be found hung
+            return
+        for message in messages:
+            self._heard(worker, message)
 
     def _heard(self, worker: _Worker, message: protocol.Order | protocol.Statement) -> None:
         ref = worker.ref
@@ -424,7 +371,7 @@ class WorkerHost:
                         latency=message.latency,
                         peak_memory_bytes=message.peak_memory_bytes,
                         detail=message.detail,
-                        log=printable(worker.last_words),
+                        log=printable(worker.child.last_words),
                     )
                 )
             case protocol.Replayed(n=n, errors=errors, result=result, latency=latency):
@@ -479,7 +426,7 @@ class WorkerHost:
 
     def _look_at(self, worker: _Worker, now: float) -> None:
         settings = self._settings
-        worker.memory_bytes = resident_bytes(worker.process.pid)
+        worker.memory_bytes = worker.child.resident_bytes()
         if worker.memory_bytes > worker.memory_bytes_max:
             found, limit = worker.memory_bytes // 2**20, worker.memory_bytes_max // 2**20
             self._kill(worker, ExitCause.MEMORY_EXCEEDED, f"killed at {found} MiB of memory; its limit is {limit} MiB")
@@ -491,31 +438,24 @@ class WorkerHost:
             if now - worker.started_s > settings.load_s:
                 self._kill(worker, ExitCause.HUNG, f"killed, because it had not loaded after {settings.load_s:g} s")
         else:
-            signs = worker.vitals.read()
+            signs = worker.child.vitals.read()
             if worker.stall.look(signs, now) > settings.hang_s:
                 what = "one inference has been running" if signs[1] is not None else "its loop has not turned"
                 self._kill(worker, ExitCause.HUNG, f"killed, because {what} for more than {settings.hang_s:g} s")
 
     def _read_words(self, worker: _Worker) -> None:
-        stderr = worker.process.stderr
-        if stderr is None or stderr.closed:
-            return
-        with contextlib.suppress(BlockingIOError):
-            data = os.read(stderr.fileno(), READ_BYTES)
-            if data:
-                worker.last_words = (worker.last_words + data)[-LOG_BYTES_MAX:]
-            else:
-                self._reactor.remove(stderr)
-                stderr.close()
+        if not worker.child.read_words():
+            self._reactor.remove(worker.child.stderr)
 
     def _reap(self, worker: _Worker) -> None:
-        returncode = worker.process.wait()
-        while self._reactor.holds(worker.control) and _readable(worker.control):
-            self._hear(worker)  # its last statements
-        self._read_words(worker)
+        returncode = worker.child.process.wait()
+        for _ in range(LAST_READS_MAX):  # its last statements, to the end of the stream
+            if self._reactor.holds(worker.child.control):
+                self._hear(worker)
+        worker.child.read_words()
         was_serving = worker.serving
         self._forget(worker)
-        log = printable(worker.last_words)
+        log = printable(worker.child.last_words)
         refused = worker.refused
         if refused is not None and worker.killed is None:
             self._emit(events.LoadFailed(worker=worker.ref, cause=refused.cause, detail=refused.detail, log=log))
@@ -525,7 +465,7 @@ class WorkerHost:
             stopping=worker.stop_by_s is not None,
             killed=worker.killed,
             why=worker.why,
-            last_words=worker.last_words,
+            last_words=worker.child.last_words,
         )
         endpoint = self._endpoints.get(worker.ref.model)
         if was_serving and endpoint is not None and cause is not ExitCause.ORDERED:
@@ -540,45 +480,11 @@ class WorkerHost:
         del self._workers[worker.ref.id]
         if worker.serving:
             self._no_longer_serving(worker)
-        self._reactor.remove(worker.control)
-        worker.control.close()
-        self._reactor.remove(worker.exit_fd)
-        os.close(worker.exit_fd)
-        worker.vitals.close()
-        stderr = worker.process.stderr
-        if stderr is not None and not stderr.closed:
-            self._reactor.remove(stderr)
-            stderr.close()
+        for descriptor in (worker.child.control, worker.child.exit_fd, worker.child.stderr):
+            self._reactor.remove(descriptor)
+        worker.child.close()
 
     def _begin_close(self) -> None:
         self._closing = True
         for worker in tuple(self._workers.values()):
             self._stop(worker.ref, "the agent is stopping", 5)
-
-
-def resident_bytes(pid: int) -> int:
-    """Return how much memory a process has in RAM; 0 when it is gone."""
-    try:
-        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    except (OSError, IndexError):
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _readable(sock: socket.socket) -> bool:
-    try:
-        return len(sock.recv(1, socket.MSG_PEEK)) > 0
-    except OSError:
-        return False
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Return all that a worker inherits: where its code is, and that libraries start no threads of their own."""
-    kept = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-    return {
-        **kept,
-        "LC_ALL": "C.UTF-8",
-        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime 1.29 and later else report models to their maker, with a thread
-        "OPENBLAS_NUM_THREADS": "1",  # else numpy's import alone reserves a buffer for each core
-        "OMP_NUM_THREADS": str(threads),
-    }

@@ -14,7 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from pinnace_agent.local_http import Connection, Head, Part, Response, not_allowed, refusal
+from pinnace_agent.http_message import Head, Part, Response, not_allowed, refusal
+from pinnace_agent.local_http import Connection
 from pinnace_agent.loopback_guard import guard
 from pinnace_agent.worker import open_inference
 from pinnace_agent.worker.counts import Counts

@@ -13,7 +13,8 @@ import mmap
 import os
 from typing import Final
 
-from pinnace_agent.local_http import Connection, Part, Response, refusal
+from pinnace_agent.http_message import Part, Response, refusal
+from pinnace_agent.local_http import Connection
 from pinnace_agent.reactor import Reactor
 from pinnace_agent.shared_layout import Layout, SharedAnswer, read_question, write_answer
 from pinnace_agent.worker.service import Reply, Service

@@ -10,16 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies
 
-from pinnace_agent.local_http import (
-    HEAD_BYTES_MAX,
-    Connection,
-    Head,
-    HttpLimits,
-    HttpServer,
-    Response,
-    parse_head,
-    refusal,
-)
+from pinnace_agent.http_message import HEAD_BYTES_MAX, Head, Response, parse_head, refusal
+from pinnace_agent.local_http import Connection, HttpLimits, HttpServer
 from pinnace_agent.reactor import Reactor
 
 LIMITS = HttpLimits(connections=3, body_bytes=1000, bodies_bytes=1500, request_s=10, write_s=20, idle_s=60, linger_s=5)

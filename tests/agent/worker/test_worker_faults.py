@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pinnace_agent.adapters import worker_process
 from pinnace_agent.client import Client, ClientError, Unavailable
-from pinnace_agent.worker import events
+from pinnace_agent.worker import child, events
 from pinnace_agent.worker.events import ExitCause, WorkerRef
 from pinnace_contract.latest import Cause
 from tests.agent.worker.building import (
@@ -209,7 +208,7 @@ from pathlib import Path
 start = pickle.loads(sys.stdin.buffer.read())
 made = hosted(Path(sys.argv[1]))
 made.host.open(MODEL)
-from pinnace_agent.worker import events
+from pinnace_agent.worker import child, events
 worker = made.host.start(start)
 made.host.serve(worker)
 made.wait_for(events.NowServing, worker)
@@ -273,8 +272,8 @@ def test_import_of_the_host_brings_no_numpy() -> None:
 def test_resident_memory_of_a_process_that_is_gone_is_nothing() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    assert worker_process.resident_bytes(gone.pid) == 0
-    assert worker_process.resident_bytes(os.getpid()) > 2**20
+    assert child.resident_bytes(gone.pid) == 0
+    assert child.resident_bytes(os.getpid()) > 2**20
 
 
 def test_model_that_fills_memory_while_it_loads_is_memory_exceeded(

@@ -1,0 +1,84 @@
+"""Figures of a benchmark: printed as a table or as one JSON object a line, and kept with where they were measured."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import operator
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+_HOLDS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number, and the aim that it has to hold (``"<= 95"``; empty: only for information)."""
+
+    figure: str
+    value: float
+    unit: str
+    aim: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether the value is within its aim."""
+        if not self.aim:
+            return True
+        relation, _, limit = self.aim.partition(" ")
+        return _HOLDS[relation](self.value, float(limit))
+
+
+def arguments(what: str) -> argparse.Namespace:
+    """Read the options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats of the same work; results are not kept")
+    return parser.parse_args()
+
+
+def show(figure: Figure, *, as_json: bool) -> None:
+    """Print one figure as soon as it is known."""
+    if as_json:
+        print(json.dumps(_plain(figure)), flush=True)
+    else:
+        verdict = "" if not figure.aim else "holds" if figure.holds else "DOES NOT HOLD"
+        print(f"{figure.figure:36} {figure.value:>12.4g} {figure.unit:8} {figure.aim:10} {verdict}", flush=True)
+
+
+def keep(name: str, figures: list[Figure]) -> None:
+    """Write a full run's figures with date, commit and machine."""
+    found = {
+        "benchmark": name,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": _machine(),
+        "figures": [_plain(figure) for figure in figures],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _plain(figure: Figure) -> dict[str, object]:
+    return asdict(figure) | {"holds": figure.holds}
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip() or "unknown"
+
+
+def _machine() -> str:
+    models = {
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith(("model name", "Model"))
+    }
+    cpu = ", ".join(sorted(models)) or platform.machine()
+    return f"{os.cpu_count()} x {cpu}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
