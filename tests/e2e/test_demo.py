@@ -88,7 +88,7 @@ def test_the_story_happens_as_told_and_leaves_nothing_behind(folder: Path) -> No
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("number", "after", "running"),
-    [(signal.SIGTERM, "enrolling", 1), (signal.SIGINT, "device-5: serving", 7)],
+    [(signal.SIGHUP, "enrolling", 1), (signal.SIGINT, "device-5: serving", 7)],
     ids=["while devices enrol", "while devices serve"],
 )
 def test_a_demo_that_is_ended_in_the_middle_takes_everything_with_it(

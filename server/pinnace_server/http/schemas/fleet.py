@@ -238,6 +238,8 @@ class DeviceDetail(Device):
             "enrolled_at_s": 1795435200.0,
             "generation": 7,
             "reported_generation": 7,
+            "refused_cause": "NONE",
+            "refused_detail": "",
             "report_every_s": 60,
             "health": {"cpu_share": 0.1, "memory_free_bytes": 512000000},
             "health_at_s": 1795438900.0,
@@ -253,6 +255,8 @@ class DeviceDetail(Device):
     enrolled_at_s: float
     generation: int = Field(description="The highest that this server reserved for it.")
     reported_generation: int = Field(description="The one that it says to have applied.")
+    refused_cause: str = Field(description="Why it did not follow the last thing that it was sent; NONE: it did.")
+    refused_detail: str
     report_every_s: int
     health: dict[str, Any] | None
     health_at_s: float | None
@@ -281,6 +285,8 @@ class DeviceDetail(Device):
             enrolled_at_s=device.enrolled_at_s,
             generation=device.generation,
             reported_generation=device.reported_generation,
+            refused_cause=device.reported_cause,
+            refused_detail=device.reported_detail,
             report_every_s=device.report_every_s,
             health=codec.plain(device.health) if device.health else None,
             health_at_s=device.health_at_s,
@@ -456,6 +462,15 @@ class MadeClaimToken(BaseModel):
     claim: ClaimToken
 
 
+class LabelBody(BaseModel):
+    """What a device says of itself."""
+
+    model_config = like({"key": "line", "value": "3"})
+
+    key: str = Field(max_length=63)
+    value: str = Field(max_length=128)
+
+
 class EnrolBody(BaseModel):
     """A device's request: `enrol-request` of the device contract. Fields that are not known are ignored."""
 
@@ -467,11 +482,17 @@ class EnrolBody(BaseModel):
             "name": "camera-7",
             "runtimes": ["onnx"],
         }
-    ) | {"extra": "allow"}
+    )
 
-    secret_hex: str = Field(min_length=64, max_length=64)
-    csr_pem: str = Field(max_length=8192)
-    incarnation: str = Field(pattern="^[0-9a-f]{32}$")
+    secret_hex: str = Field(min_length=64, max_length=64, description="Of the claim token.")
+    csr_pem: str = Field(max_length=8192, description="A PKCS#10 request over the device's P-256 key.")
+    incarnation: str = Field(pattern="^[0-9a-f]{32}$", description="A random id made with the device's store.")
+    name: str = Field(default="", max_length=128)
+    serial: str = Field(default="", max_length=128)
+    hardware: str = Field(default="", max_length=64)
+    agent_version: str = Field(default="", max_length=32)
+    runtimes: list[str] = Field(default=[], max_length=8)
+    labels: list[LabelBody] = Field(default=[], max_length=64)
 
     def request(self) -> EnrolRequest:
         """Return the request as the contract reads it."""
