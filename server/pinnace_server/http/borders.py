@@ -67,6 +67,9 @@ class BodyBorder:
 
 
 def _name(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0].lower()
+    name, bracket, rest = host.rpartition("]")
+    if not bracket:
+        name, rest = host.partition(":")[0], ""
+    elif rest and not rest.startswith(":"):
+        return ""
+    return (name + bracket).lower()

@@ -100,6 +100,7 @@ def health(served: Served) -> bodies.Health:
 
 @open_router.get(
     "/ready",
+    response_model=bodies.Readiness,
     responses={**errors(422), 503: {"model": bodies.Readiness, "description": "Something that it needs is away."}},
     summary="Tell whether the server can do its work",
 )
