@@ -212,6 +212,7 @@ def lost(state: DeviceState, releases: Iterable[ReleaseId]) -> Change:
             slot,
             last_good=tuple(each for each in slot.last_good if each.release not in gone),
             emergency_good=tuple(each for each in slot.emergency_good if each.release not in gone),
+            broken=tuple(each for each in slot.broken if each.release not in gone),
         )
         for slot in state.slots
     )

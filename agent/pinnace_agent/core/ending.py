@@ -12,6 +12,7 @@ from typing import Final
 from pinnace_agent.core import effects, health
 from pinnace_agent.core.slot import (
     ACTIVATED_PHASES,
+    BROKEN_MAX,
     COMMITTED_MAX,
     EMERGENCY_GOOD_MAX,
     LAST_GOOD_MAX,
@@ -204,6 +205,7 @@ def commit(slot: Slot, work: Work) -> Step:
         current=new,
         last_good=tuple(each for each in left if each not in retired)[:LAST_GOOD_MAX],
         emergency_good=(*retired, *slot.emergency_good)[:EMERGENCY_GOOD_MAX],
+        broken=(),
         committed=(new, *before)[:COMMITTED_MAX],
         floor=max(slot.floor, new.epoch),
         restarts=0,
@@ -214,17 +216,20 @@ def commit(slot: Slot, work: Work) -> Step:
 def commit_removal(slot: Slot, work: Work) -> Step:
     """Keep nothing: the floor stays, so that what comes back later is not older."""
     reason = because(Cause.REMOVED, "the assignment removed this model")
-    after = replace(slot, current=None, last_good=(), emergency_good=())
+    after = replace(slot, current=None, last_good=(), emergency_good=(), broken=())
     ended = _with_previous(_end(after, work, Outcome.COMMITTED, reason), slot.current)
     unload = effects.Unload(model=slot.model, cause=reason.cause, detail=reason.detail)
     return replace(ended, effects=(unload, *ended.effects))
 
 
-def fallen_back(slot: Slot) -> Slot:
+def fallen_back(slot: Slot, cause: Cause) -> Slot:
     """Return the slot with what can serve in place of ``current``: the last good ones, then those for emergencies."""
     ladder = (*slot.last_good, *slot.emergency_good)
+    failed = (slot.current,) if slot.current is not None and cause in PERMANENT else ()
+    broken = (*failed, *slot.broken)[:BROKEN_MAX]
     return replace(
         slot,
+        broken=broken,
         current=ladder[0] if ladder else None,
         last_good=slot.last_good[1:],
         emergency_good=slot.emergency_good if slot.last_good else slot.emergency_good[1:],

@@ -147,11 +147,11 @@ def recover(slot: Slot, around: Surroundings) -> Step:
     Within one run it may be repeated. A new run uses up one start of a candidate that was loading or serving.
     """
     work = slot.work
+    fresh = _with_another_chance(replace(slot, restarts=0, exited_s=0.0))
     if work is None:
-        known = replace(slot, phase=IDLE, restarts=0, exited_s=0.0)
-        done = _begun(Step(slot=known), around)
+        done = _begun(Step(slot=replace(fresh, phase=IDLE)), around)
     else:
-        fresh = replace(slot, restarts=0, exited_s=0.0, work=_taken_up(slot, work, around))
+        fresh = replace(fresh, work=_taken_up(slot, work, around))
         done = _begun(_with_start_counted(fresh, work.boot, around), around)
     return replace(done, effects=resumed(done.slot), save=done.slot != slot)
 
@@ -183,6 +183,13 @@ def _serving(slot: Slot) -> tuple[effects.Effect, ...]:
     if slot.current is not None:
         return (effects.Serve(model=slot.model, servable=slot.current),)
     return (effects.Unload(model=slot.model, cause=slot.reason.cause, detail=slot.reason.detail),)
+
+
+def _with_another_chance(slot: Slot) -> Slot:
+    """What could not be loaded may be loaded by a new run: its runtime may have been repaired."""
+    if slot.current is not None or not slot.broken:
+        return slot
+    return replace(slot, current=slot.broken[0], broken=slot.broken[1:])
 
 
 def _taken_up(slot: Slot, work: Work, around: Surroundings) -> Work:

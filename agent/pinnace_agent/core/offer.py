@@ -283,6 +283,8 @@ def ignores_holds(slot: Slot) -> bool:
 
 def _with_less_kept(slot: Slot, *, replace_too: bool) -> Slot | None:
     """Return the slot keeping one release less on disk, or None. The newest last good one goes only where opted in."""
+    if slot.broken:
+        return replace(slot, broken=())
     if slot.emergency_good and slot.last_good:
         return replace(slot, emergency_good=slot.emergency_good[:-1])
     if len(slot.last_good) > 1 or (slot.last_good and replace_too):

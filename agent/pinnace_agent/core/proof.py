@@ -24,7 +24,7 @@ from pinnace_agent.core.ending import (
     try_next,
 )
 from pinnace_agent.core.offer import NEXT_VARIANT, ignores_holds, overdue, working
-from pinnace_agent.core.slot import Reason, Slot, Start, Trial, Work, because
+from pinnace_agent.core.slot import EMERGENCY_GOOD_MAX, Reason, Slot, Start, Trial, Work, because
 from pinnace_agent.core.surroundings import Surroundings
 from pinnace_agent.core.wording import clipped, shortened
 from pinnace_contract.latest import Cause, ContactMode, Intent, OnNoContact, Phase, Swap, TrialMode
@@ -32,6 +32,7 @@ from pinnace_contract.latest import Cause, ContactMode, Intent, OnNoContact, Pha
 RUNTIME_CHARS_MAX: Final = 64  # name and version, as a receipt carries them
 MEMORY_MARGIN: Final = 1.1  # declared peaks are measured on another machine
 REVERT_S_MAX: Final = 300.0  # a last good release that does not come up in five minutes is not one
+RESTART_AFTER_REVERT_S: Final = 5.0  # what could not start a moment ago gets one to breathe
 TRIAL_S_FACTOR: Final = 2.0  # a worker that is down half of its trial does not pass it by waiting
 TRIAL_S_MORE: Final = 600.0
 
@@ -313,20 +314,29 @@ def reverted_now(slot: Slot, event: events.Reverted, around: Surroundings) -> St
 
 def revert_failed(slot: Slot, event: events.RevertFailed, around: Surroundings) -> Step:
     """Go one further back."""
-    return _further_back(slot)
+    return _further_back(slot, event.cause)
 
 
 def reverting_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
     """What does not come up in time is not a fallback."""
     if working(slot).phase_s <= REVERT_S_MAX:
         return Step(slot=slot, save=False)
-    return _further_back(slot)
+    return _further_back(slot, Cause.HUNG)
 
 
-def _further_back(slot: Slot) -> Step:
-    if slot.current is None:  # nothing was to be started: whatever the shell says, nothing serves
+def _further_back(slot: Slot, cause: Cause) -> Step:
+    """Try the next fallback; the last one is given up only if it can never start, else it is tried again and again."""
+    failed, for_good = slot.current, cause in UNSTARTABLE
+    if failed is None:  # nothing was to be started: whatever the shell says, nothing serves
         return reverted(slot, working(slot))
-    after = moved(fallen_back(slot), Phase.REVERTING, working(slot))
+    if not slot.last_good and not slot.emergency_good and not for_good:
+        done = reverted(slot, working(slot))
+        again = effects.Serve(model=slot.model, servable=failed, after_s=RESTART_AFTER_REVERT_S)
+        return replace(done, effects=(*done.effects, again))
+    after = fallen_back(slot, cause)
+    if slot.last_good and not for_good:  # memory or time was short; from the emergency ones there is no second round
+        after = replace(after, emergency_good=(*after.emergency_good, failed)[-EMERGENCY_GOOD_MAX:])
+    after = moved(after, Phase.REVERTING, working(slot))
     return Step(slot=after, effects=(revert_effect(after),))
 
 

@@ -29,6 +29,7 @@ from pinnace_contract.latest import (
 
 LAST_GOOD_MAX: Final = 3  # a rollback two versions back without a fetch; older ones are fetched again
 EMERGENCY_GOOD_MAX: Final = 2
+BROKEN_MAX: Final = 2
 COMMITTED_MAX: Final = 16  # releases that a rollback may name without ever having been on this device's disk today
 BAD_MAX: Final = 32
 WITHDRAWN_MAX: Final = 32
@@ -223,8 +224,9 @@ class Slot:
     """Everything that a device remembers of one model. ``work`` is None exactly in phase ``idle``.
 
     ``generation`` and ``attempt`` are the newest entry's. ``current`` is what is committed: during a trial it is what a
-    revert goes back to. ``floor`` is the highest security epoch ever committed. ``ticket`` numbers the jobs given to
-    the shell: an answer with an older ticket is about something that no longer matters.
+    revert goes back to. ``broken`` was good and cannot be loaded any more; with nothing else left, the next run of the
+    agent, which may have another runtime, tries it again. ``floor`` is the highest security epoch ever committed.
+    ``ticket`` numbers the jobs given to the shell: an answer with an older ticket is about what no longer matters.
     """
 
     model: ModelName
@@ -236,6 +238,7 @@ class Slot:
     last_good: tuple[Servable, ...] = limited((), largest=LAST_GOOD_MAX)
     emergency_good: tuple[Servable, ...] = limited((), largest=EMERGENCY_GOOD_MAX)
     committed: tuple[Servable, ...] = limited((), largest=COMMITTED_MAX)
+    broken: tuple[Servable, ...] = limited((), largest=BROKEN_MAX)
     floor: int = count(0)
     bad: tuple[Bad, ...] = limited((), largest=BAD_MAX)
     withdrawn: tuple[ReleaseId, ...] = limited((), largest=WITHDRAWN_MAX)
@@ -267,9 +270,8 @@ class Slot:
     def kept(self) -> tuple[Servable, ...]:
         """What garbage collection must leave on disk."""
         trying = () if self.work is None else _tried(self.work)
-        return tuple(
-            each for each in (self.current, *self.last_good, *self.emergency_good, *trying) if each is not None
-        )
+        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, *trying)
+        return tuple(each for each in good if each is not None)
 
 
 def _tried(work: Work) -> tuple[Servable, ...]:

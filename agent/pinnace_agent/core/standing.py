@@ -85,7 +85,11 @@ def withdrawn(slot: Slot, event: events.Withdrawn, around: Surroundings) -> Step
     reason = because(Cause.WITHDRAWN, f"release {event.release[:12]} was withdrawn ({event.mode})")
     if event.mode is not WithdrawMode.STOP:
         return _without_candidate(slot, event.release, reason)
-    slot = replace(slot, emergency_good=tuple(each for each in slot.emergency_good if each.release != event.release))
+    slot = replace(
+        slot,
+        emergency_good=tuple(each for each in slot.emergency_good if each.release != event.release),
+        broken=tuple(each for each in slot.broken if each.release != event.release),
+    )
     if slot.current is None or slot.current.release != event.release:
         return _without_candidate(slot, event.release, reason)
     fell = _fall_back(slot, reason)
@@ -104,7 +108,7 @@ def _without_candidate(slot: Slot, release: ReleaseId, reason: Reason) -> Step:
 
 def _fall_back(slot: Slot, reason: Reason) -> Step:
     """Give up what is committed for the next best thing. While a candidate serves, nobody notices."""
-    after = fallen_back(slot)
+    after = fallen_back(slot, reason.cause)
     if slot.phase in ACTIVATED_PHASES:
         return Step(slot=after)
     if slot.phase is Phase.REVERTING:

@@ -247,8 +247,8 @@ class Driver:
     def reverted(self) -> Self:
         return self.event(events.Reverted(ticket=self.slot.ticket))
 
-    def revert_failed(self) -> Self:
-        return self.event(events.RevertFailed(ticket=self.slot.ticket, cause=Cause.LOAD_FAILED))
+    def revert_failed(self, cause: Cause = Cause.LOAD_FAILED) -> Self:
+        return self.event(events.RevertFailed(ticket=self.slot.ticket, cause=cause))
 
     def veto(self, seconds: float) -> Self:
         return self.event(events.Vetoed(seconds=seconds, reason="the line is running"))

@@ -6,7 +6,7 @@ import pytest
 
 from pinnace_agent.core import effects
 from pinnace_agent.core.lifecycle import PHASES
-from pinnace_contract.latest import Cause, Outcome, Phase, Swap
+from pinnace_contract.latest import Cause, Outcome, Phase, Swap, WithdrawMode
 from tests.agent.core.scene import V1, V2, Driver
 from tests.agent.core.test_interruptions import standing_in
 
@@ -102,3 +102,21 @@ def test_a_restart_does_not_begin_deadlines_anew() -> None:
         if d.phase is Phase.IDLE:
             break
     assert d.outcomes == [(Outcome.FAILED, Cause.DEADLINE)]
+
+
+def test_a_runtime_that_loads_nothing_takes_no_model_from_the_disk() -> None:
+    d = Driver().install(V1).exits(Cause.LOAD_FAILED)
+    assert (d.serving, d.effect(effects.Unload).cause) == ("nothing", Cause.LOAD_FAILED)
+    assert [each.version for each in d.slot.kept] == ["v1"]
+    d.restarts()
+    assert d.effect(effects.Serve).servable.version == "v1"
+
+
+def test_bytes_that_the_disk_changed_are_not_tried_again() -> None:
+    d = Driver().install(V1).exits(Cause.DIGEST_MISMATCH).restarts()
+    assert (d.serving, d.slot.kept) == ("nothing", ())
+
+
+def test_a_release_that_was_stopped_is_not_tried_again() -> None:
+    d = Driver().install(V1).exits(Cause.LOAD_FAILED).withdraw(V1, WithdrawMode.STOP).restarts()
+    assert (d.serving, d.slot.kept) == ("nothing", ())

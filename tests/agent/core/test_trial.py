@@ -415,6 +415,39 @@ def test_restarts_back_off_and_are_forgotten() -> None:
     assert d.exits().effect(effects.Serve).after_s == 0.0
 
 
+# --- a way back that fails ---------------------------------------------------------------------------------------
+
+
+def test_only_fallback_that_cannot_start_for_now_is_kept_and_tried_again() -> None:
+    d = on_trial().activated().exits(Cause.LOAD_FAILED).revert_failed(Cause.MEMORY_EXCEEDED)
+    assert (d.phase, d.serving) == (Phase.IDLE, "v1")
+    assert d.outcomes == [(Outcome.REVERTED, Cause.LOAD_FAILED)]
+    assert d.effect(effects.Serve).after_s > 0
+
+
+def test_fallback_that_cannot_start_for_now_stays_for_emergencies() -> None:
+    d = Driver().install(V1).install(V2).assign(V3).to(Phase.TRIAL).activated().exits(Cause.LOAD_FAILED)
+    d.revert_failed(Cause.MEMORY_EXCEEDED)
+    assert d.effect(effects.Revert).to.version == "v1"
+    assert [each.version for each in d.slot.emergency_good] == ["v2"]
+    d.revert_failed(Cause.LOAD_FAILED).reverted()
+    assert d.serving == "v2"
+
+
+@pytest.mark.parametrize("cause", [Cause.LOAD_FAILED, Cause.MEMORY_EXCEEDED])
+def test_going_further_back_comes_to_an_end(cause: Cause) -> None:
+    d = Driver()
+    for number in range(1, 6):
+        d.install(release(number))
+    d.assign(release(6)).to(Phase.TRIAL).activated().exits(Cause.LOAD_FAILED)
+    tries = 0
+    while d.phase is Phase.REVERTING and tries < 10:
+        d.revert_failed(cause) if d.effect(effects.Revert).to else d.reverted()
+        tries += 1
+    assert d.phase is Phase.IDLE
+    assert (d.serving == "nothing") == (cause is Cause.LOAD_FAILED)
+
+
 # --- saving ------------------------------------------------------------------------------------------------------
 
 
