@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -54,9 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
         print("pinnace demo: --json needs --once, because without it the demo does not end", file=sys.stderr)
         return FAILED
     port = arguments.port if arguments.port is not None else (0 if arguments.once else PORT)
-    signal.signal(signal.SIGTERM, _like_ctrl_c)
     try:
-        _play(arguments.data_dir, port=port, once=arguments.once, as_json=arguments.json)
+        with _ended_like_ctrl_c():
+            _play(arguments.data_dir, port=port, once=arguments.once, as_json=arguments.json)
     except DemoError as error:
         print(f"pinnace demo: {error}", file=sys.stderr)
         return FAILED
@@ -85,7 +85,8 @@ def _play(data_dir: Path | None, *, port: int, once: bool, as_json: bool) -> Non
             if not once:
                 for line in _how_to_go_on(stage.fleet.url, stage.token):
                     display.say(line)
-                play.stay()
+                with suppress(KeyboardInterrupt):  # the end that was announced, and no failure
+                    play.stay()
     except DemoError as error:
         if as_json:
             told = figures.document(play.figures(str(error))) if play else {"as_told": False, "problem": str(error)}
@@ -124,5 +125,16 @@ def _folder(given: Path | None) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _like_ctrl_c(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let the other signals that end a program leave no process behind either: a closed terminal, a supervisor."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
