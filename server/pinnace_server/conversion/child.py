@@ -1,6 +1,7 @@
 """The child: ``python -m pinnace_server.conversion.child``. Reads one request, converts, tells how far it is.
 
-It speaks one line of JSON at a time. It is cancelled when its standard input ends, which is also how it notices that the server is gone.
+It speaks one line of JSON at a time. It is cancelled when its standard input ends, which is also how it notices that
+the server is gone.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,43 +40,43 @@ class SqlTables:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    @cached_property
+    @property
     def models(self) -> SqlModels:
         return SqlModels(self._session)
 
-    @cached_property
+    @property
     def versions(self) -> SqlVersions:
         return SqlVersions(self._session)
 
-    @cached_property
+    @property
     def devices(self) -> SqlDevices:
         return SqlDevices(self._session)
 
-    @cached_property
+    @property
     def assignments(self) -> SqlAssignments:
         return SqlAssignments(self._session)
 
-    @cached_property
+    @property
     def rollouts(self) -> SqlRollouts:
         return SqlRollouts(self._session)
 
-    @cached_property
+    @property
     def receipts(self) -> SqlReceipts:
         return SqlReceipts(self._session)
 
-    @cached_property
+    @property
     def reports(self) -> SqlReports:
         return SqlReports(self._session)
 
-    @cached_property
+    @property
     def events(self) -> SqlEvents:
         return SqlEvents(self._session)
 
-    @cached_property
+    @property
     def claims(self) -> SqlClaims:
         return SqlClaims(self._session)
 
-    @cached_property
+    @property
     def jobs(self) -> SqlJobs:
         return SqlJobs(self._session)
 

@@ -3,6 +3,9 @@
 Rows never leave this package: repositories turn them into the values of ``domain.records``.
 """
 
+# pyright: reportAssignmentType=false
+# SQLModel declares __tablename__ as a descriptor and lets it be set to a text, which its documentation tells to do.
+
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Text

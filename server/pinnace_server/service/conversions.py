@@ -6,7 +6,7 @@ import logging
 import re
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
@@ -16,8 +16,10 @@ from pinnace_contract.errors import ContractError
 from pinnace_contract.fields import limited
 from pinnace_contract.ids import Digest, ModelName, VersionName
 from pinnace_contract.latest import AssetKind, Precision
+from pinnace_converters import declaration
 from pinnace_converters.declaration import Declaration
 from pinnace_converters.draft import BLOBS_FOLDER, DRAFT_FILE, Draft
+from pinnace_converters.errors import DeclarationInvalid
 from pinnace_converters.options import AGREEMENT_MIN
 from pinnace_server.domain.queries import Listing, Page
 from pinnace_server.domain.records import Event, EventKind, Job, JobId, JobState, Severity
@@ -312,6 +314,27 @@ class Conversions:
 
     def _told(self, job: Job) -> None:
         self._world.changes.notify(["jobs", f"job:{job.id}", f"model:{job.model}", "events"])
+
+
+def read_declaration(tree: Mapping[str, object]) -> Declaration:
+    """Read what a developer declared about a model, strictly: it was written by hand.
+
+    Raises:
+        Refused
+    """
+    try:
+        return declaration.parse(codec.canonical_json(tree))
+    except DeclarationInvalid as error:
+        raise Refused(f"declaration: {error}") from error
+
+
+def read_draft(tree: Mapping[str, object]) -> Draft:
+    """Read the content of a ``draft.json``.
+
+    Raises:
+        ContractError: not a draft.
+    """
+    return codec.from_plain(Draft, tree)
 
 
 def path_digest(path: Path) -> Digest:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from pinnace_contract import codec, ids
+from pinnace_contract import ids
 from pinnace_contract.ids import Digest, VersionName
-from pinnace_converters import declaration
-from pinnace_converters.draft import Draft
-from pinnace_converters.errors import DeclarationInvalid
 from pinnace_server.domain import records
 from pinnace_server.errors import NotFound, Refused
 from pinnace_server.http.guard import Actor, Served
@@ -19,7 +15,7 @@ from pinnace_server.http.problems import errors
 from pinnace_server.http.routes.paging import NamedModel, Paged, VersionText
 from pinnace_server.http.schemas import catalogue as bodies
 from pinnace_server.http.schemas.body import Listed, listed
-from pinnace_server.service.conversions import AssetUpload, ConversionRequest
+from pinnace_server.service.conversions import AssetUpload, ConversionRequest, read_declaration, read_draft
 from pinnace_server.service.services import Services
 
 router = APIRouter(tags=["catalogue"])
@@ -116,7 +112,7 @@ def convert(served: Served, actor: Actor, model: NamedModel, new: bodies.NewVers
 def add_draft(served: Served, actor: Actor, model: NamedModel, new: bodies.NewDraft) -> bodies.Version:
     """Sign and list a draft. Upload its blobs first."""
     served.catalogue.check_free(model, VersionName(new.version))
-    draft = codec.from_plain(Draft, new.draft)
+    draft = read_draft(new.draft)
     files = {blob.digest: served.upload_path(blob.digest) for blob in draft.blobs() if not _has(served, blob.digest)}
     added = served.catalogue.register(
         model=model, version=VersionName(new.version), draft=draft, files=files, actor=actor, card=new.card
@@ -193,10 +189,6 @@ def _has(served: Services, digest: Digest) -> bool:
 
 
 def _request(new: bodies.NewVersion) -> ConversionRequest:
-    try:
-        declared = declaration.parse(json.dumps(new.declaration).encode())
-    except DeclarationInvalid as error:
-        raise Refused(f"declaration: {error}") from error
     if not ids.fits(VersionName, new.version):
         raise Refused(f"{new.version!r} is not a version's name", hint="letters, digits, '.', '_' and '-'")
     return ConversionRequest(
@@ -204,7 +196,7 @@ def _request(new: bodies.NewVersion) -> ConversionRequest:
         source_name=new.source_name,
         calibration=Digest(new.calibration),
         heldout=Digest(new.heldout) if new.heldout else None,
-        declaration=declared,
+        declaration=read_declaration(new.declaration),
         precisions=tuple(new.precisions),
         variants=tuple(Digest(each) for each in new.variants),
         assets=tuple(AssetUpload(name=each.name, kind=each.kind, upload=Digest(each.upload)) for each in new.assets),
