@@ -48,6 +48,7 @@ from tests.needs import need  # noqa: E402
 
 PIXELS = (3, 112, 112)  # 150,528 bytes as float32
 CLASSES = 10
+DEVICES = 5
 SETTLED_S = 3.0  # for what an agent does after a commit to be over before its memory is read
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -57,7 +58,7 @@ def main() -> None:
     chosen = figures.arguments(__doc__ or "")
     found: list[Figure] = []
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a device has its byte code; compiling costs memory that stays
-    for measure in (imports, memory, overheads):
+    for measure in (imports, memory, overheads, assignments):
         for figure in measure(chosen.quick):
             figures.show(figure, as_json=chosen.json)
             found.append(figure)
@@ -283,6 +284,57 @@ def _image_release(folder: Path, asked: NDArray[np.float32]) -> OnDisk:
         baseline=baseline,
     )
     return replace(on_disk)
+
+
+# --- from assignment to commit --------------------------------------------------------------------------------------
+
+
+def assignments(quick: bool) -> Iterator[Figure]:
+    """From the call to assign until the server has the last of five devices' signed receipts; the median of rounds.
+
+    Real server, broker, agents and workers, all on this machine; the digits of scikit-learn; ``trial: none``.
+    """
+    from tests.e2e import models
+    from tests.e2e.fleet import Device, running
+
+    need("mosquitto")
+    with (
+        tempfile.TemporaryDirectory(prefix="pb-") as name,
+        contextlib.redirect_stdout(sys.stderr),  # where the server's log is shown; figures have stdout to themselves
+        running(Path(name)) as server,
+    ):
+        folder = Path(name)
+        data = models.digits()
+        calibration, held_out = models.save_data(folder, data)
+        options = ("--calibration", str(calibration), "--heldout", str(held_out))
+        drafts = []
+        for made, ridge in (("first", 1.0), ("second", 40.0)):
+            (folder / f"{made}.onnx").write_bytes(models.linear(data, ridge))
+            drafts.append(models.convert(folder, made, folder / f"{made}.onnx", *options))
+        server.call("POST", "/models", json={"name": "digits"})
+        devices = [Device(folder, server, f"camera-{i}") for i in range(DEVICES)]
+        try:
+            for device in devices:
+                device.enroll()
+                device.start()
+            times = []
+            for number in range(1, (2 if quick else 6) + 1):
+                version = str(number)
+                server.add_draft(drafts[number % 2], version)
+                began = time.perf_counter()
+                server.assign(version, *(device.id for device in devices))
+                outcomes = [server.outcome(device.id, version)["outcome"] for device in devices]
+                times.append(time.perf_counter() - began)
+                if outcomes != ["committed"] * DEVICES:
+                    raise RuntimeError(f"expected five commits, found {outcomes}")
+        finally:
+            for device in devices:
+                device.stop()
+    # The first release is fetched with nothing to serve meanwhile; what an update takes is the others' figure.
+    yield Figure(figure="assign_to_commit_first", value=round(times[0], 2), unit="s")
+    yield Figure(
+        figure="assign_to_commit_trial_none", value=round(float(np.median(times[1:])), 2), unit="s", aim="<= 5"
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import resource
 import signal
 from typing import Final
 
+from pinnace_agent.worker import seccomp
 from pinnace_agent.worker.protocol import Confinement
 
 # linux/prctl.h
@@ -34,6 +35,7 @@ def confine(limits: Confinement, supervisor_pid: int) -> None:
         _limit(resource.RLIMIT_DATA, limits.data_bytes)
     if limits.niceness:
         os.nice(limits.niceness)
+    seccomp.deny()
 
 
 def _limit(what: int, value: int) -> None:

@@ -6,7 +6,7 @@ import queue
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -148,6 +148,11 @@ def fails_on_full() -> bytes:
     return _file(nodes, ["batch", 4], ["batch", 3], constants)
 
 
+def copies() -> bytes:
+    """``y = x``, any length."""
+    return _file([helper.make_node("Identity", ["x"], ["y"])], ["n"], ["n"], [])
+
+
 def _file(
     nodes: list[onnx.NodeProto], source: list[int | str], target: list[int | str], constants: list[onnx.TensorProto]
 ) -> bytes:
@@ -194,7 +199,7 @@ def put_release(
     runtime: Runtime = Runtime.ONNX,
     processing: Processing = STEPS,
     contract: IoContract = CONTRACT,
-    vectors: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    vectors: tuple[NDArray[Any], NDArray[Any]] | None = None,
     baseline: Baseline | None = BASELINE,
     assets: Mapping[str, tuple[Asset, bytes]] | None = None,
     tolerance: float = 1e-4,

@@ -1,0 +1,354 @@
+"""What applications do with the client, against real workers and a supervisor's socket."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pinnace_agent.adapters.local_socket import LocalSocket
+from pinnace_agent.client import BadAnswer, Client, InferenceFailed, NotReachable, Refused, Unavailable
+from pinnace_agent.client.tensors import Descriptions
+from pinnace_agent.worker import events
+from pinnace_agent.worker.protocol import Truth
+from pinnace_contract.ids import Digest, ModelName
+from pinnace_contract.latest import Datatype, IoContract, Labels, TensorSpec
+from tests.agent.worker.building import (
+    MODEL,
+    NO_STEPS,
+    Hosted,
+    OnDisk,
+    copies,
+    expected,
+    fails_on_full,
+    linear,
+    put_release,
+    rows,
+)
+from tests.agent.worker.conftest import host as host
+from tests.agent.worker.conftest import host_with as host_with
+from tests.agent.worker.conftest import release as release
+from tests.agent.worker.conftest import run_dir as run_dir
+
+BOTH_WAYS = pytest.mark.parametrize("shared_memory", [False, True], ids=["http", "shared memory"])
+
+
+class Desk:
+    """Stands for the daemon: hands labels to the host, remembers the rest."""
+
+    def __init__(self, host: Hosted) -> None:
+        self.host, self.told = host, [("nothing",)]
+
+    def label(self, model: ModelName, truths: tuple[Truth, ...]) -> bool:
+        self.host.host.label(model, truths)
+        return model == MODEL
+
+    def veto(self, model: ModelName, seconds: float, reason: str) -> bool:
+        self.told.append(("veto", model, seconds, reason))  # type: ignore[arg-type]  # what it was told
+        return True
+
+    def lift_veto(self, model: ModelName) -> bool:
+        self.told.append(("lift", model))  # type: ignore[arg-type]
+        return True
+
+    def accept(self, model: ModelName, contracts: tuple[Digest, ...]) -> bool:
+        self.told.append(("accept", model, contracts))  # type: ignore[arg-type]
+        return True
+
+    def status(self) -> Mapping[str, object]:
+        return {"models": [MODEL]}
+
+
+@pytest.fixture
+def desk(host: Hosted) -> Iterator[Desk]:
+    made = Desk(host)
+    served = LocalSocket(host.run_dir, "pinnace", made)
+    yield made
+    served.close()
+
+
+@BOTH_WAYS
+def test_answers_of_any_batch_are_right(host: Hosted, release: OnDisk, shared_memory: bool) -> None:
+    host.serving(release)
+    with Client(host.run_dir, shared_memory=shared_memory) as client:
+        for n in (1, 3, 20_000, 2):
+            answer = client.infer(MODEL, {"x": rows(n)})
+            np.testing.assert_allclose(answer.outputs["y"], expected(rows(n)), rtol=1e-4)
+            assert (answer.release, answer.variant) == (release.id, release.start.variant)
+
+
+@BOTH_WAYS
+def test_array_in_another_order_of_memory_is_sent_in_the_right_one(
+    host: Hosted, release: OnDisk, shared_memory: bool
+) -> None:
+    host.serving(release)
+    turned = np.asfortranarray(rows(5))
+    with Client(host.run_dir, shared_memory=shared_memory) as client:
+        answer = client.infer(MODEL, {"x": turned})
+        sliced = client.infer(MODEL, {"x": rows(10)[::2]})
+    np.testing.assert_allclose(answer.outputs["y"], expected(rows(5)), rtol=1e-5)
+    np.testing.assert_allclose(sliced.outputs["y"], expected(rows(10)[::2]), rtol=1e-5)
+
+
+@BOTH_WAYS
+def test_errors_are_told_apart(host: Hosted, tmp_path: Path, shared_memory: bool) -> None:
+    host.serving(put_release(tmp_path / "store", fails_on_full()))
+    with Client(host.run_dir, shared_memory=shared_memory) as client:
+        with pytest.raises(Refused, match=r"input 'x': expected FP32 \[\?, 4\], found FP32 \[1, 5\]"):
+            client.infer(MODEL, {"x": np.zeros((1, 5), np.float32)})
+        with pytest.raises(Refused, match="no output 'z'"):
+            client.infer(MODEL, {"x": rows(1)}, outputs=["z"])
+        with pytest.raises(Refused, match="found complex128"):
+            client.infer(MODEL, {"x": np.zeros((1, 4), np.complex128)})
+        with pytest.raises(InferenceFailed, match="onnxruntime failed"):
+            client.infer(MODEL, {"x": np.full((1, 4), 255, np.float32)})
+        assert client.infer(MODEL, {"x": rows(1)}).outputs["y"].shape == (1, 3)
+
+
+@BOTH_WAYS
+def test_prepared_input_skips_the_declared_steps(host: Hosted, release: OnDisk, shared_memory: bool) -> None:
+    host.serving(release)
+    with Client(host.run_dir, shared_memory=shared_memory) as client:
+        raw = client.infer(MODEL, {"x": np.ones((1, 4), np.float32)}).outputs["y"]
+        prepared = client.infer(MODEL, {"x": np.ones((1, 4), np.float32)}, preprocessed=True).outputs["y"]
+    assert raw.sum() == pytest.approx(1)
+    np.testing.assert_allclose(prepared, [[0.75, 0.0, 2.75]], rtol=1e-5)
+
+
+@BOTH_WAYS
+def test_large_tensors_come_and_go(host: Hosted, tmp_path: Path, shared_memory: bool) -> None:
+    contract = IoContract(
+        inputs=(TensorSpec(name="x", datatype=Datatype.FP32, shape=(-1,)),),
+        outputs=(TensorSpec(name="y", datatype=Datatype.FP32, shape=(-1,)),),
+    )
+    given = np.zeros(1, np.float32)
+    host.serving(
+        put_release(
+            tmp_path / "store",
+            copies(),
+            contract=contract,
+            processing=NO_STEPS,
+            vectors=(given, given),
+            baseline=None,
+        )
+    )
+    with Client(host.run_dir, shared_memory=shared_memory) as client:
+        for size in (10, 3_000_000, 10, 100_000):
+            asked = np.arange(size, dtype=np.float32)
+            np.testing.assert_array_equal(client.infer(MODEL, {"x": asked}).outputs["y"], asked)
+
+
+def test_request_over_the_shared_memory_of_a_worker_is_told_to_use_http(host: Hosted, release: OnDisk) -> None:
+    host.serving(release)
+    with Client(host.run_dir, shared_memory=True) as client, pytest.raises(Unavailable, match="use HTTP"):
+        client.infer(MODEL, {"x": np.zeros((3_000_000, 4), np.float32)})
+
+
+@BOTH_WAYS
+def test_client_outlives_a_swap_of_workers(host: Hosted, release: OnDisk, tmp_path: Path, shared_memory: bool) -> None:
+    old = host.serving(release)
+    with Client(host.run_dir, shared_memory=shared_memory) as client:
+        assert client.infer(MODEL, {"x": rows(1)}).version == "1"
+        new = host.serving(put_release(tmp_path / "new", linear(), version="2"))
+        host.wait_for(events.StoppedServing, old)
+        assert client.infer(MODEL, {"x": rows(1)}).version == "2"
+        host.host.stop(new)
+        host.wait_for(events.WorkerExited, new)
+        with pytest.raises(Unavailable):
+            client.infer(MODEL, {"x": rows(1)})
+
+
+def test_many_threads_each_with_a_client_get_their_own_answers(host: Hosted, release: OnDisk) -> None:
+    host.serving(release)
+    wrong: list[object] = []
+
+    def ask(seed: int) -> None:
+        asked = rows(3, seed)
+        with Client(host.run_dir, shared_memory=seed % 2 == 0) as client:
+            for _ in range(30):
+                found = client.infer(MODEL, {"x": asked}).outputs["y"]
+                if not np.allclose(found, expected(asked), rtol=1e-4):
+                    wrong.append((seed, found))
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_labels_join_the_answers_that_they_are_about(host: Hosted, release: OnDisk, desk: Desk) -> None:
+    worker = host.serving(release)
+    asked = rows(4)
+    right = expected(asked).argmax(axis=1).tolist()
+    with Client(host.run_dir) as client:
+        whole = client.infer(MODEL, {"x": asked})
+        single = client.infer(MODEL, {"x": asked[:1]})
+        judged = client.infer(MODEL, {"x": asked[:1]})
+        client.label(MODEL, whole.request, [right[0], right[1], (right[2] + 1) % 3, right[3]])
+        client.labels(
+            MODEL,
+            [
+                {"request": single.request, "label": right[0]},
+                {"request": single.request, "label": right[0]},  # twice: it counts once
+                {"request": judged.request, "correct": False},
+                {"request": "another-run-1", "correct": False},
+                {"request": f"{judged.request}0000", "correct": False},
+            ],
+        )
+        client.status()  # answered after the labels were handed on
+    host.host.collect(worker)
+    assert host.wait_for(events.Collected, worker).block.labels == Labels(n=6, errors=2)
+
+
+def test_flood_of_labels_is_not_taken_for_a_hang(host: Hosted, release: OnDisk, desk: Desk) -> None:
+    worker = host.serving(release)
+    with Client(host.run_dir) as client:
+        request = client.infer(MODEL, {"x": rows(1)}).request
+        tag = request.rpartition("-")[0]
+        for i in range(100):
+            client.labels(MODEL, [{"request": f"{tag}-{i * 1000 + j:x}", "correct": True} for j in range(1000)])
+        host.host.collect(worker)
+        assert host.wait_for(events.Collected, worker).block.n == 1
+        assert client.infer(MODEL, {"x": rows(1)}).version == "1"
+
+
+def test_vetoes_contracts_and_status(host: Hosted, desk: Desk) -> None:
+    with Client(host.run_dir) as client:
+        client.veto(MODEL, 600, "the line is running")
+        client.lift_veto(MODEL)
+        client.accepts(MODEL, ["a" * 64])
+        assert client.status() == {"models": ["digits"]}
+        with pytest.raises(Refused, match="this device has no model 'other'"):
+            client.label("other", "x-1", 3)
+    assert desk.told[1:] == [
+        ("veto", "digits", 600.0, "the line is running"),
+        ("lift", "digits"),
+        ("accept", "digits", ("a" * 64,)),
+    ]
+
+
+def test_socket_of_one_model_is_enough(host: Hosted, release: OnDisk) -> None:
+    host.serving(release)
+    with Client(host.socket) as client:
+        assert client.infer(MODEL, {"x": rows(1)}).version == "1"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        pytest.param(lambda path: None, "there is no socket", id="no agent"),
+        pytest.param(lambda path: path.write_text(""), "nobody listens", id="a file in its place"),
+        pytest.param(lambda path: _bound(path), "nobody listens", id="an agent that is gone"),
+    ],
+)
+def test_missing_agent_is_told_as_what_it_is(run_dir: Path, make: Callable[[Path], object], says: str) -> None:
+    kept = make(run_dir / "digits.sock")
+    with Client(run_dir) as client, pytest.raises(NotReachable, match=says):
+        client.infer(MODEL, {"x": rows(1)})
+    if isinstance(kept, socket.socket):
+        kept.close()
+
+
+def _bound(path: Path) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(str(path))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        pytest.param(b"SSH-2.0-OpenSSH\r\n\r\n", BadAnswer, id="another protocol"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n", BadAnswer, id="no length"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", BadAnswer, id="an endless length"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", BadAnswer, id="cut off"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", BadAnswer, id="not the protocol's JSON"),
+        pytest.param(b"x" * 20_000, BadAnswer, id="no end of the head"),
+        pytest.param(b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno", InferenceFailed, id="an error without words"),
+        pytest.param(b"", Unavailable, id="nothing at all"),
+    ],
+)
+def test_other_end_that_is_no_agent_is_a_clear_error(run_dir: Path, answer: bytes, error: type[Exception]) -> None:
+    listening = _bound(run_dir / "digits.sock")
+    listening.listen()
+
+    def serve() -> None:
+        while True:
+            try:
+                accepted, _ = listening.accept()
+            except OSError:
+                return
+            while b"\r\n\r\n" not in accepted.recv(1 << 16):
+                pass
+            accepted.sendall(answer)
+            accepted.shutdown(socket.SHUT_WR)
+            accepted.recv(1)
+            accepted.close()
+
+    served = threading.Thread(target=serve, daemon=True)
+    served.start()
+    with Client(run_dir) as client, pytest.raises(error):
+        client.infer(MODEL, {"x": rows(1)})
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    served.join()
+
+
+@BOTH_WAYS
+def test_worker_that_does_not_answer_in_time_is_not_waited_for(
+    host: Hosted, release: OnDisk, shared_memory: bool
+) -> None:
+    import os
+    import signal
+
+    worker = host.serving(release)
+    with Client(host.run_dir, shared_memory=shared_memory, timeout_s=0.2) as client:
+        client.infer(MODEL, {"x": rows(1)})
+        pid = host.host.status()[0].pid
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(Unavailable, match=r"within 0\.2 s"):
+            client.infer(MODEL, {"x": rows(1)})
+        os.kill(pid, signal.SIGCONT)
+    with Client(host.run_dir, shared_memory=shared_memory) as client:
+        client.infer(MODEL, {"x": rows(1)})
+    host.host.collect(worker)
+    assert host.wait_for(events.Collected, worker).block.n >= 2
+
+
+def test_descriptions_are_kept_for_the_same_question_and_not_mixed_up() -> None:
+    descriptions = Descriptions()
+    first = descriptions.of({"x": rows(1)}, None, False)
+    assert descriptions.of({"x": rows(1, seed=5)}, None, False) is first
+    others = [
+        descriptions.of({"x": rows(2)}, None, False),
+        descriptions.of({"y": rows(1)}, None, False),
+        descriptions.of({"x": rows(1).astype(np.float64)}, None, False),
+        descriptions.of({"x": rows(1)}, ["y"], False),
+        descriptions.of({"x": rows(1)}, None, True),
+    ]
+    assert len({first, *others}) == 6
+    for n in range(200):
+        descriptions.of({"x": rows(n + 1)}, None, False)
+    assert descriptions.of({"x": rows(1)}, None, False) == first
+
+
+def test_client_loads_numpy_and_nothing_of_the_supervisor() -> None:
+    program = "import sys, pinnace_agent.client; print(sorted(m for m in sys.modules if m.startswith('pinnace')))"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert set(eval(found)) == {
+        "pinnace_agent",
+        "pinnace_agent.client",
+        "pinnace_agent.client.errors",
+        "pinnace_agent.client.http",
+        "pinnace_agent.client.shared",
+        "pinnace_agent.client.tensors",
+        "pinnace_agent.shared_layout",
+    }
