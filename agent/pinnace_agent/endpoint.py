@@ -51,7 +51,7 @@ class Endpoint:
         reactor: Reactor,
         clock: Callable[[], float],
     ) -> None:
-        """Bind and listen, and turn clients away until a worker serves.
+        """Bind and listen; clients wait until ``take_over``.
 
         Raises:
             SocketTrouble: the path is too long or taken, or the port is.
@@ -67,7 +67,7 @@ class Endpoint:
             reactor=reactor, handler=_TurnAway(self, token_sha256), clock=clock, limits=_TURNING_AWAY
         )
         self._ours = False
-        self.take_over()
+        self._inode = path.stat().st_ino
 
     def say(self, reason: str, retry_after_s: int) -> None:
         """State why there is no answer."""
@@ -104,7 +104,9 @@ class Endpoint:
         self._turned_away.close()
         for each in self.sockets:
             each.close()
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if self.path.stat().st_ino == self._inode:  # it may have been opened anew meanwhile
+                self.path.unlink()
 
 
 class _TurnAway:

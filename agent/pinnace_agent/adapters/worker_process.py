@@ -117,6 +117,7 @@ class WorkerHost:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._workers: dict[WorkerId, _Worker] = {}
         self._endpoints: dict[ModelName, Endpoint] = {}
+        self._opened: set[ModelName] = set()  # by the callers; the rest belongs to the thread
         self._ids = itertools.count(1)
         self._run_tag = secrets.token_hex(
             4
@@ -134,14 +135,24 @@ class WorkerHost:
         Raises:
             SocketTrouble: it cannot be made there.
         """
-        answer: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
-        self._ask(partial(self._open, model, reason, retry_after_s, answer))
-        problem = answer.get()
-        if problem is not None:
-            raise problem
+        if model not in self._opened:
+            endpoint = Endpoint(
+                model=model,
+                path=self._settings.run_dir / f"{model}.sock",
+                group=self._settings.group,
+                tcp_port=self._settings.tcp_ports.get(model),
+                token_sha256=self._token_sha256,
+                reactor=self._reactor,
+                clock=self._clock,
+            )
+            self._opened.add(model)
+            self._ask(partial(self._adopt, endpoint))
+        if reason:
+            self._ask(partial(self._say, model, reason, retry_after_s))
 
     def close_endpoint(self, model: ModelName) -> None:
         """Remove the socket of a model that this device no longer has. Its workers must have been stopped."""
+        self._opened.discard(model)
         self._ask(partial(self._close_endpoint, model))
 
     def start(self, order: Start) -> WorkerRef:
@@ -232,27 +243,14 @@ class WorkerHost:
                 return
             order()
 
-    def _open(
-        self, model: ModelName, reason: str, retry_after_s: int, answer: queue.SimpleQueue[Exception | None]
-    ) -> None:
-        try:
-            endpoint = self._endpoints.get(model)
-            if endpoint is None:
-                endpoint = self._endpoints[model] = Endpoint(
-                    model=model,
-                    path=self._settings.run_dir / f"{model}.sock",
-                    group=self._settings.group,
-                    tcp_port=self._settings.tcp_ports.get(model),
-                    token_sha256=self._token_sha256,
-                    reactor=self._reactor,
-                    clock=self._clock,
-                )
-            if reason:
-                endpoint.say(reason, retry_after_s)
-        except Exception as error:  # handed to the caller, whose order it was
-            answer.put(error)
-        else:
-            answer.put(None)
+    def _adopt(self, endpoint: Endpoint) -> None:
+        self._endpoints[endpoint.model] = endpoint
+        endpoint.take_over()
+
+    def _say(self, model: ModelName, reason: str, retry_after_s: int) -> None:
+        endpoint = self._endpoints.get(model)
+        if endpoint is not None:
+            endpoint.say(reason, retry_after_s)
 
     def _close_endpoint(self, model: ModelName) -> None:
         endpoint = self._endpoints.pop(model, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -306,9 +308,6 @@ def test_other_end_that_is_no_agent_is_a_clear_error(run_dir: Path, answer: byte
 def test_worker_that_does_not_answer_in_time_is_not_waited_for(
     host: Hosted, release: OnDisk, shared_memory: bool
 ) -> None:
-    import os
-    import signal
-
     worker = host.serving(release)
     with Client(host.run_dir, shared_memory=shared_memory, timeout_s=0.2) as client:
         client.infer(MODEL, {"x": rows(1)})

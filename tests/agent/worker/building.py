@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -289,6 +290,14 @@ class Hosted:
         self.host.serve(worker)
         self.wait_for(events.NowServing, worker)
         return worker
+
+
+def until_obeyed(made: Hosted) -> None:
+    """Return when every order given so far has been carried out."""
+    obeyed = threading.Event()
+    made.host._ask(obeyed.set)
+    if not obeyed.wait(ANSWER_S):
+        raise AssertionError("the host's thread is stuck")
 
 
 def hosted(run_dir: Path, settings: HostSettings | None = None) -> Hosted:

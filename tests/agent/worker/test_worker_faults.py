@@ -31,6 +31,7 @@ from tests.agent.worker.building import (
     memory_bomb,
     put_release,
     rows,
+    until_obeyed,
 )
 
 FULL = np.full((1, 4), 1, np.float32)
@@ -82,7 +83,7 @@ def test_kill_at_any_step_of_its_life_is_one_event_and_the_next_start_works(
     ]
     for step in steps[: orders_before + 1]:
         step()
-    host.host.open(MODEL)  # answered when the start has been carried out
+    until_obeyed(host)
     os.kill(pid_of(host, worker), signal.SIGKILL)
     ended = host.wait_for(events.WorkerExited, worker)
     assert ended.cause is ExitCause.CRASHED

@@ -30,6 +30,7 @@ from tests.agent.worker.building import (
     linear,
     put_release,
     rows,
+    until_obeyed,
 )
 
 FULL = np.full((1, 4), 255, np.float32)
@@ -289,8 +290,18 @@ def test_closed_endpoint_leaves_no_socket_behind(host: Hosted) -> None:
     host.host.open(other)
     assert (host.run_dir / "other.sock").is_socket()
     host.host.close_endpoint(other)
-    host.host.open(MODEL)  # answered after what was ordered before
+    until_obeyed(host)
     assert not (host.run_dir / "other.sock").exists()
+
+
+def test_endpoint_that_is_opened_again_at_once_stays(host: Hosted) -> None:
+    other = ModelName("other")
+    host.host.open(other)
+    host.host.close_endpoint(other)
+    host.host.open(other, "it is back")
+    until_obeyed(host)
+    with Client(host.run_dir) as client, pytest.raises(Unavailable, match="it is back"):
+        client.infer("other", {"x": rows(1)})
 
 
 def test_stale_socket_is_replaced_and_is_for_owner_and_group_only(
