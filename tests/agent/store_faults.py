@@ -1,4 +1,4 @@
-"""Disks that fail: one that loses whatever was not synced, one that dies at the nth operation, one that is full.
+"""A disk that fails: it loses whatever was not synced, is full, or breaks.
 
 ``CrashDisk`` takes the port ``Files`` at its word: content is durable after ``sync`` of the file, a name after
 ``sync_dir`` of its directory, and whatever is not durable may survive a crash whole, torn, or not at all.
@@ -7,19 +7,12 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
-from typing import Final
 
 from pinnace_agent.store_port import StorageBroken, StorageFull
-
-CHANGING: Final = ("make_dir", "create", "allocate", "write", "sync", "rename", "sync_dir", "remove")
-
-
-class Killed(BaseException):
-    """The process is gone; nothing below this line ran."""
 
 
 @dataclass(slots=True)
@@ -65,14 +58,13 @@ class Folder:
 
 
 class CrashDisk:
-    """The port ``Files`` in memory. ``kill_at`` is the number of the operation that never begins."""
+    """The port ``Files`` in memory; ``before_each`` sees the disk before every operation that changes it."""
 
     def __init__(self, *, syncs: bool = True, syncs_dirs: bool = True, capacity_bytes: int = 1 << 40) -> None:
         self.folders: dict[str, Folder] = {"": Folder()}
         self.syncs, self.syncs_dirs = syncs, syncs_dirs
         self.capacity_bytes = capacity_bytes
         self.operations: list[tuple[str, str]] = []
-        self.kill_at: int | None = None
         self.skipped_syncs = 0
         self.broken: Callable[[str, str], bool] | None = None
         self.before_each: Callable[[CrashDisk], None] | None = None
@@ -162,22 +154,22 @@ class CrashDisk:
         return self._as({path: dict(folder.now) for path, folder in self.folders.items()}, lambda inode: inode.now)
 
     def crashes(self, states_max: int) -> list[CrashDisk]:
-        """Return different disks that a power cut at this moment may leave: all of them, or the first ``states_max``.
+        """Return up to ``states_max`` different disks that a power cut at this moment may leave.
 
         Names survive in any combination of the directories' own orders; content survives whole, torn or not at all.
-        The extremes come first: nothing unsynced survived, everything did, names without their content did.
+        The extremes come first: nothing unsynced survived, everything did, names without their content did; then chance
+        picks, the same ones on every run.
         """
-        paths = list(self.folders)
-        names = [tuple(self.folders[path].survivors()) for path in paths]
-        extremes = [tuple(each[0] for each in names), tuple(each[-1] for each in names)]
+        names = {path: tuple(folder.survivors()) for path, folder in self.folders.items()}
+        extremes = [{path: each[end] for path, each in names.items()} for end in (0, -1)]
+        chance = random.Random(len(self.operations))
+        picked = ({path: chance.choice(each) for path, each in names.items()} for _ in range(states_max))
         found: dict[object, CrashDisk] = {}
-        for combination in (*extremes, *product(*names)):
+        for surviving in (*extremes, *picked):
             for pick in range(3):
-                if len(found) >= states_max:
-                    return list(found.values())
-                surviving = dict(zip(paths, combination, strict=True))
                 disk = self._as(surviving, lambda inode, pick=pick: inode.survivors()[pick % len(inode.survivors())])
-                found.setdefault(disk.fingerprint(), disk)
+                if len(found) < states_max:
+                    found.setdefault(disk.fingerprint(), disk)
         return list(found.values())
 
     def fingerprint(self) -> object:
@@ -199,8 +191,6 @@ class CrashDisk:
         return disk
 
     def _begin(self, operation: str, path: str, more_bytes: int = 0) -> None:
-        if self.kill_at is not None and len(self.operations) >= self.kill_at:
-            raise Killed
         if self.before_each is not None:
             self.before_each(self)
         self.operations.append((operation, path))
