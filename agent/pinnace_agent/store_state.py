@@ -14,7 +14,7 @@ from typing import Final
 from pinnace_agent.core.device import DeviceState
 from pinnace_agent.store_port import Files, StateLost, StorageError, read_whole, write_durably
 from pinnace_contract import codec
-from pinnace_contract.errors import ContractError
+from pinnace_contract.errors import ContractError, Malformed
 
 STATE: Final = "state.json"
 COPY: Final = "state.json.bak"
@@ -88,5 +88,7 @@ def _read(files: Files, name: str) -> _Copy:
         if tree.get("crc") != _crc(tree.get("state"), tree["saves"]):
             return _Copy(problem=f"the checksum of {name} is wrong")
         return _Copy(state=codec.from_plain(DeviceState, tree.get("state")), saves=tree["saves"])
+    except Malformed as error:
+        return _Copy(problem=str(error))
     except ContractError as error:
         return _Copy(problem=f"{name}: {error}")
