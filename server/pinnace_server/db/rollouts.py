@@ -90,7 +90,11 @@ class SqlAssignments:
     def unsigned(self, limit: int) -> Sequence[DesiredSet]:
         rows = self._session.exec(
             select(DesiredRow)
-            .where(col(DesiredRow.signed_at_s).is_(None))
+            .join(DeviceRow, col(DeviceRow.id) == col(DesiredRow.device))
+            .where(
+                col(DesiredRow.signed_at_s).is_(None),
+                col(DeviceRow.state) != DeviceState.DECOMMISSIONED.value,
+            )
             .order_by(col(DesiredRow.generation), col(DesiredRow.device))
             .limit(limit)
         )

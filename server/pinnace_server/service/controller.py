@@ -7,7 +7,7 @@ after a crash at any point: what was planned is in the database before it is sig
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +15,7 @@ from pinnace_contract.ids import DeviceId, Digest, ReleaseId
 from pinnace_contract.latest import AssignmentSet, Cause
 from pinnace_contract.topics import Down, DownTopic
 from pinnace_server.domain import health_rule, planner, plans
-from pinnace_server.domain.plans import Adopt, Assign, Observed, Plan, PlanReport, Skip
+from pinnace_server.domain.plans import ENDED, Adopt, Assign, Observed, Plan, PlanReport, Skip
 from pinnace_server.domain.records import (
     SERVER,
     Assignment,
@@ -26,6 +26,7 @@ from pinnace_server.domain.records import (
     Event,
     EventKind,
     Member,
+    MemberState,
     Rollout,
     RolloutState,
     Severity,
@@ -37,11 +38,13 @@ from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.sets import save_set
 
+AT_ONCE: Final = 50  # devices planned in one transaction: half a second of work, during which ingest waits
 BATCH: Final = 200  # sets signed, silences told or sets renewed in one tick, so that a tick stays short
 MINUTES_KEPT_S: Final = 30 * 86_400
 RAW_KEPT_S: Final = 86_400
 PRUNE_EVERY_S: Final = 3600
 RENEW_EVERY_S: Final = 60
+_ENDED_WELL: Final = frozenset({MemberState.COMMITTED.value, MemberState.SUPERSEDED.value})
 
 _log = logging.getLogger(__name__)
 
@@ -66,43 +69,60 @@ class Controller:
     # --- observe, plan, check, execute -----------------------------------------------------------------------------
 
     def plan_all(self) -> None:
-        """Plan every active rollout and carry the plans out."""
+        """Plan every active rollout and carry the plans out.
+
+        Planning looks without a lock; what it finds is planned again and executed some devices at a time, so that no
+        rollout, however large, keeps devices' messages waiting for long.
+        """
         with self._world.store.read() as tables:
-            due = [rollout for rollout in tables.rollouts.active() if self._moves(tables, rollout)]
-        for rollout in due:
-            with self._world.store.write() as tables:
-                topics = self._advance(tables, rollout)
-            self._world.changes.notify(topics)
+            due = [(rollout, self._moving(tables, rollout)) for rollout in tables.rollouts.active()]
+        for rollout, moving in due:
+            for start in range(0, len(moving), AT_ONCE):
+                with self._world.store.write() as tables:
+                    topics = self._advance(tables, rollout, moving[start : start + AT_ONCE])
+                self._world.changes.notify(topics)
+            if self._is_over(rollout):
+                with self._world.store.write() as tables:
+                    self._finish(tables, rollout)
+                self._world.changes.notify(["rollouts", f"rollout:{rollout.id}", f"model:{rollout.model}", "events"])
 
-    def _moves(self, tables: Tables, rollout: Rollout) -> bool:
-        """Tell, without a write lock, whether planning a rollout would change anything."""
+    def _moving(self, tables: Tables, rollout: Rollout) -> list[DeviceId]:
+        """Return the devices for which planning would change anything."""
         members = tables.rollouts.members(rollout.id)
-        parent = observing.parent_of(rollout)
         observed = observing.observe(tables, rollout, members)
+        parent = observing.parent_of(rollout)
         made, report = planner.plan(observing.policy_of(tables, rollout, members), observed, parent, self._now())
-        return made is not parent or report.finished or bool(_changed(observed, report, 0.0))
+        planned = [change.device for change in made.changes] if made is not None and made is not parent else []
+        return list(dict.fromkeys([*planned, *(member.device for member in _changed(observed, report, 0.0))]))
 
-    def _advance(self, tables: Tables, due: Rollout) -> list[str]:
+    def _advance(self, tables: Tables, due: Rollout, devices: Sequence[DeviceId]) -> list[str]:
         rollout = tables.rollouts.get(due.id)
         if rollout is None or rollout.state is not RolloutState.ACTIVE:
             return []
-        members = tables.rollouts.members(rollout.id)
+        members = [member for device in devices if (member := tables.rollouts.member(rollout.id, device)) is not None]
         observed = observing.observe(tables, rollout, members)
         parent, now = observing.parent_of(rollout), self._now()
         made, report = planner.plan(observing.policy_of(tables, rollout, members), observed, parent, now)
-        topics = ["rollouts", f"rollout:{rollout.id}", "devices", "events"]
+        tables.rollouts.save_members(_changed(observed, report, now))
         if made is not None and made is not parent:
             problems = plans.check(made, observed, parent)
             if problems:
                 raise AssertionError(f"a plan for rollout {rollout.id} must not be executed: {'; '.join(problems)}")
             self._execute(tables, rollout, made, observed)
             tables.rollouts.save(replace(rollout, plan=made.id))
-            return topics + [f"device:{change.device}" for change in made.changes]
-        tables.rollouts.save_members(_changed(observed, report, now))
-        if report.finished:
-            tables.rollouts.save(replace(rollout, state=RolloutState.FINISHED, ended_at_s=now))
-            tables.events.append(_finished(rollout, report, now))
-        return topics
+        return ["rollouts", f"rollout:{rollout.id}", "devices", "events", *(f"device:{device}" for device in devices)]
+
+    def _is_over(self, rollout: Rollout) -> bool:
+        with self._world.store.read() as tables:
+            return not _under_way(tables, rollout)
+
+    def _finish(self, tables: Tables, due: Rollout) -> None:
+        rollout = tables.rollouts.get(due.id)
+        if rollout is None or rollout.state is not RolloutState.ACTIVE or _under_way(tables, rollout):
+            return
+        now = self._now()
+        tables.rollouts.save(replace(rollout, state=RolloutState.FINISHED, ended_at_s=now))
+        tables.events.append(_finished(rollout, tables.rollouts.counts([rollout.id]).get(rollout.id, {}), now))
 
     def _execute(self, tables: Tables, rollout: Rollout, plan: Plan, observed: dict[DeviceId, Observed]) -> None:
         now = self._now()
@@ -294,20 +314,23 @@ def _changed(observed: dict[DeviceId, Observed], report: PlanReport, now: float)
     return changed
 
 
-def _finished(rollout: Rollout, report: PlanReport, now: float) -> Event:
-    counts = report.by_state()
-    said = ", ".join(f"{n} {state}" for state, n in counts.items()) or "no devices"
-    bad = any(state.value in ("reverted", "failed", "rejected", "skipped") for state in counts)
+def _under_way(tables: Tables, rollout: Rollout) -> bool:
+    return any(MemberState(state) not in ENDED for state in tables.rollouts.counts([rollout.id]).get(rollout.id, {}))
+
+
+def _finished(rollout: Rollout, counts: Mapping[str, int], now: float) -> Event:
+    said = ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "no devices"
+    what = f"{rollout.model} {rollout.version}" if rollout.version else rollout.model
     return Event(
         at_s=now,
         kind=EventKind.ROLLOUT_FINISHED,
         actor=SERVER,
-        summary=f"rollout of {rollout.model} {rollout.version or ''} ended: {said}".replace("  ", " "),
-        severity=Severity.WARNING if bad else Severity.INFO,
+        summary=f"rollout of {what} ended: {said}",
+        severity=Severity.INFO if set(counts) <= _ENDED_WELL else Severity.WARNING,
         model=rollout.model,
         version=rollout.version,
         rollout=rollout.id,
-        data={state.value: str(n) for state, n in counts.items()},
+        data={state: str(n) for state, n in counts.items()},
     )
 
 

@@ -285,3 +285,25 @@ def test_message_of_the_wrong_kind_on_a_topic_changes_nothing(server: Server) ->
     device.send(Up.REPORTED, device.presence())
     assert server.known(device) == before
     assert server.events(EventKind.MESSAGE_REFUSED)[0].data["code"] == "BAD_ENVELOPE"
+
+
+def test_device_that_was_decommissioned_before_it_was_told_is_told_nothing(server: Server) -> None:
+    version, device = server.version(), server.device()
+    rollout = server.rollouts.assign(model=MODEL, version=version.version, selected="", actor="test")
+    server.controller.plan_all()
+    server.fleet.decommission(device.id, "test")
+    server.controller.tick()
+    assert device.entry() is None
+    assert server.rollout(rollout).state is RolloutState.ACTIVE
+
+
+def test_large_rollout_is_planned_some_devices_at_a_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pinnace_server.service.controller.AT_ONCE", 2)
+    version = server.version()
+    devices = [server.device(f"camera-{n}") for n in range(5)]
+    rollout = server.assign(version)
+    assert {device.id for device in devices if device.entry()} == set(server.members(rollout))
+    plans = [event.data["plan"] for event in server.events(EventKind.ASSIGNED)]
+    parents = [event.data["parent"] for event in server.events(EventKind.ASSIGNED)]
+    assert len(set(plans)) == 3
+    assert list(dict.fromkeys(parents)) == ["", *list(dict.fromkeys(plans))[:2]]
