@@ -136,17 +136,19 @@ def update_director(
     Raises:
         SignatureInvalid, MetadataRollback, MetadataExpired, WrongDevice, WrongIncarnation
     """
-    files = {"snapshot": desired.snapshot, "targets": desired.targets}
-    director = _refresh(trusted.director, "director", desired.timestamp, lambda role, _: files[role], now_s)
-    targets = _read(Targets, director.targets, "director targets", METADATA_BYTES_MAX).signed
+    root = _read(Root, trusted.director.root, "director root", ROOT_BYTES_MAX)
+    targets = _delegated(root, Targets, desired.targets, "director targets").signed
     try:
         assignments = codec.from_plain(AssignmentSet, targets.unrecognized_fields.get(ASSIGNMENT_FIELD))
     except ContractError as error:
         raise SignatureInvalid(f"the director's targets carry no assignment set: {error}") from error
+    # Before the versions: those of another device say nothing here, and this is what an operator has to know.
     if assignments.device != device:
         raise WrongDevice(f"this set is for {assignments.device}, this device is {device}")
     if assignments.incarnation not in (None, incarnation):
         raise WrongIncarnation("this set is for another store of this device; the server will send one for this store")
+    files = {"snapshot": desired.snapshot, "targets": desired.targets}
+    director = _refresh(trusted.director, "director", desired.timestamp, lambda role, _: files[role], now_s)
     for entry in assignments.entries:
         if entry.release is not None:
             _agrees(targets, entry, "director")

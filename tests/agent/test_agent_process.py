@@ -39,7 +39,7 @@ from tests.agent.worker import building
 from tests.agent.worker.building import OnDisk
 from tests.brokers import Mosquitto
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300, method="signal")]
 
 DOUBLED = building.WEIGHTS * 2
 LONG_TRIAL = TrialPolicy(inferences=1_000_000, duration_s=3600)

@@ -165,6 +165,14 @@ def test_a_set_for_another_device_is_refused() -> None:
         accept(fresh(), desired(DIRECTOR, other, [RELEASE]))
 
 
+def test_another_devices_set_is_named_as_that_whatever_its_versions() -> None:
+    other = dataclasses.replace(SET, device=DeviceId("camera-08"))
+    for version in (1, 2, 3):
+        trusted, _ = accept(fresh(), desired(DIRECTOR, SET, [RELEASE], version=2))
+        with pytest.raises(trust.WrongDevice):
+            accept(trusted, desired(DIRECTOR, other, [RELEASE], version=version))
+
+
 def test_a_set_for_another_store_of_this_device_is_refused() -> None:
     other = dataclasses.replace(SET, incarnation=IncarnationId("2" * 32))
     with pytest.raises(trust.WrongIncarnation):

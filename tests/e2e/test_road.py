@@ -25,7 +25,8 @@ from tests.e2e import models
 from tests.e2e.conftest import Drafts
 from tests.e2e.fleet import Device, Server, running, until
 
-pytestmark = pytest.mark.slow
+# Several processes start for each test, and two busy cores take their time. The signal lets fixtures end them.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300, method="signal")]
 
 Enrol = Callable[..., Device]
 Fleet = tuple[Server, Device]
