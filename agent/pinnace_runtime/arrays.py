@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pinnace_contract.latest import Datatype
 
-Array: TypeAlias = NDArray[np.generic]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[np.generic]
+else:  # numpy.typing costs every worker 1.7 MiB
+    Array = np.ndarray
+
 
 _DTYPES: Final[dict[Datatype, np.dtype[np.generic]]] = {
     Datatype.BOOL: np.dtype(np.bool_),

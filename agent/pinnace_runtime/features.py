@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pinnace_contract.histogram import pack_varints
 from pinnace_contract.ids import Digest
 from pinnace_contract.latest import Baseline, FeatureBaseline, FeatureCounts, FeatureKind
 from pinnace_runtime.arrays import Array
 
-BUFFERED_ROWS: Final = 256  # 128 KiB with 64 features
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-Rows: TypeAlias = NDArray[np.float64]
-Column: TypeAlias = NDArray[np.float64]
-Places: TypeAlias = NDArray[np.int64]
+    Rows: TypeAlias = NDArray[np.float64]
+    Column: TypeAlias = NDArray[np.float64]
+    Places: TypeAlias = NDArray[np.int64]
+else:  # numpy.typing costs every worker 1.7 MiB
+    Rows = Column = Places = np.ndarray
+
+BUFFERED_ROWS: Final = 256  # 128 KiB with 64 features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

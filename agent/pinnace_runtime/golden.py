@@ -9,16 +9,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pinnace_contract.latest import Golden, GoldenResult, Tolerance, Variant
 from pinnace_runtime import array_file
 from pinnace_runtime.arrays import Array
 from pinnace_runtime.errors import ArraysInvalid, ContractMismatch
 from pinnace_runtime.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 GOLDEN_BYTES_MAX: Final = 64 * 1024 * 1024  # sixteen images of a megapixel as float32 with room to spare
 VECTORS_MAX: Final = 1024

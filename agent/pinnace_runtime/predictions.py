@@ -6,10 +6,9 @@ Owns which class and confidence an answer means and the form on the wire. Judgin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pinnace_contract.histogram import pack_varints
 from pinnace_contract.latest import (
@@ -20,6 +19,9 @@ from pinnace_contract.latest import (
     TensorSpec,
 )
 from pinnace_runtime.arrays import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CLASSES_MAX: Final = 2048
 

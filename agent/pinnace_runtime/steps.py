@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pinnace_contract.latest import (
     ArgMax,
@@ -33,6 +32,9 @@ from pinnace_contract.latest import (
 from pinnace_runtime import adapters
 from pinnace_runtime.arrays import Array, as_text, datatype_of, dtype_of
 from pinnace_runtime.errors import ContractMismatch, InferenceError, RuntimeMissing, StepUnsupported
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Values: TypeAlias = dict[str, Array]
 Prepared: TypeAlias = Callable[[Values], None]

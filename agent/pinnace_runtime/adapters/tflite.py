@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import importlib
-import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -105,11 +104,12 @@ def _library(packages: tuple[str, ...]) -> tuple[Any, str, str]:
     for package in packages:
         try:
             interpreter = importlib.import_module(f"{package}.interpreter").Interpreter
+            version = str(importlib.import_module(package).__version__)  # importlib.metadata would cost 2 MiB
         except Exception as error:  # a wheel for another processor or numpy fails in many ways
             problems.append(f"{PACKAGES[package]}: {type(error).__name__}: {error}")
             continue
         name = PACKAGES[package]
-        return interpreter, name, f"{name} {importlib.metadata.version(name)}"
+        return interpreter, name, f"{name} {version}"
     raise RuntimeMissing("tflite", " or ".join(PACKAGES.values()), "; ".join(problems))
 
 
