@@ -74,7 +74,7 @@ from pinnace_server.service.controller import Controller
 from pinnace_server.service.enrolment import Enrolment
 from pinnace_server.service.fleet import Fleet
 from pinnace_server.service.ingest import Ingest
-from pinnace_server.service.ports import World
+from pinnace_server.service.ports import Listed, SignatureState, World
 from pinnace_server.service.rollouts import Rollouts
 
 NOON = 1_795_435_200.0
@@ -138,6 +138,9 @@ class Signer:
 
     def image_metadata(self) -> tuple[tuple[Topic, bytes], ...]:
         return ()
+
+    def listed(self, model: ModelName, release: ReleaseId) -> Listed:
+        return Listed(state=SignatureState.VERIFIED if release in self.releases else SignatureState.UNSIGNED)
 
     def renew_image(self) -> bool:
         return False

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -321,6 +323,23 @@ class Blobs(Protocol):
         ...
 
 
+class SignatureState(StrEnum):
+    """Whether the image repository's signatures stand behind a release."""
+
+    VERIFIED = "verified"
+    UNSIGNED = "unsigned"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What the signed metadata says of a release: which keys signed, and until when."""
+
+    state: SignatureState
+    keys: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+
 class Signing(Protocol):
     """The signer: both repositories and the message key. Safe for use by many threads."""
 
@@ -342,6 +361,10 @@ class Signing(Protocol):
 
     def renew_image(self) -> bool:
         """Sign the image repository anew when its expiry comes near; True: publish ``image_metadata()``."""
+        ...
+
+    def listed(self, model: ModelName, release: ReleaseId) -> Listed:
+        """Check the image repository's own signatures and return what they say of a release."""
         ...
 
     def desired(self, assignments: AssignmentSet, releases: Mapping[ReleaseId, bytes]) -> bytes:

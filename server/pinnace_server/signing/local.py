@@ -12,11 +12,12 @@ from typing import Final, Self
 
 from tuf.api.metadata import Root
 
-from pinnace_contract.ids import DeviceId, KeyId, ReleaseId
+from pinnace_contract.ids import DeviceId, KeyId, ModelName, ReleaseId
 from pinnace_contract.latest import AssignmentSet, MessageKey
 from pinnace_contract.topics import Down, DownTopic, Topic
+from pinnace_server.service.ports import Listed
+from pinnace_server.signing import inspection, metadata
 from pinnace_server.signing import keys as key_files
-from pinnace_server.signing import metadata
 from pinnace_server.signing.director import Director
 from pinnace_server.signing.errors import KeyRefused
 from pinnace_server.signing.image import ImageRepository
@@ -103,6 +104,10 @@ class LocalSigning:
         """Sign the image repository anew when its expiry comes near; True: publish ``image_metadata()``."""
         with self._store.transaction():
             return self._image.renew()
+
+    def listed(self, model: ModelName, release: ReleaseId) -> Listed:
+        """Check the image repository's own signatures and return what they say of a release."""
+        return inspection.listed(self.image_roots(), self.image_metadata(), model, release)
 
     def desired(self, assignments: AssignmentSet, releases: Mapping[ReleaseId, bytes]) -> bytes:
         """Return the payload of ``down/{id}/desired`` for this set.
