@@ -40,7 +40,7 @@ from pinnace_agent.store_spool import Spooled
 from pinnace_agent.uplink import Uplink
 from pinnace_agent.worker import events as worker_events
 from pinnace_contract import topics
-from pinnace_contract.ids import Digest, ModelName
+from pinnace_contract.ids import Digest, ModelName, ReleaseId
 from pinnace_contract.latest import (
     Ack,
     Blob,
@@ -128,6 +128,7 @@ class Daemon:
         self._stopping: int | None = None
         self._results: dict[str, bytes] = {}
         self._later: list[tuple[ModelName, events.Event]] = []
+        self._lost: set[ReleaseId] = set()
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
@@ -178,6 +179,9 @@ class Daemon:
 
     def _drain(self) -> None:
         """Hand the core everything that came of effects, until nothing more does."""
+        if self._lost:
+            lost, self._lost = self._lost, set()
+            self._apply(device.lost(self.state, lost))
         while True:
             out = [*self._later, *self._parts.serving.take(), *self._parts.fetching.take()]
             self._later = []
@@ -358,9 +362,13 @@ class Daemon:
 
     def _collect_garbage(self) -> None:
         try:
-            self._parts.store.collect_garbage(device.kept(self.state))
+            collected = self._parts.store.collect_garbage(device.kept(self.state))
         except AgentError as error:
             log.warning("garbage stays: %s", error)
+            return
+        if collected.unreadable:
+            log.warning("the disk lost release files: %s", ", ".join(each[:12] for each in collected.unreadable))
+            self._lost.update(collected.unreadable)
 
     # --- what arrives --------------------------------------------------------------------------------------------
 

@@ -34,7 +34,6 @@ OUTBOX_MAX: Final = 128  # receipts; one per assignment, so months of a busy dev
 OUTBOX_BYTES_MAX: Final = 1024 * 1024  # the state is written whole on every transition
 ANSWERED_MAX: Final = 64  # ids of receipts, so that a set that comes back on every connection is answered once
 RECEIPT_SEALED_BYTES_MAX: Final = 96 * 1024  # 64 KiB as base64 in its envelope
-SEQS_RESERVED: Final = 1_000  # numbers of signed messages that one write of the state reserves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +50,8 @@ class DeviceState:
     """Everything that the device must not forget; the store writes it as one file.
 
     ``generation`` is that of the newest set taken, ``followed`` why it was not followed as a set, ``refused`` why the
-    last thing that came was not. ``seq`` is the first number that no signed message has used for certain,
-    ``connection`` the number of the last connection begun.
+    last thing that came was not. ``connection`` is the number of the last connection begun; statements are numbered above
+    it.
     """
 
     KIND: ClassVar[str] = "device-state"
@@ -68,7 +67,6 @@ class DeviceState:
     receipts: int = count(0)
     answered: tuple[ReceiptId, ...] = limited((), largest=ANSWERED_MAX)
     time_floor_s: float = count(0.0)
-    seq: int = count(0)
     connection: int = count(0)
     boot: BootId | None = None
     audit_head: AuditHead | None = None
@@ -187,11 +185,6 @@ def acknowledged(state: DeviceState, receipts: Iterable[ReceiptId]) -> DeviceSta
     """Return the state without the receipts that are in the server's database."""
     done = set(receipts)
     return replace(state, outbox=tuple(each for each in state.outbox if each.id not in done))
-
-
-def with_seqs_reserved(state: DeviceState) -> DeviceState:
-    """Return the state with the next ``SEQS_RESERVED`` numbers taken: save it, then use them from the old ``seq``."""
-    return replace(state, seq=state.seq + SEQS_RESERVED)
 
 
 def with_connection_begun(state: DeviceState) -> DeviceState:
