@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -287,7 +288,10 @@ class Server:
 
     def _file(self, content: bytes) -> Path:
         path = self.folder / ids.digest_of(content)
-        path.write_bytes(content)
+        if not path.exists():  # never written over: another thread may be registering the same content
+            unfinished = path.with_suffix(f".{threading.get_ident()}")
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
         return path
 
 
