@@ -129,6 +129,7 @@ class Daemon:
         self._results: dict[str, bytes] = {}
         self._later: list[tuple[ModelName, events.Event]] = []
         self._lost: set[ReleaseId] = set()
+        self._show()
 
     # --- the loop ------------------------------------------------------------------------------------------------
 

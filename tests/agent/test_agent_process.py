@@ -557,7 +557,7 @@ def test_kill_9_of_the_agent_in_a_phase_is_survived(
     agent.start()
     if phase is Phase.STAGED:
         answers(agent, good)
-        assert (agent.status() or {})["models"]["digits"]["phase"] == "staged"
+        until("it is held again", lambda: (agent.status() or {})["models"]["digits"]["phase"] == "staged")
         server.assign(3, server.entry(new, 3))
         assert server.wait_for_receipt(3).outcome is Outcome.COMMITTED
     elif phase is Phase.TRIAL:
