@@ -21,7 +21,7 @@ from pinnace_agent.client.errors import Refused as Refused
 from pinnace_agent.client.errors import Unavailable as Unavailable
 from pinnace_agent.client.http import HttpConnection, check
 from pinnace_agent.client.shared import SharedConnection
-from pinnace_agent.client.tensors import Array, Descriptions, content, contiguous, read_answer
+from pinnace_agent.client.tensors import Answers, Array, Descriptions, content, contiguous
 from pinnace_agent.client.tensors import Result as Result
 
 RUN_DIR: Final = Path("/run/pinnace")
@@ -40,7 +40,7 @@ class Client:
         self._one_socket = self._at.is_socket()
         self._connections: dict[Path, HttpConnection] = {}
         self._models: dict[str, HttpConnection | SharedConnection] = {}
-        self._descriptions = Descriptions()
+        self._descriptions, self._answers = Descriptions(), Answers()
 
     def infer(
         self,
@@ -68,7 +68,7 @@ class Client:
             head = _infer_head(model, len(described), sum(map(len, parts)))
             answer = check(asked.ask(head + described, parts))
         json_bytes = answer.headers.get("inference-header-content-length")
-        return read_answer(answer.body, int(json_bytes) if json_bytes and json_bytes.isdecimal() else None)
+        return self._answers.read(answer.body, int(json_bytes) if json_bytes and json_bytes.isdecimal() else None)
 
     def metadata(self, model: str) -> Mapping[str, object]:
         """Return what the model takes and gives, and which release and variant serve now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ import pytest
 
 from pinnace_agent.adapters.local_socket import LocalSocket
 from pinnace_agent.client import BadAnswer, Client, InferenceFailed, NotReachable, Refused, Unavailable
-from pinnace_agent.client.tensors import Descriptions
+from pinnace_agent.client.tensors import Answers, Descriptions
 from pinnace_agent.worker import events
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.ids import Digest, ModelName
@@ -337,6 +338,38 @@ def test_descriptions_are_kept_for_the_same_question_and_not_mixed_up() -> None:
     for n in range(200):
         descriptions.of({"x": rows(n + 1)}, None, False)
     assert descriptions.of({"x": rows(1)}, None, False) == first
+
+
+def answer_of(request: str, values: int = 3, version: str = "1") -> tuple[memoryview, int]:
+    tree = {
+        "model_version": version,
+        "parameters": {"pinnace_release": "r", "pinnace_variant": "v", "pinnace_request": request},
+        "outputs": [{"name": "y", "datatype": "UINT8", "shape": [values], "parameters": {"binary_data_size": values}}],
+    }
+    words = json.dumps(tree, separators=(",", ":")).encode()
+    return memoryview(words + bytes(range(values))), len(words)
+
+
+def test_answers_that_differ_in_their_request_alone_are_read_like_all_others() -> None:
+    answers = Answers()
+    for request, values, version in (
+        *(("cafe-1-1", 3, "1"), ("cafe-1-2", 3, "1"), ("cafe-1-ff", 3, "1")),
+        *(("cafe-1-3", 4, "1"), ("cafe-1-4", 3, "2"), ("cafe-1-5", 3, "2")),
+    ):
+        found = answers.read(*answer_of(request, values, version))
+        assert (found.request, found.version) == (request, version)
+        assert found.outputs["y"].tolist() == list(range(values))
+
+
+def test_answer_cut_off_after_a_good_one_is_no_answer() -> None:
+    answers = Answers()
+    answers.read(*answer_of("cafe-1-1"))
+    body, json_bytes = answer_of("cafe-1-2")
+    for end in range(json_bytes):
+        with pytest.raises(BadAnswer):
+            answers.read(body[:end], end)
+    with pytest.raises(BadAnswer):
+        answers.read(body[: json_bytes + 1], json_bytes)
 
 
 def test_client_loads_numpy_and_nothing_of_the_supervisor() -> None:
