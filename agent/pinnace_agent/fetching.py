@@ -253,7 +253,7 @@ class Fetching:
         assert job.wish is not None
         job.wrong[data.index] = job.wrong.get(data.index, 0) + 1
         if job.wrong[data.index] < BAD_CHUNKS_MAX:
-            job.wish = transfer.refused(job.wish, data.index)
+            job.wish = transfer.refused(job.wish, data.index, self._clock())
             return
         self._fail(
             model,

@@ -15,6 +15,7 @@ from pinnace_contract.ids import Digest
 WINDOW_CHUNKS: Final = 16  # 1 MiB in flight: fills a fast link, small enough for a broker's queue
 OVERDUE_S: Final = 2.0  # after the last chunk, or the question, that nothing followed
 OVERDUE_MAX_S: Final = 60.0
+WRONG_AGAIN_S: Final = 1.0
 BLOBS_AT_ONCE: Final = 1  # a device's link is the bottleneck; more would only interleave
 
 
@@ -77,9 +78,15 @@ def bitmap(indices: frozenset[int], chunks: int) -> bytes:
     return bytes(bits)
 
 
-def refused(wish: Wish, index: int) -> Wish:
-    """A chunk came, but not the right one: it is still missing, and will be asked for when the others have come."""
-    return replace(wish, asked=wish.asked - {index})
+def refused(wish: Wish, index: int, now_s: float) -> Wish:
+    """A chunk came, but not the right one: ask for it again, not at once and without backing off further.
+
+    At once would only bring the same again: a server does not repeat a chunk that it has just sent.
+    """
+    wish = replace(wish, asked=wish.asked - {index}, tries=0)
+    if wish.asked:
+        return wish
+    return replace(wish, asked=frozenset({index}), quiet_since_s=now_s - OVERDUE_S + WRONG_AGAIN_S)
 
 
 def forgotten(wish: Wish) -> Wish:

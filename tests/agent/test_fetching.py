@@ -175,6 +175,9 @@ def test_one_damaged_chunk_is_asked_for_again() -> None:
     world.fetching.fetch(FETCH, RELEASE)
     world.send(3, flip=True)
     assert world.heard() == []
+    assert len(world.asked) == 1
+    world.now_s = 2.0
+    world.fetching.tick()
     assert len(world.asked) == 2
     world.send(3)
     assert world.heard() == [events.Fetched(ticket=2)]
