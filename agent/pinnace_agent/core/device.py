@@ -50,8 +50,8 @@ class DeviceState:
     """Everything that the device must not forget; the store writes it as one file.
 
     ``generation`` is that of the newest set taken, ``followed`` why it was not followed as a set, ``refused`` why the
-    last thing that came was not. ``connection`` is the number of the last connection begun; statements are numbered above
-    it.
+    last thing that came was not. ``connection`` is the number of the last connection begun; statements are numbered
+    above it.
     """
 
     KIND: ClassVar[str] = "device-state"
