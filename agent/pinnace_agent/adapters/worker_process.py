@@ -157,6 +157,8 @@ class WorkerHost:
 
     def start(self, order: Start) -> WorkerRef:
         """Start a process and load; after ``open``. ``WorkerStarted``, ``LoadFailed`` or ``WorkerExited`` follows."""
+        if order.model not in self._opened:
+            raise AssertionError(f"open the socket of {order.model} before a worker is started for it")
         ref = WorkerRef(id=WorkerId(next(self._ids)), model=order.model, release=order.release, variant=order.variant)
         self._ask(partial(self._start, ref, order))
         return ref
@@ -289,7 +291,8 @@ class WorkerHost:
             stall=Stall(look_s_max=2 * settings.watch_every_s),
         )
         self._reactor.add(child.control, partial(self._talk, worker))
-        self._reactor.add(child.exit_fd, lambda _events: self._reap(worker))
+        if child.exit_fd is not None:
+            self._reactor.add(child.exit_fd, lambda _events: self._reap(worker))
         self._reactor.add(child.stderr, lambda _events: self._read_words(worker))
         self._tell(ref, load)
 
@@ -424,6 +427,9 @@ class WorkerHost:
 
     def _look_at(self, worker: _Worker, now: float) -> None:
         settings = self._settings
+        if worker.child.exit_fd is None and worker.child.ended:
+            self._reap(worker)
+            return
         worker.memory_bytes = worker.child.resident_bytes()
         if worker.memory_bytes > worker.memory_bytes_max:
             found, limit = worker.memory_bytes // 2**20, worker.memory_bytes_max // 2**20
@@ -478,8 +484,9 @@ class WorkerHost:
         del self._workers[worker.ref.id]
         if worker.serving:
             self._no_longer_serving(worker)
-        for descriptor in (worker.child.control, worker.child.exit_fd, worker.child.stderr):
-            self._reactor.remove(descriptor)
+        for source in (worker.child.control, worker.child.exit_fd, worker.child.stderr):
+            if source is not None:
+                self._reactor.remove(source)
         worker.child.close()
 
     def _begin_close(self) -> None:

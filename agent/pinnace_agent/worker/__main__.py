@@ -7,6 +7,7 @@ numpy, the runtime and the model.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -18,6 +19,10 @@ from pinnace_agent.worker.control import Orphaned, Supervisor
 
 def main() -> int:
     """Run the worker and return its exit code."""
+    # A service manager that stops the agent sends these to all its processes; when a worker ends is the supervisor's
+    # to say, and its death would look like a crash of the model.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     supervisor_pid, control, vitals, *listening = (int(argument) for argument in sys.argv[1:])
     supervisor = Supervisor(socket.socket(fileno=control))
     try:

@@ -43,7 +43,7 @@ class Child:
             undo.pop_all()
         ours.setblocking(False)
         self.control = ours
-        self.exit_fd = os.pidfd_open(self.process.pid)
+        self.exit_fd = _exit_fd(self.process.pid)
         if self.process.stderr is None:
             raise AssertionError("stderr is a pipe")
         self.stderr = self.process.stderr
@@ -88,6 +88,11 @@ class Child:
             return bool(data)
         return True
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process is no more; for systems on which no descriptor says so."""
+        return self.process.poll() is not None
+
     def resident_bytes(self) -> int:
         """Return how much memory it has in RAM."""
         return resident_bytes(self.process.pid)
@@ -95,7 +100,8 @@ class Child:
     def close(self) -> None:
         """Let go of a process that has ended."""
         self.control.close()
-        os.close(self.exit_fd)
+        if self.exit_fd is not None:
+            os.close(self.exit_fd)
         self.vitals.close()
         self.stderr.close()
 
@@ -107,6 +113,14 @@ def resident_bytes(pid: int) -> int:
     except (OSError, IndexError):
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _exit_fd(pid: int) -> int | None:
+    """Return a descriptor that becomes readable when the process ends; None before Linux 5.3."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 def _start(passed: tuple[int, ...], threads: int) -> subprocess.Popen[bytes]:

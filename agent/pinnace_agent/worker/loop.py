@@ -144,6 +144,8 @@ class Loop:
         return protocol.Replayed(n=n, errors=errors, result=result, latency=latency)
 
     def _serve(self, order: protocol.Serve) -> None:
+        if self._stopping:
+            return
         if order.arm is not self._counts.arm and not self._counts.empty:
             self._supervisor.say(protocol.Counted(block=self._counts.take()))
         self._counts.arm = order.arm

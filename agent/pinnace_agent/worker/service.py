@@ -118,6 +118,8 @@ class Service:
         try:
             asked, inputs = self._reader.read(body, json_bytes)
             outputs = self._model.pipeline.infer(inputs, raw=not asked.preprocessed)
+        except open_inference.TooLargeToRead as error:
+            return _error(503, str(error))
         except (open_inference.BadRequest, BadInput) as error:
             self._counts.failed("bad_request", reached_the_model=False)
             return _error(400, str(error))

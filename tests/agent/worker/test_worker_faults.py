@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -190,6 +192,64 @@ def test_last_words_of_a_worker_come_with_the_event(
     assert ended.detail == "ended by SIGABRT"
     assert ended.log.endswith("the last ?[31mwords")
     assert len(ended.log) <= 4096
+
+
+def test_end_of_a_worker_is_seen_where_the_kernel_has_no_descriptor_for_it(
+    host_with: Callable[..., Hosted], release: OnDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", missing)
+    host = host_with(watch_every_s=0.02)
+    worker = host.serving(release)
+    os.kill(pid_of(host, worker), signal.SIGKILL)
+    assert host.wait_for(events.WorkerExited, worker).cause is ExitCause.CRASHED
+    again = host.serving(release)
+    host.host.stop(again)
+    assert host.wait_for(events.WorkerExited, again).cause is ExitCause.ORDERED
+
+
+def test_signals_of_a_service_manager_leave_the_end_to_the_supervisor(host: Hosted, release: OnDisk) -> None:
+    worker = host.serving(release)
+    os.kill(pid_of(host, worker), signal.SIGTERM)
+    os.kill(pid_of(host, worker), signal.SIGINT)
+    with Client(host.run_dir) as client:
+        assert client.infer(MODEL, {"x": rows(1)}).version == "1"
+    host.host.stop(worker)
+    assert host.wait_for(events.WorkerExited, worker).cause is ExitCause.ORDERED
+
+
+def test_order_to_serve_after_the_order_to_stop_changes_nothing(host: Hosted, release: OnDisk) -> None:
+    worker = host.serving(release)
+    host.host.stop(worker)
+    host.host.serve(worker)
+    assert host.wait_for(events.WorkerExited, worker).cause is ExitCause.ORDERED
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"[" + b"[1]," * 900_000 + b"[1]]", id="a million lists"),
+        pytest.param(b"[" + b'"ab",' * 800_000 + b'"ab"]', id="a million texts"),
+        pytest.param(b"[" + b"0.5," * 1_000_000 + b"0.5]", id="a million numbers"),
+        pytest.param(b"[" + b"0.5," * 4_000_000 + b"0.5]", id="more than is read"),
+        pytest.param(b"[" * 100_000 + b"]" * 100_000, id="one list in another"),
+    ],
+)
+def test_json_that_wants_much_memory_is_refused_and_the_worker_lives(
+    host_with: Callable[..., Hosted], release: OnDisk, data: bytes
+) -> None:
+    host = host_with(memory_bytes=160 * 2**20, watch_every_s=0.02)
+    worker = host.serving(release)
+    body = b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":%s}]}' % data
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(host.socket))
+        client.sendall(b"POST /v2/models/digits/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 400")
+    with Client(host.run_dir) as client_after:
+        client_after.infer(MODEL, {"x": rows(1)})
+    assert [each.worker for each in host.host.status()] == [worker]
 
 
 def test_interpreter_that_cannot_be_started_is_a_failed_load(
