@@ -23,6 +23,7 @@ from pinnace_agent.adapters.local_socket import LocalSocket
 from pinnace_agent.adapters.mqtt_paho import MqttLink
 from pinnace_agent.adapters.worker_process import HostSettings, Start, WorkerHost
 from pinnace_agent.belief import Belief
+from pinnace_agent.commands import Commands
 from pinnace_agent.core import device
 from pinnace_agent.core.surroundings import Host
 from pinnace_agent.daemon import QUEUE_MAX, Daemon, Happened, Parts
@@ -35,6 +36,7 @@ from pinnace_agent.requests import Desk
 from pinnace_agent.resend import Resend
 from pinnace_agent.serving import Serving
 from pinnace_agent.settings import BadSetting, Settings
+from pinnace_agent.speech import Speech
 from pinnace_agent.store import IDENTITY, Store
 from pinnace_agent.uplink import Uplink
 from pinnace_agent.version import AGENT_VERSION
@@ -135,9 +137,8 @@ class _Program:
                 desk=self._desk,
                 system=system_proc.System(settings.store),
                 happened=happened,
-                report_every_s=settings.report_every_s,
-                chance=chance,
-                log_lines=lines,
+                speech=Speech(uplink, host, Resend(chance), settings.report_every_s),
+                commands=Commands(host=host, uplink=uplink, log_lines=lines),
                 stop=stop,
             )
         )

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,9 +19,9 @@ from pinnace_agent import status, trust
 from pinnace_agent.adapters.mqtt_paho import Arrived, Connected, Disconnected
 from pinnace_agent.adapters.system_proc import System
 from pinnace_agent.belief import Belief
+from pinnace_agent.commands import Commands
 from pinnace_agent.core import device, effects, events
 from pinnace_agent.core.device import Change, DeviceState
-from pinnace_agent.core.reported import active, reported
 from pinnace_agent.core.slot import Servable, because
 from pinnace_agent.core.surroundings import Host, Surroundings
 from pinnace_agent.errors import AgentError, Refused
@@ -32,8 +30,8 @@ from pinnace_agent.inbox import Inbox
 from pinnace_agent.releases import Releases
 from pinnace_agent.reporting import Reporting
 from pinnace_agent.requests import Desk, Request
-from pinnace_agent.resend import Resend
 from pinnace_agent.serving import Serving
+from pinnace_agent.speech import Speech
 from pinnace_agent.store import Collected
 from pinnace_agent.store_port import StorageError
 from pinnace_agent.store_spool import Spooled
@@ -46,15 +44,9 @@ from pinnace_contract.latest import (
     Blob,
     Cause,
     Command,
-    CommandKind,
-    CommandResult,
-    CommandStatus,
     Data,
     Phase,
-    Presence,
-    Runtime,
     SystemHealth,
-    Want,
 )
 
 log = logging.getLogger(__name__)
@@ -62,7 +54,6 @@ log = logging.getLogger(__name__)
 QUEUE_MAX: Final = 1024
 TICK_S: Final = 0.25
 COLLECT_EVERY_S: Final = 1.0  # while a trial counts inferences; otherwise once for each report
-BIRTH_EVERY_S: Final = 15 * 60.0
 HEALTH_EVERY_S: Final = 2.0  # free memory decides how a model is swapped; older than this it says little
 SAVE_RETRY_S: Final = 2.0  # a full or failing disk is asked again
 EXIT_RESTART: Final = 75  # a service manager starts the agent again
@@ -106,9 +97,8 @@ class Parts:
     desk: Desk
     system: System
     happened: queue.Queue[Happened]
-    report_every_s: int
-    chance: random.Random
-    log_lines: deque[str]
+    speech: Speech
+    commands: Commands
     stop: threading.Event
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -120,13 +110,9 @@ class Daemon:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.state = parts.state
-        self._resend = Resend(parts.chance)
         self._health: tuple[float, SystemHealth] | None = None
         self._collected_s = 0.0
-        self._born_s = 0.0
-        self._told = True
         self._stopping: int | None = None
-        self._results: dict[str, bytes] = {}
         self._later: list[tuple[ModelName, events.Event]] = []
         self._lost: set[ReleaseId] = set()
         self._show()
@@ -203,7 +189,7 @@ class Daemon:
             self._collected_s = now_s
             parts.serving.collect()
         parts.reporting.close_if_due(now_s, self._unix_s(), parts.system.health)
-        self._speak(now_s)
+        self._speak()
         self._show()
 
     def _show(self) -> None:
@@ -225,8 +211,7 @@ class Daemon:
         parts = self._parts
         log.info("stopping")
         self._apply(device.stop(self.state, self._around()))
-        last = parts.uplink.seal(self._presence(online=False))
-        parts.uplink.close((self._topic(topics.Up.STATE), last) if parts.uplink.connected else None)
+        parts.speech.goodbye(self.state, self._around())
 
     # --- deciding ------------------------------------------------------------------------------------------------
 
@@ -240,7 +225,8 @@ class Daemon:
         if change.save and not self._save(after):
             return
         self.state = after
-        self._told = self._told or change.told
+        if change.told:
+            self._parts.speech.changed()
         _log_phases(before, after)
         for effect in change.effects:
             self._act(effect)
@@ -275,10 +261,7 @@ class Daemon:
                 return True
 
     def _tell_trouble(self, error: StorageError) -> None:
-        told = replace(self.state, refused=because(error.cause, str(error)))
-        message = reported(told, self._parts.uplink.next_seq(), self._around())
-        self._parts.uplink.say(self._topic(topics.Up.REPORTED), self._parts.uplink.seal(message), retained=True)
-        self._told = True
+        self._parts.speech.trouble(self.state, because(error.cause, str(error)), self._around())
         self._collect_garbage()
 
     def _around(self) -> Surroundings:
@@ -421,109 +404,36 @@ class Daemon:
             self._apply(device.contact(self.state, made, self._around()))
 
     def _commanded(self, command: Command) -> None:
-        topic = topics.ResultTopic(device=self._parts.host.device, command=command.command)
-        if command.command not in self._results:
-            self._results[command.command] = self._parts.uplink.seal(self._obey(command))
-            while len(self._results) > 32:
-                del self._results[next(iter(self._results))]
-        self._parts.uplink.say(topic, self._results[command.command])
-
-    def _obey(self, command: Command) -> CommandResult:
-        status, detail, text = CommandStatus.DONE, "", ""
-        match command.kind:
-            case CommandKind.LOGS:
-                text = "\n".join(self._parts.log_lines)[-(200 * 1024) :]
-            case CommandKind.RESTART:
-                self._stopping = EXIT_RESTART
-            case CommandKind.IDENTIFY:
-                log.warning("identify: this is %s", self._parts.host.device)
-            case _:
-                status, detail = CommandStatus.REFUSED, f"this agent does not know the command {command.kind}"
-        return CommandResult(
-            device=self._parts.host.device,
-            incarnation=self.state.incarnation,
-            seq=self._parts.uplink.next_seq(),
-            command=command.command,
-            status=status,
-            detail=detail,
-            text=text,
-            at_s=self._unix_s(),
-        )
+        self._parts.commands.take(command, self.state, self._unix_s())
+        if self._parts.commands.restart_asked:
+            self._stopping = EXIT_RESTART
 
     # --- what is said --------------------------------------------------------------------------------------------
 
-    def _topic(self, channel: topics.Up) -> topics.UpTopic:
-        return topics.UpTopic(device=self._parts.host.device, channel=channel)
-
-    def _speak(self, now_s: float) -> None:
-        parts = self._parts
+    def _speak(self) -> None:
+        parts, now_s = self._parts, self._parts.clock()
         if parts.uplink.due(now_s):
             self._apply(Change(state=device.with_connection_begun(self.state)))
-            parts.uplink.connect(self.state.connection, partial(self._presence, online=False), now_s)
-        if not parts.uplink.connected:
-            return
-        if now_s - self._born_s >= BIRTH_EVERY_S:
-            self._be_born(now_s)
-        if self._told:
-            self._told = not self._tell_reported()
-        waiting = {each.id: each.sealed for each in self.state.outbox}
-        for key in self._resend.due(list(waiting), now_s):
-            if parts.uplink.say(self._topic(topics.Up.RECEIPT), waiting[key]):  # type: ignore[index]
-                self._resend.sent(key, now_s)
-        for sealed in parts.reporting.to_send(now_s):
-            parts.uplink.say(self._topic(topics.Up.REPORT), sealed)
+            parts.speech.connect(self.state, self._around())
+        parts.speech.say(self.state, self._around())
+        if parts.uplink.connected:
+            topic = topics.UpTopic(device=parts.host.device, channel=topics.Up.REPORT)
+            for sealed in parts.reporting.to_send(now_s):
+                parts.uplink.say(topic, sealed)
 
     def _connected(self, connected: Connected) -> None:
-        now_s = self._parts.clock()
-        if not self._parts.uplink.established(connected.number, now_s):
+        parts = self._parts
+        if not parts.uplink.established(connected.number, parts.clock()):
             return
         log.info("connected%s", "" if connected.session else "; the broker kept nothing for this device")
-        self._be_born(now_s)
-        self._told = True
-        self._resend.reconnected()
-        self._parts.reporting.reconnected()
-        self._parts.fetching.reconnected()
-
-    def _be_born(self, now_s: float) -> None:
-        birth = self._parts.uplink.seal(self._presence(online=True))
-        if self._parts.uplink.say(self._topic(topics.Up.STATE), birth, retained=True):
-            self._born_s = now_s
-
-    def _tell_reported(self) -> bool:
-        message = reported(self.state, self._parts.uplink.next_seq(), self._around())
-        return self._parts.uplink.say(self._topic(topics.Up.REPORTED), self._parts.uplink.seal(message), retained=True)
-
-    def _presence(self, *, online: bool) -> Presence:
-        host = self._parts.host
-        return Presence(
-            device=host.device,
-            incarnation=self.state.incarnation,
-            seq=self._parts.uplink.next_seq(),
-            boot=host.boot,
-            connection=self._parts.uplink.number,
-            online=online,
-            agent_version=host.agent_version,
-            hardware=host.hardware,
-            runtimes=tuple(Runtime(each.runtime) for each in host.runtimes),
-            report_every_s=self._parts.report_every_s,
-            active=active(self.state),
-            at_s=self._unix_s(),
-        )
+        parts.speech.connected()
+        parts.speech.say(self.state, self._around())
+        parts.reporting.reconnected()
+        parts.fetching.reconnected()
 
     def want(self, blob: Digest, chunks: int, bitmap: bytes) -> bool:
         """Send a wish for the chunks of a blob."""
-        uplink = self._parts.uplink
-        if not uplink.connected:
-            return False
-        message = Want(
-            device=self._parts.host.device,
-            incarnation=self.state.incarnation,
-            seq=uplink.next_seq(),
-            blob=blob,
-            chunks=chunks,
-            missing=bitmap,
-        )
-        return uplink.say(self._topic(topics.Up.WANT), uplink.seal(message), qos=0)
+        return self._parts.speech.want(self.state, blob, chunks, bitmap)
 
 
 def _log_phases(before: DeviceState, after: DeviceState) -> None:
