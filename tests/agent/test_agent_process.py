@@ -620,7 +620,7 @@ def test_kill_9_of_the_worker_at_any_time_is_survived(
         serving = new if phase is Phase.TRIAL else good
         answers(agent, serving)
     for _ in range(2):
-        (pid,) = _workers(agent)
+        (pid,) = until("one worker", lambda: _workers(agent) if len(_workers(agent)) == 1 else None)
         os.kill(pid, signal.SIGKILL)
         until("another worker", lambda pid=pid: [each for each in _workers(agent) if each != pid])  # type: ignore[misc]
         answers(agent, serving)
