@@ -3,6 +3,7 @@
 Imports nothing of the server: the environment that tests tflite-runtime has only the agent's base.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.brokers import Mosquitto, running_mosquitto
 from tests.needs import IN_CI, need, need_chromium, need_models
+
+# onnxruntime 1.29 and later else report models to their maker; tests that import it themselves must not either.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # No deadline for an example: the machine may be doing other things, and no test asserts an absolute time.
 # In CI the examples are the same on every run, so that a red build is the change's and not the dice's.

@@ -113,6 +113,7 @@ def _run_child(kind: str, folder: Path, limits: Limits, tick: Tick) -> tuple[int
         "PYTHONHASHSEED": "0",  # a library that walks a set of names would order a graph's nodes by it
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        "ORT_DISABLE_TELEMETRY": "1",  # a customer's model is nobody else's business
     }
     child = subprocess.Popen(
         command,
