@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pinnace_agent import settings
 from pinnace_agent.cli import main
 from pinnace_agent.settings import BadSetting, Settings
+from pinnace_agent.version import AGENT_VERSION
 
 MANUAL = Path(__file__).parents[2] / "docs" / "operating-an-agent.md"
 
@@ -19,6 +21,10 @@ def test_every_setting_is_in_the_manual() -> None:
     text = MANUAL.read_text()
     missing = [field.name for field in fields(Settings) if f"| `{field.name}` |" not in text]
     assert missing == []
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert version("pinnace") == AGENT_VERSION
 
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
