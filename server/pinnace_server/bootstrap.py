@@ -28,6 +28,7 @@ from pinnace_server.clock import SystemChance, SystemClock
 from pinnace_server.conversion.process import ChildConversion
 from pinnace_server.db.store import SqlStore
 from pinnace_server.device_keys import P256Keys
+from pinnace_server.domain.queries import DeviceQuery, Page
 from pinnace_server.errors import Code, StartRefused
 from pinnace_server.http import app as api
 from pinnace_server.mqtt import broker as brokers
@@ -92,7 +93,7 @@ def serve(settings: Settings, started: Callable[[Started], None]) -> None:
             broker=status.broker,
             broker_url=status.broker_url,
             fresh_token=token.fresh,
-            empty=services.log.last_number() == 0,
+            empty=_is_empty(services),
         )
         services.log.started(services.version, status.broker)
         web = _Web(app, lambda: started(news), app.state.close_streams)
@@ -189,6 +190,13 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
         part.start()
         stack.callback(part.stop)
     return services, app
+
+
+def _is_empty(services: Services) -> bool:
+    """Tell whether there is neither a device nor a model yet, so that an operator may want to know how to begin."""
+    page = Page(limit=1)
+    devices = services.fleet.listing(DeviceQuery(now_s=services.started_at_s, page=page))
+    return devices.total == 0 or services.catalogue.models(page).total == 0
 
 
 def version() -> str:

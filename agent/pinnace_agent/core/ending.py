@@ -315,7 +315,8 @@ def _draft(slot: Slot, work: Work, outcome: Outcome, reason: Reason) -> Draft:
         previous=slot.current.running if slot.current else None,
         runtime=work.runtime,
         golden=work.golden,
-        evidence=health.evidence(trial, work.entry.trial) if trial else None,
+        # Without a trial there is nothing to say, and "0 inferences" would sound as if there had been one.
+        evidence=health.evidence(trial, work.entry.trial) if trial and health.seen(trial) else None,
         latency=trial.latency if trial else None,
         load_ms=work.load_ms,
         swap_gap_ms=work.swap_gap_ms,

@@ -61,6 +61,11 @@ def evidence(trial: Trial, policy: TrialPolicy) -> Evidence:
     )
 
 
+def seen(trial: Trial) -> bool:
+    """Tell whether a trial saw anything at all."""
+    return bool(trial.inferences or trial.synthetic or trial.crashes)
+
+
 def behind(trial: Trial, policy: TrialPolicy) -> bool:
     """Tell whether live inferences come too slowly to be enough in time, so that a replay has to fill in.
 

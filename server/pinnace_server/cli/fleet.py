@@ -239,7 +239,7 @@ def _receipts(api: Api, chosen: argparse.Namespace) -> int:
 
 def _evidence(receipt: dict[str, Any]) -> str:
     evidence = receipt.get("evidence")
-    return f"{evidence['kind']}, {evidence.get('inferences', 0)} inferences" if evidence else "-"
+    return f"{evidence['kind']}, {evidence.get('inferences', 0)} inferences" if evidence else "no trial"
 
 
 def _label(text: str) -> tuple[str, str]:
