@@ -107,14 +107,19 @@ function drawMarks(pen, { series, range, colours, x, y, width, height }) {
   pen.strokeStyle = colours.text;
   pen.fillStyle = colours.text;
   pen.setLineDash([3, 3]);
-  for (const { at, label } of series.marks) {
+  let written = Infinity; // newest first: where two labels would overlap, the older one gives way
+  for (const { at, label } of [...series.marks].sort((a, b) => b.at - a.at)) {
     if (at < series.from || at > series.to) continue;
     pen.beginPath();
     pen.moveTo(x(at), PAD.top);
     pen.lineTo(x(at), height - PAD.bottom);
     pen.stroke();
-    pen.textAlign = x(at) > width / 2 ? "right" : "left";
-    pen.fillText(label, x(at) + (x(at) > width / 2 ? -4 : 4), PAD.top - 5);
+    const wide = pen.measureText(label).width + 8;
+    const start = x(at) > width / 2 ? x(at) - wide : x(at);
+    if (start + wide > written) continue;
+    written = start;
+    pen.textAlign = "left";
+    pen.fillText(label, start + 4, PAD.top - 5);
   }
   if (series.limit && series.limit.value <= range.high) {
     pen.beginPath();
