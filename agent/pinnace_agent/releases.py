@@ -24,7 +24,7 @@ PARSED_MAX: Final = 4  # a release is up to 256 KiB of JSON, and each is read a 
 class ReleaseLost(DeviceTrouble):
     """A release file that should be in the store is not, or is damaged."""
 
-    cause = Cause.STORAGE_ERROR
+    cause = Cause.DIGEST_MISMATCH
 
 
 class Files(Protocol):
