@@ -20,8 +20,9 @@ from pinnace_contract.ids import DeviceId, IncarnationId
 from pinnace_contract.latest import AssignmentSet, Cause
 
 MIXED_MAX_S: Final = 600.0  # files that do not fit together are waited for this long, then it is an error
+RETRY_S: Final = 60.0  # until a refused set is looked at again
 PUBLISHED_MAX: Final = 16  # metadata files kept while their timestamp is awaited
-ROOTS_MAX: Final = 64
+ROOTS_MAX: Final = 16  # that wait for one in between; the rest come again with the next connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class Belief:
         self._published: dict[tuple[str, int], bytes] = {}
         self._roots: dict[tuple[topics.Repository, int], bytes] = {}
         self._mixed_since_s: float | None = None
+        self._mixed_told = False
+        self._refused: tuple[bytes, float] | None = None  # the newest set that was refused, and when to look again
 
     def arrived(self, topic: topics.Topic, payload: bytes) -> bool:
         """Keep a message if it is metadata; tell whether it was.
@@ -64,17 +67,23 @@ class Belief:
                 pass
             case topics.MetadataTopic() | topics.RootTopic() if not payload:
                 pass
+            case topics.TimestampTopic() | topics.RootTopic() if len(payload) > trust.ROOT_BYTES_MAX:
+                pass
+            case topics.MetadataTopic() if len(payload) > trust.METADATA_BYTES_MAX:
+                pass
             case topics.DownTopic(channel=topics.Down.DESIRED):
-                self._desired = payload
+                self._desired, self._refused = payload, None
             case topics.TimestampTopic():
                 self._timestamp = payload
             case topics.MetadataTopic(role=role, version=version):
                 self._published[role, version] = payload
+                # Anybody may publish: what is nearest above the believed versions is kept, not the largest number.
                 while len(self._published) > PUBLISHED_MAX:
-                    del self._published[min(self._published, key=lambda key: key[1])]
+                    del self._published[max(self._published, key=lambda key: key[1])]
             case topics.RootTopic(repository=repository, version=version):
-                if len(self._roots) < ROOTS_MAX:
-                    self._roots[repository, version] = payload
+                self._roots[repository, version] = payload
+                while len(self._roots) > ROOTS_MAX:
+                    del self._roots[max(self._roots, key=lambda key: key[1])]
             case _:
                 return False
         return True
@@ -85,7 +94,10 @@ class Belief:
         ``now_s`` is max(time floor, clock) for expiries, ``awake_s`` monotonic time for waiting.
         """
         before = self.trusted
+        new_roots = bool(self._roots)
         refusal = self._walk_roots() or self._settle_image(now_s, awake_s)
+        if self._desired is None and self._refused is not None and (new_roots or awake_s >= self._refused[1]):
+            self._desired, self._refused = self._refused[0], None
         wanted = None
         if self._desired is not None:
             message, self._desired = self._desired, None
@@ -100,6 +112,8 @@ class Belief:
             except ContractError as error:
                 refusal = Refusal(cause=Cause.SIGNATURE_INVALID, detail=str(error))
             except AgentError as error:
+                # A clock that is set later, or a root that is still on its way, may mend it.
+                self._refused = (message, awake_s + RETRY_S)
                 refusal = Refusal(cause=error.cause, detail=str(error))
         return Settled(wanted=wanted, refusal=refusal, changed=self.trusted != before)
 
@@ -135,8 +149,10 @@ class Belief:
         except MetadataMixed as error:
             if self._mixed_since_s is None:
                 self._mixed_since_s = awake_s
-            overdue = awake_s - self._mixed_since_s > MIXED_MAX_S
-            return Refusal(cause=error.cause, detail=f"{error}, for 10 minutes now") if overdue else None
+            if self._mixed_told or awake_s - self._mixed_since_s <= MIXED_MAX_S:
+                return None
+            self._mixed_told = True
+            return Refusal(cause=error.cause, detail=f"{error}, for 10 minutes now")
         except AgentError as error:
             self._forget_image()
             return Refusal(cause=error.cause, detail=str(error))
@@ -146,4 +162,4 @@ class Belief:
     def _forget_image(self) -> None:
         self._timestamp = None
         self._published.clear()
-        self._mixed_since_s = None
+        self._mixed_since_s, self._mixed_told = None, False

@@ -20,7 +20,7 @@ from pinnace_agent.adapters import system_proc
 from pinnace_agent.adapters.filesystem import Directory, locked
 from pinnace_agent.adapters.keys_file import DeviceKey
 from pinnace_agent.adapters.local_socket import LocalSocket
-from pinnace_agent.adapters.mqtt_paho import MqttLink
+from pinnace_agent.adapters.mqtt_paho import Arrived, LinkEvent, MqttLink
 from pinnace_agent.adapters.worker_process import HostSettings, Start, WorkerHost
 from pinnace_agent.belief import Belief
 from pinnace_agent.commands import Commands
@@ -99,10 +99,10 @@ class _Program:
             runtimes=runtimes.probe(),
         )
         belief = Belief(trusted, who.device, state.incarnation)
-        endpoints = (settings.broker,) if settings.broker else who.endpoints
+        endpoints = partial(_endpoints, settings, who)
         self._workers = WorkerHost(_host_settings(settings), happened.put)
         self._link = MqttLink(who.device, partial(_offer, happened))
-        uplink = Uplink(link=self._link, key=key, endpoints=endpoints, chance=chance)
+        uplink = Uplink(link=self._link, key=key, endpoints=endpoints(state), chance=chance)
         self._releases = Releases(store, belief, lambda: self._daemon.state)
         fetching = Fetching(
             files=store,
@@ -137,6 +137,7 @@ class _Program:
                 desk=self._desk,
                 system=system_proc.System(settings.store),
                 happened=happened,
+                endpoints=endpoints,
                 speech=Speech(uplink, host, Resend(chance), settings.report_every_s),
                 commands=Commands(host=host, uplink=uplink, log_lines=lines),
                 stop=stop,
@@ -204,8 +205,21 @@ def _token(settings: Settings) -> str:
     return token
 
 
-def _offer(happened: queue.Queue[Any], event: Any) -> None:
-    """Enqueue from paho's thread. A full queue drops what the sender repeats, rather than stall the connection."""
+def _endpoints(settings: Settings, who: Identity, state: device.DeviceState) -> tuple[str, ...]:
+    """Return the brokers to try: the one that was set here, or those that the director signed, then the enrolled."""
+    if settings.broker:
+        return (settings.broker,)
+    return tuple(dict.fromkeys([*(endpoint.url for endpoint in state.endpoints), *who.endpoints]))
+
+
+def _offer(happened: queue.Queue[Any], event: LinkEvent) -> None:
+    """Enqueue from paho's thread.
+
+    A full queue drops messages, which their senders repeat; never what happened to the connection, which nobody would.
+    """
+    if not isinstance(event, Arrived):
+        happened.put(event)
+        return
     try:
         happened.put_nowait(event)
     except queue.Full:

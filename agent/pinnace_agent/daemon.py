@@ -22,7 +22,7 @@ from pinnace_agent.belief import Belief
 from pinnace_agent.commands import Commands
 from pinnace_agent.core import device, effects, events
 from pinnace_agent.core.device import Change, DeviceState
-from pinnace_agent.core.slot import Servable, because
+from pinnace_agent.core.slot import NOTHING_TO_SAY, Servable, because
 from pinnace_agent.core.surroundings import Host, Surroundings
 from pinnace_agent.errors import AgentError, Refused
 from pinnace_agent.fetching import Fetching
@@ -55,6 +55,8 @@ QUEUE_MAX: Final = 1024
 TICK_S: Final = 0.25
 COLLECT_EVERY_S: Final = 1.0  # while a trial counts inferences; otherwise once for each report
 HEALTH_EVERY_S: Final = 2.0  # free memory decides how a model is swapped; older than this it says little
+COMPLAIN_EVERY_S: Final = 60.0
+COMPLAINTS_MAX: Final = 64
 SAVE_RETRY_S: Final = 2.0  # a full or failing disk is asked again
 EXIT_RESTART: Final = 75  # a service manager starts the agent again
 
@@ -97,6 +99,7 @@ class Parts:
     desk: Desk
     system: System
     happened: queue.Queue[Happened]
+    endpoints: Callable[[DeviceState], tuple[str, ...]]
     speech: Speech
     commands: Commands
     stop: threading.Event
@@ -115,6 +118,7 @@ class Daemon:
         self._stopping: int | None = None
         self._later: list[tuple[ModelName, events.Event]] = []
         self._lost: set[ReleaseId] = set()
+        self._complained: dict[str, float] = {}
         self._show()
 
     # --- the loop ------------------------------------------------------------------------------------------------
@@ -322,7 +326,8 @@ class Daemon:
         try:
             release = self._parts.releases.stored(effect.release)
         except AgentError as error:
-            self._parts.happened.put(Hashed(model=effect.model, ticket=effect.ticket, problem=error))
+            failed = events.VerifyFailed(ticket=effect.ticket, cause=error.cause, detail=str(error))
+            self._later.append((effect.model, failed))
             return
         variant = release.variant(effect.variant)
         assert variant is not None
@@ -360,7 +365,7 @@ class Daemon:
         try:
             found = self._parts.inbox.read(message.topic, message.payload, self.state, self._unix_s())
         except Refused as error:
-            log.warning("a message on %s is refused: %s", message.topic, error)
+            self._complain(f"a message on {message.topic[:100]}", str(error))
             return
         match found:
             case None:
@@ -374,6 +379,17 @@ class Daemon:
             case _:
                 assert_never(found)
 
+    def _complain(self, what: str, why: str) -> None:
+        """Log a refusal, each kind at most once a minute: anybody on the broker can cause as many as he likes."""
+        now_s = self._parts.clock()
+        said_s = self._complained.get(what)
+        if said_s is not None and now_s - said_s < COMPLAIN_EVERY_S:
+            return
+        if len(self._complained) >= COMPLAINTS_MAX:
+            self._complained.clear()
+        self._complained[what] = now_s
+        log.warning("%s is refused: %s", what, why)
+
     def _settle(self) -> None:
         parts = self._parts
         settled = parts.belief.settle(now_s=self._unix_s(), awake_s=parts.clock())
@@ -382,8 +398,10 @@ class Daemon:
             if not self._durably(partial(parts.store.save_metadata, trust.UNIT, files)):
                 return
             parts.fetching.tick()
+        if settled.changed and self.state.refused.cause is Cause.META_INCONSISTENT:
+            self._apply(device.refuse(self.state, NOTHING_TO_SAY))
         if settled.refusal is not None:
-            log.warning("metadata is refused: %s %s", settled.refusal.cause, settled.refusal.detail)
+            self._complain(f"metadata ({settled.refusal.cause})", settled.refusal.detail)
             self._apply(device.refuse(self.state, because(settled.refusal.cause, settled.refusal.detail)))
         wanted = settled.wanted
         if wanted is None:
@@ -392,7 +410,7 @@ class Daemon:
         floor_s = trust.time_floor_after(self.state.time_floor_s, parts.wall(), float(wanted.issued_at_s))
         if floor_s != self.state.time_floor_s:
             self._apply(Change(state=replace(self.state, time_floor_s=floor_s)))
-        parts.uplink.use(tuple(endpoint.url for endpoint in self.state.endpoints))
+        parts.uplink.use(parts.endpoints(self.state))
 
     def _acknowledged(self, ack: Ack) -> None:
         after = device.acknowledged(self.state, ack.receipts)

@@ -20,7 +20,6 @@ from pinnace_agent.store_blobs import DigestMismatch, Part
 from pinnace_contract.ids import Digest, ModelName, ReleaseId, digest_of
 from pinnace_contract.latest import (
     CHUNK_BYTES_MAX,
-    STATUS_GONE,
     STATUS_OK,
     Blob,
     Cause,
@@ -156,9 +155,8 @@ class Fetching:
                     self._take_piece(model, job, data)
                 else:
                     self._take_chunk(model, job, data)
-            elif data.status == STATUS_GONE:
-                self._fail(model, Cause.TRANSFER_GONE, "the server withdrew it while it was being fetched")
             else:
+                # Unsigned, so it only slows asking down: what a device must stop doing is said in a signed set.
                 log.info("the server does not have %s for this device (%s); asking again", data.blob[:12], data.status)
         self.tick()
 

@@ -17,6 +17,7 @@ from pinnace_contract.latest import Block, DroppedRange, Health, Report, ReportR
 
 log = logging.getLogger(__name__)
 
+LOST_MAX: Final = 32  # reports that a full disk did not take, told with the first one that it does
 GRACE_S: Final = 1.0  # from asking workers for their counts to closing the window without those that are silent
 
 
@@ -64,6 +65,7 @@ class Reporting(Generic[S]):
         self._due_s = awake_s + every_s
         self._closing_since_s: float | None = None
         self._carried: dict[int, tuple[DroppedRange, ...]] = {}
+        self._lost: tuple[DroppedRange, ...] = ()
 
     @property
     def waiting(self) -> int:
@@ -91,7 +93,7 @@ class Reporting(Generic[S]):
             return
         self._closing_since_s = None
         self._due_s = awake_s + max(0.0, self._every_s - GRACE_S)
-        gaps = self._spool.dropped()
+        gaps = (*self._spool.dropped(), *self._lost)
         report = self.window.close(unix_s, health(), gaps)
         self._carried[report.seq_to] = gaps
         name = DroppedRange(boot=report.boot, seq_from=report.seq_from, seq_to=report.seq_to)
@@ -99,6 +101,8 @@ class Reporting(Generic[S]):
             self._spool.spool(name, self._seal(report), unix_s)
         except AgentError as error:
             log.warning("report %d is lost: %s", report.seq_to, error)
+            del self._carried[report.seq_to]
+            self._lost = (*self._lost, name)[-LOST_MAX:]
 
     def to_send(self, awake_s: float) -> list[bytes]:
         """Return the sealed reports that should be sent now, oldest first."""
@@ -121,5 +125,6 @@ class Reporting(Generic[S]):
         for seq, gaps in list(self._carried.items()):
             if any(each.boot == self.window.boot and each.seq_from <= seq <= each.seq_to for each in ranges):
                 del self._carried[seq]
+                self._lost = tuple(gap for gap in self._lost if gap not in gaps)
                 if gaps:
                     self._spool.forget_dropped(gaps)

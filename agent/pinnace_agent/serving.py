@@ -137,10 +137,18 @@ class Serving:
     def _model(self, name: ModelName) -> _Model:
         return self._models.setdefault(name, _Model())
 
-    def _begin(self, name: ModelName, job: _Job, *, stop_first: bool = False, after_s: float = 0.0) -> None:
+    def _begin(
+        self,
+        name: ModelName,
+        job: _Job,
+        *,
+        stop_first: bool = False,
+        after_s: float = 0.0,
+        why: str = "the model is being replaced",
+    ) -> None:
         model = self._model(name)
         if stop_first and model.serving is not None:
-            self._end(model, model.serving, "the model is being replaced")
+            self._end(model, model.serving, why)
         model.waiting.append(_Waiting(at_s=self._clock() + after_s, job=job, after_end=stop_first))
         self.tick()
 
@@ -151,6 +159,7 @@ class Serving:
             ref = self._start_worker(job.effect.model, aim.release, aim.variant)
         except AgentError as error:
             self._failed(job, error.cause, str(error), "")
+            self._host.open(job.effect.model, f"the model cannot be started: {error}")
             return
         model.jobs[ref] = job
         if isinstance(job.effect, effects.SelfTest | effects.Activate):
@@ -188,11 +197,10 @@ class Serving:
             self._stop_candidate(effect.model, why)
             self._out.append((effect.model, events.Reverted(ticket=effect.ticket)))
             return
-        if effect.cause in _STOP_AT_ONCE and model.serving is not None:
-            self._end(model, model.serving, why)
+        stop_first = effect.cause in _STOP_AT_ONCE or effect.swap is Swap.STOP_FIRST
         self._give_up(model, effects.SelfTest, effects.Activate, effects.Serve, effects.Revert)
         model.candidate = None
-        self._begin(effect.model, _Job(effect=effect))
+        self._begin(effect.model, _Job(effect=effect), stop_first=stop_first, why=why)
 
     def _replay(self, effect: effects.Replay) -> None:
         model = self._model(effect.model)
@@ -253,6 +261,9 @@ class Serving:
         elif event.worker in model.ending:
             if isinstance(event, worker_events.LoadFailed):
                 self._gone(model, event.worker)
+            elif isinstance(event, worker_events.NowServing) and model.serving is not None:
+                # It took the socket over just before it was given up, and the host told the other one to let go.
+                self._host.serve(model.serving, Arm.SERVING, model.slow_over_s)
         elif isinstance(event, worker_events.WorkerStarted):
             self._loaded(model, event)
         elif isinstance(event, worker_events.LoadFailed):
@@ -360,6 +371,7 @@ class Serving:
 
     def _failed(self, job: _Job, cause: Cause, detail: str, words: str) -> None:
         effect = job.effect
+        log.warning("%s: a worker did not come up: %s %s", effect.model, cause, detail)
         if isinstance(effect, effects.SelfTest):
             outcome: events.Event = events.SelfTestFailed(ticket=effect.ticket, cause=cause, detail=detail, log=words)
         elif isinstance(effect, effects.Revert):

@@ -48,6 +48,7 @@ class Speech:
             birth = self.presence(state, online=True, unix_s=around.unix_s)
             if self._tell(topics.Up.STATE, birth, retained=True):
                 self._born_s = around.awake_s
+                self._changed = True  # repeated with it: nobody acknowledges what is retained
         if self._changed:
             self._changed = not self._tell_reported(state, around)
         waiting = {str(each.id): each.sealed for each in state.outbox}

@@ -58,6 +58,7 @@ class Store:
     def __init__(self, files: Files) -> None:
         self._files = files
         self._saves = 0
+        self._spooled: tuple[Spooled, ...] | None = None  # two weeks offline are 20,000 files
 
     def open(self) -> Loaded | None:
         """Make the directories, sweep what a crash left, and return the state; None for a new store.
@@ -68,7 +69,7 @@ class Store:
         """
         for name in _DIRECTORIES:
             self._files.make_dir(name)
-        self._files.make_dir(IDENTITY, private=True)
+        self._files.make_dir(IDENTITY)
         loaded = store_state.load(self._files)
         self._saves = loaded.saves if loaded else 0
         for name in self._files.names(TMP):
@@ -210,7 +211,7 @@ class Store:
 
     def save_identity(self, name: str, data: bytes) -> None:
         """Keep a key or a certificate where only the agent's user can read it."""
-        write_durably(self._files, f"{IDENTITY}/{_name(name)}", data, private=True)
+        write_durably(self._files, f"{IDENTITY}/{_name(name)}", data)
 
     def identity(self, name: str) -> bytes | None:
         """Return a key or a certificate, or None."""
@@ -220,11 +221,14 @@ class Store:
 
     def spool(self, report: DroppedRange, sealed: bytes, at_s: float) -> None:
         """Keep a sealed report (``report`` says which) until it is acknowledged; the oldest make room."""
+        self._spooled = None
         store_spool.put(self._files, report, sealed, at_s)
 
     def spooled(self) -> tuple[Spooled, ...]:
         """Return the reports that wait, the oldest first."""
-        return store_spool.waiting(self._files)
+        if self._spooled is None:
+            self._spooled = store_spool.waiting(self._files)
+        return self._spooled
 
     def spooled_bytes(self, spooled: Spooled) -> bytes | None:
         """Return a sealed report."""
@@ -232,7 +236,7 @@ class Store:
 
     def acknowledge(self, ranges: Iterable[ReportRange]) -> None:
         """Remove reports that are in the server's database."""
-        store_spool.acknowledge(self._files, ranges)
+        self._spooled = store_spool.acknowledge(self._files, ranges, self.spooled())
 
     def dropped(self) -> tuple[DroppedRange, ...]:
         """Return the ranges of reports that had to go unsent."""

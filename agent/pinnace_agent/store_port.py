@@ -64,7 +64,7 @@ class Files(Protocol):
         """Return where the file lies, for a process that reads it itself."""
         ...
 
-    def make_dir(self, path: str, *, private: bool = False) -> None:
+    def make_dir(self, path: str) -> None:
         """Make a directory unless it is there."""
         ...
 
@@ -80,8 +80,8 @@ class Files(Protocol):
         """Return up to ``size_bytes`` from ``offset`` on, or None where there is no file."""
         ...
 
-    def create(self, path: str, data: bytes, *, private: bool = False) -> None:
-        """Write a file whole, over whatever was there; ``private`` keeps other users out."""
+    def create(self, path: str, data: bytes) -> None:
+        """Write a file whole, over whatever was there, for the agent's user alone."""
         ...
 
     def allocate(self, path: str, size_bytes: int) -> None:
@@ -125,11 +125,11 @@ def read_whole(files: Files, path: str, size_bytes_max: int) -> bytes | None:
     return data
 
 
-def write_durably(files: Files, path: str, data: bytes, *, private: bool = False) -> None:
+def write_durably(files: Files, path: str, data: bytes) -> None:
     """Replace a file at once and for good: a power cut leaves old or new before this returns, and new after."""
     folder, _, name = path.rpartition("/")
     new = f"tmp/{folder.replace('/', '.')}.{name}"
-    files.create(new, data, private=private)
+    files.create(new, data)
     files.sync(new)
     files.rename(new, path)
     files.sync_dir(folder)

@@ -70,12 +70,15 @@ def read(files: Files, spooled: Spooled) -> bytes | None:
     return read_whole(files, spooled.path, _REPORT_BYTES_MAX)
 
 
-def acknowledge(files: Files, ranges: Iterable[ReportRange]) -> None:
-    """Remove the reports that are in the server's database, and nothing else."""
-    done = tuple(ranges)
-    for spooled in waiting(files):
-        if any(_covers(each, spooled) for each in done):
-            files.remove(spooled.path)
+def acknowledge(files: Files, ranges: Iterable[ReportRange], spooled: tuple[Spooled, ...]) -> tuple[Spooled, ...]:
+    """Remove the reports that are in the server's database, and nothing else; return what is left of ``spooled``."""
+    done, left = tuple(ranges), []
+    for each in spooled:
+        if any(_covers(covered, each) for covered in done):
+            files.remove(each.path)
+        else:
+            left.append(each)
+    return tuple(left)
 
 
 def dropped(files: Files) -> tuple[DroppedRange, ...]:

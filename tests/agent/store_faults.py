@@ -74,7 +74,7 @@ class CrashDisk:
     def location(self, path: str) -> Path:
         return Path("/memory") / path
 
-    def make_dir(self, path: str, *, private: bool = False) -> None:
+    def make_dir(self, path: str) -> None:
         self._begin("make_dir", path)
         self.folders.setdefault(path, Folder())
 
@@ -89,7 +89,7 @@ class CrashDisk:
         inode = self._find(path)
         return None if inode is None else inode.now[offset : offset + size_bytes]
 
-    def create(self, path: str, data: bytes, *, private: bool = False) -> None:
+    def create(self, path: str, data: bytes) -> None:
         self._begin("create", path, len(data))
         folder, name = self._split(path)
         folder.change(name, Inode(now=data))

@@ -16,7 +16,7 @@ from pinnace_agent.store_blobs import DigestMismatch, NoRoom, Part
 from pinnace_agent.trust import MetadataMixed, SignatureInvalid
 from pinnace_contract import codec
 from pinnace_contract.ids import Digest, ModelName, ReleaseId, digest_of
-from pinnace_contract.latest import STATUS_GONE, Blob, Cause, Chunk, Data, Release
+from pinnace_contract.latest import Blob, Cause, Chunk, Data, Release
 from tests.contract import examples
 
 MODEL = ModelName("defect-detect")
@@ -194,15 +194,6 @@ def test_a_chunk_that_is_always_damaged_fails_the_fetch_and_names_it() -> None:
     assert "chunk 3" in failed.detail
 
 
-def test_a_withdrawn_release_ends_the_wish() -> None:
-    world = World()
-    world.fetching.fetch(FETCH, RELEASE)
-    world.fetching.received(Data(blob=WEIGHTS.digest, index=0, status=STATUS_GONE))
-    (failed,) = world.heard()
-    assert isinstance(failed, events.FetchFailed)
-    assert failed.cause is Cause.TRANSFER_GONE
-
-
 def test_no_room_is_told_with_its_numbers() -> None:
     world = World(room=False)
     world.fetching.fetch(FETCH, RELEASE)
@@ -220,7 +211,7 @@ def test_without_a_connection_it_asks_when_there_is_one() -> None:
     assert len(world.asked) == 1
 
 
-@pytest.mark.parametrize("status", [404, 500])
+@pytest.mark.parametrize("status", [404, 410, 500])
 def test_a_server_that_does_not_have_it_is_asked_again_later(status: int) -> None:
     world = World(missing={0})
     world.fetching.fetch(FETCH, RELEASE)

@@ -194,7 +194,28 @@ def test_reverting_from_wrong_answers_stops_them_at_once() -> None:
     world = World()
     world.running(NEW)
     world.serving.act(effects.Revert(model=MODEL, ticket=9, to=OLD, cause=Cause.GOLDEN_MISMATCH))
+    assert world.orders == [("stop", "new")]
+    world.exits(0, ExitCause.ORDERED)
     assert world.orders == [("stop", "new"), ("start", "old")]
+
+
+def test_a_device_with_room_for_one_model_stops_the_candidate_before_it_goes_back() -> None:
+    world = World()
+    world.running(NEW)
+    world.serving.act(effects.Revert(model=MODEL, ticket=9, to=OLD, cause=Cause.LATENCY, swap=Swap.STOP_FIRST))
+    assert world.orders == [("stop", "new")]
+    world.exits(0, ExitCause.ORDERED)
+    assert world.orders[-1] == ("start", "old")
+
+
+def test_a_candidate_that_took_over_just_before_it_was_given_up_gives_the_socket_back() -> None:
+    world = World()
+    world.running(OLD)
+    world.serving.act(effects.Activate(model=MODEL, ticket=5, candidate=NEW, swap=Swap.OVERLAP))
+    world.loads(1)
+    world.serving.act(effects.Revert(model=MODEL, ticket=6, to=OLD, cause=Cause.NEWER_GENERATION))
+    world.serves(1)
+    assert world.orders[-1] == ("serve", "old")
 
 
 def test_reverting_to_nothing_says_why() -> None:

@@ -28,10 +28,10 @@ class Directory:
         """Return where the file lies."""
         return self._root / path
 
-    def make_dir(self, path: str, *, private: bool = False) -> None:
+    def make_dir(self, path: str) -> None:
         """Make a directory unless it is there."""
         with _told("make directory", path):
-            (self._root / path).mkdir(mode=0o700 if private else 0o755, parents=True, exist_ok=True)
+            (self._root / path).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def names(self, path: str) -> tuple[str, ...]:
         """Return the sorted names in a directory."""
@@ -58,18 +58,18 @@ class Directory:
         except FileNotFoundError:
             return None
 
-    def create(self, path: str, data: bytes, *, private: bool = False) -> None:
+    def create(self, path: str, data: bytes) -> None:
         """Write a file whole."""
         # Removed first: the mode given to open() counts only for a new file.
         self.remove(path)
-        with _told("write", path), _opened(self._root / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, private) as fd:
+        with _told("write", path), _opened(self._root / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
             _write_fully(fd, data, 0)
 
     def allocate(self, path: str, size_bytes: int) -> None:
         """Make a file of zeros with its space reserved, so that a full disk shows now and not at the last chunk."""
         self.remove(path)
         try:
-            with _told("reserve space for", path), _opened(self._root / path, os.O_WRONLY | os.O_CREAT, False) as fd:
+            with _told("reserve space for", path), _opened(self._root / path, os.O_WRONLY | os.O_CREAT) as fd:
                 _reserve(fd, size_bytes)
         except StorageFull:
             self.remove(path)
@@ -77,12 +77,12 @@ class Directory:
 
     def write(self, path: str, offset: int, data: bytes) -> None:
         """Write into a file that is there."""
-        with _told("write", path), _opened(self._root / path, os.O_WRONLY, False) as fd:
+        with _told("write", path), _opened(self._root / path, os.O_WRONLY) as fd:
             _write_fully(fd, data, offset)
 
     def sync(self, path: str) -> None:
         """Make a file's content durable."""
-        with _told("sync", path), _opened(self._root / path, os.O_RDONLY, False) as fd:
+        with _told("sync", path), _opened(self._root / path, os.O_RDONLY) as fd:
             os.fsync(fd)
 
     def rename(self, old: str, new: str) -> None:
@@ -92,7 +92,7 @@ class Directory:
 
     def sync_dir(self, path: str) -> None:
         """Make the names in a directory durable."""
-        with _told("sync", path or "."), _opened(self._root / path, os.O_RDONLY | os.O_DIRECTORY, False) as fd:
+        with _told("sync", path or "."), _opened(self._root / path, os.O_RDONLY | os.O_DIRECTORY) as fd:
             os.fsync(fd)
 
     def remove(self, path: str) -> None:
@@ -153,8 +153,8 @@ def _told(doing: str, path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, flags: int, private: bool) -> Iterator[int]:
-    fd = os.open(path, flags | os.O_CLOEXEC, 0o600 if private else 0o644)
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
         yield fd
     finally:

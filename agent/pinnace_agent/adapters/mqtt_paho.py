@@ -22,6 +22,7 @@ from pinnace_contract.ids import DeviceId
 
 KEEPALIVE_S: Final = 30
 CONNECT_TIMEOUT_S: Final = 10.0
+PAYLOAD_BYTES_MAX: Final = 2 * 1024 * 1024  # the image repository's targets are the largest that a device reads
 QUEUED_MESSAGES_MAX: Final = 64  # what paho may hold unsent; the outbox and the spool hold the rest
 
 
@@ -137,6 +138,8 @@ class MqttLink:
 
     def _on_message(self, client: paho.Client, number: Any, message: paho.MQTTMessage) -> None:
         del client, number
+        if len(message.payload) > PAYLOAD_BYTES_MAX:
+            return  # nothing in the contract is as large, and the queue holds many
         self._emit(Arrived(topic=message.topic, payload=bytes(message.payload)))
 
 

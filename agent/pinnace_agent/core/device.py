@@ -169,7 +169,8 @@ def accept_set(state: DeviceState, wanted: AssignmentSet, around: Surroundings) 
 
 def refuse(state: DeviceState, reason: Reason) -> Change:
     """Keep what the device has, and say why the last thing that it was sent was not followed."""
-    return Change(state=replace(state, refused=reason), save=reason != state.refused, told=reason != state.refused)
+    new = reason.cause != state.refused.cause  # the words may be a stranger's, and each save wears the flash
+    return Change(state=replace(state, refused=reason) if new else state, save=new, told=new)
 
 
 def sealed(change: Change, seal: Callable[[Receipt], bytes]) -> DeviceState:

@@ -115,6 +115,7 @@ class Revert:
     to: Servable | None
     cause: Cause
     detail: str = ""
+    swap: Swap = Swap.OVERLAP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,6 +178,7 @@ def revert_effect(slot: Slot) -> effects.Revert:
         to=slot.current,
         cause=slot.reason.cause,
         detail=slot.reason.detail,
+        swap=slot.work.swap if slot.work else Swap.OVERLAP,
     )
 
 

@@ -294,7 +294,9 @@ def _within_limit(before: Slot, done: Step) -> Step:
 def _with_saving(done: Step) -> Step:
     """Decide whether clocks and counts alone are worth a write."""
     work = done.slot.work
-    save = done.save or bool(done.effects or done.receipts) or (work is not None and work.unsaved_s >= SAVE_EVERY_S)
+    # Starting again what is committed decides nothing, and must not wait for a disk that is full.
+    decides = done.receipts or any(not isinstance(effect, effects.Serve) for effect in done.effects)
+    save = done.save or bool(decides) or (work is not None and work.unsaved_s >= SAVE_EVERY_S)
     if not save or work is None:
         return replace(done, save=save)
     return replace(done, save=True, slot=replace(done.slot, work=replace(work, unsaved_s=0.0)))

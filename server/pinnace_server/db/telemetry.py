@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, delete, select
 
 from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ModelName, ReceiptId, ReleaseId, VersionName
-from pinnace_contract.latest import Arm
+from pinnace_contract.latest import Arm, Receipt
 from pinnace_server.db import spelling
 from pinnace_server.db.batches import in_batches
 from pinnace_server.db.spelling import Stored, there
@@ -37,6 +37,16 @@ class SqlReceipts:
             )
         ).first()
         return _receipt(row) if row else None
+
+    def has_later(self, receipt: Receipt) -> bool:
+        later = select(ReceiptRow.id).where(
+            ReceiptRow.device == receipt.device,
+            ReceiptRow.incarnation == receipt.incarnation,
+            ReceiptRow.counter > receipt.counter,
+            ReceiptRow.model == receipt.model,
+            ReceiptRow.generation == receipt.generation,
+        )
+        return self._session.exec(later).first() is not None
 
     def add(self, receipt: ReceiptRecord) -> None:
         body = receipt.body

@@ -77,14 +77,20 @@ class Controller:
         with self._world.store.read() as tables:
             due = [(rollout, self._moving(tables, rollout)) for rollout in tables.rollouts.active()]
         for rollout, moving in due:
-            for start in range(0, len(moving), AT_ONCE):
-                with self._world.store.write() as tables:
-                    topics = self._advance(tables, rollout, moving[start : start + AT_ONCE])
-                self._world.changes.notify(topics)
-            if self._is_over(rollout):
-                with self._world.store.write() as tables:
-                    self._finish(tables, rollout)
-                self._world.changes.notify(["rollouts", f"rollout:{rollout.id}", f"model:{rollout.model}", "events"])
+            try:
+                self._move(rollout, moving)
+            except Exception:  # a bug or a bad row of one rollout must not stop the others
+                _log.exception("rollout %s cannot be planned and is tried again", rollout.id)
+
+    def _move(self, rollout: Rollout, moving: Sequence[DeviceId]) -> None:
+        for start in range(0, len(moving), AT_ONCE):
+            with self._world.store.write() as tables:
+                topics = self._advance(tables, rollout, moving[start : start + AT_ONCE])
+            self._world.changes.notify(topics)
+        if self._is_over(rollout):
+            with self._world.store.write() as tables:
+                self._finish(tables, rollout)
+            self._world.changes.notify(["rollouts", f"rollout:{rollout.id}", f"model:{rollout.model}", "events"])
 
     def _moving(self, tables: Tables, rollout: Rollout) -> list[DeviceId]:
         """Return the devices for which planning would change anything."""
@@ -220,6 +226,9 @@ class Controller:
                 payload = self._world.signing.desired(desired.assignments, self._releases(desired.assignments))
             except (SigningRefused, NotFound) as error:
                 self._refused(desired, error)
+                continue
+            except OSError:
+                _log.exception("the set of %s cannot be signed and is tried again", desired.device)
                 continue
             with self._world.store.write() as tables:
                 newest = tables.assignments.desired(desired.device)

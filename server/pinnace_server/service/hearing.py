@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from pinnace_contract.ids import DeviceId, IncarnationId, ModelName
 from pinnace_contract.latest import Cause, ModelState, Phase, Presence, Reported, Runtime
@@ -21,6 +22,8 @@ from pinnace_server.domain.records import (
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.fleet import believed, found_device
 from pinnace_server.service.ports import Tables, World
+
+GENERATIONS_AHEAD_MAX: Final = 2**20  # a server restored from a backup is behind by some; a liar by as much as he likes
 
 
 class Hearing:
@@ -59,6 +62,11 @@ class Hearing:
             if heard is None or not identity.reported_counts(heard.device, reported):
                 return self._told(reported.device)
             device = heard.device
+            if reported.generation > device.generation + GENERATIONS_AHEAD_MAX:
+                suspect(
+                    tables, device, reported.incarnation, "it claims a generation that no server can have made", now
+                )
+                return self._told(device.id)
             if self._is_foreign(tables, device, reported):
                 suspect(tables, device, reported.incarnation, "it claims a generation that was never made for it", now)
                 return self._told(device.id)

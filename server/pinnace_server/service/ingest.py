@@ -88,7 +88,8 @@ class Ingest:
                 self._acknowledge(receipt.device, receipt.incarnation, receipts=(receipt.id,))
             case Up.REPORT:
                 report = self._opened(Report, device, payload)
-                self._outcomes.report(report, payload)
+                if not self._outcomes.report(report, payload):
+                    return
                 covered = ReportRange(boot=report.boot, seq_from=report.seq_from, seq_to=report.seq_to)
                 self._acknowledge(report.device, report.incarnation, reports=(covered,))
             case Up.WANT:
@@ -139,10 +140,15 @@ class Ingest:
         sealed = envelope.seal(ack, self._world.signing.message_key().keyid, self._world.signing.sign_message)
         self._world.publisher.publish(DownTopic(device=device, channel=Down.ACK), sealed)
 
+    def _is_known(self, device: DeviceId) -> bool:
+        with self._world.store.read() as tables:
+            return tables.devices.get(device) is not None
+
     def _refuse(self, device: DeviceId | None, code: str, problem: str) -> None:
         self._refused += 1
         now = self._world.clock.now()
-        key = (device or "", code)
+        known = device if device and self._is_known(device) else None  # anybody can make names up, without end
+        key = (known or "", code)
         if now - self._told.get(key, -REFUSALS_TOLD_EVERY_S) < REFUSALS_TOLD_EVERY_S:
             return
         if len(self._told) >= REFUSALS_MAX:
@@ -157,7 +163,7 @@ class Ingest:
                     actor=f"device:{device}" if device else "unknown",
                     summary=f"a message was refused: {problem[:300]}",
                     severity=Severity.WARNING,
-                    device=device if device and tables.devices.get(device) else None,
+                    device=known,
                     data={"code": code, "claimed": device or ""},
                 )
             )

@@ -76,26 +76,26 @@ class Outcomes:
                 tables.devices.save(refreshed(tables, replace(device, seen_at_s=now, silent=False)))
         self._world.changes.notify(topics)
 
-    def report(self, report: Report, sealed: bytes) -> None:
-        """Merge a report's counts once."""
+    def report(self, report: Report, sealed: bytes) -> bool:
+        """Merge a report's counts once. False: its store is not believed, so it is not kept; do not acknowledge it."""
         now = self._world.clock.now()
         minutes = telemetry.minutes_of(report.device, report, now)
         with self._world.store.write() as tables:
             heard = hear(tables, found_device(tables, report.device), report.incarnation, now)
             if heard is None:
-                return
+                return False
             device = heard.device
             known = tables.reports.ranges(report.device, report.boot)
             coverage = telemetry.coverage(known, report.seq_from, report.seq_to)
             if coverage is Coverage.KNOWN:
-                return
+                return True
             tables.reports.add_range(
                 ReceivedRange(device=report.device, boot=report.boot, seq_from=report.seq_from, seq_to=report.seq_to)
             )
             if coverage is Coverage.PARTLY_KNOWN:
                 # Counts of some of these windows are in already and cannot be told from the others.
                 tables.events.append(_overlap(report, now))
-                return
+                return True
             self._dropped(tables, report, now)
             tables.reports.keep_raw(report.device, report.boot, report.seq_to, now, sealed)
             for minute in minutes:
@@ -104,9 +104,15 @@ class Outcomes:
                 _add_evidence(tables, device, minutes)
             tables.devices.save(_measured(device, report, minutes, now))
         self._world.changes.notify([f"device:{device.id}", "reports"])
+        return True
 
     def _close(self, tables: Tables, receipt: Receipt, now: float) -> list[str]:
-        """Write down how the assignment that a receipt is about ended, and how far its rollout's member is."""
+        """Write down how the assignment that a receipt is about ended, and how far its rollout's member is.
+
+        The device's last word counts, not the last to arrive: one that was lost on the way comes again, later.
+        """
+        if tables.receipts.has_later(receipt):
+            return []
         topics: list[str] = []
         assignment = tables.assignments.get(receipt.device, receipt.model)
         if assignment is not None and _is_about(receipt, assignment):

@@ -26,7 +26,7 @@ from pinnace_contract.ids import (
     RolloutId,
     VersionName,
 )
-from pinnace_contract.latest import AssignmentSet, Blob, MessageKey, Want
+from pinnace_contract.latest import AssignmentSet, Blob, MessageKey, Receipt, Want
 from pinnace_contract.topics import Topic
 from pinnace_server.domain.queries import DeviceQuery, EventQuery, Listing, Page, ReceiptQuery, RolloutQuery
 from pinnace_server.domain.records import (
@@ -177,6 +177,10 @@ class Receipts(Protocol):
     def get(self, receipt: ReceiptId) -> ReceiptRecord | None: ...
     def of_counter(self, device: DeviceId, incarnation: IncarnationId, counter: int) -> ReceiptRecord | None: ...
     def add(self, receipt: ReceiptRecord) -> None: ...
+    def has_later(self, receipt: Receipt) -> bool:
+        """Tell whether the same store gave a later receipt, by its counter, for the same generation of the model."""
+        ...
+
     def listing(self, query: ReceiptQuery) -> Listing[ReceiptRecord]: ...
     def attempts(self, devices: Iterable[DeviceId], release: ReleaseId) -> Mapping[DeviceId, int]:
         """Return the highest attempt of a release that each device gave a receipt for."""

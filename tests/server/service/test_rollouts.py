@@ -307,3 +307,14 @@ def test_large_rollout_is_planned_some_devices_at_a_time(server: Server, monkeyp
     parents = [event.data["parent"] for event in server.events(EventKind.ASSIGNED)]
     assert len(set(plans)) == 3
     assert list(dict.fromkeys(parents)) == ["", *list(dict.fromkeys(plans))[:2]]
+
+
+def test_device_that_claims_a_generation_out_of_reach_is_set_aside_and_stops_nobody_else(server: Server) -> None:
+    version, liar, honest = server.version(), server.device(), server.device()
+    server.controller.tick()
+    liar.say(generation=2**53 - 1)
+    server.assign(version)
+    server.controller.tick()
+    told = honest.told()
+    assert told is not None
+    assert [entry.release for entry in told.entries] == [version.release]

@@ -63,11 +63,12 @@ def routes(desk: Desk) -> list[Route]:
 
     def sign_in(request: Request, form: Form) -> Response:
         wanted, now = local_path(form.get("next", "/")), desk.clock()
-        if failures.too_many(now):
-            problem = "Too many failed sign-ins. Wait a minute, then try again."
-            return form_page(request, wanted, problem=problem, status=429)
         token = form.get("admin_token", "").strip()[:TOKEN_CHARS_MAX]
         actor = desk.services.door.actor_of(token) if token else None
+        # The right token is always let in: others' failures must not lock its owner out, and 256 bits are not guessed.
+        if actor is None and failures.too_many(now):
+            problem = "Too many failed sign-ins. Wait a minute, then try again."
+            return form_page(request, wanted, problem=problem, status=429)
         if actor is None:
             failures.add(now)
             problem = "This is not the admin token of this server." if token else "Paste the admin token first."
