@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pinnace_agent.client import Client
-from pinnace_contract import topics
+from pinnace_contract import codec, topics
 from pinnace_contract.ids import CommandId, DeviceId, Digest, IncarnationId, digest_of
 from pinnace_contract.latest import (
     Cause,
@@ -211,7 +211,6 @@ def test_a_release_that_only_the_director_signed_for_never_runs(
     committed(agent, server, good)
     entry = server.entry(unlisted, 2)
     forged = dataclasses.replace(unlisted, created_at_s=2)
-    from pinnace_contract import codec
     from pinnace_contract.ids import ReleaseId
 
     data = codec.to_json(forged)
@@ -392,6 +391,22 @@ def _load(agent: Agent) -> None:
             client.infer("digits", {"x": full})
 
 
+def test_a_damaged_release_file_of_what_is_committed_goes_back_to_the_last_good_one(
+    agent: Agent, server: TinyServer, tmp_path: Path
+) -> None:
+    good, new = first(tmp_path, server), second(tmp_path, server)
+    committed(agent, server, good)
+    committed(agent, server, new, generation=2)
+    agent.kill()
+    path = agent.store / "releases" / f"{digest_of(codec.to_json(new))}.json"
+    content = bytearray(path.read_bytes())
+    content[50] ^= 1
+    path.write_bytes(content)
+    agent.start()
+    answers(agent, good)
+    until("it is told", lambda: server.receipt(2, "reverted"))
+
+
 # --- the disk, the broker, the other agent -------------------------------------------------------------------------
 
 
@@ -513,8 +528,6 @@ def _withhold(blob: Callable[[Release], Digest]) -> Hold:
 
 
 def _release_file(release: Release) -> Digest:
-    from pinnace_contract import codec
-
     return digest_of(codec.to_json(release))
 
 

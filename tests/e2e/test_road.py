@@ -364,3 +364,66 @@ def test_everything_is_there_again_after_a_restart_of_the_server(fleet: Fleet, d
     assert server.outcome(camera.id, "2")["outcome"] == "committed"
     with sqlite3.connect(server.data / "pinnace.db") as database:
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_a_first_release_that_fails_leaves_no_model_and_the_api_says_why(
+    server: Server, device: Enrol, drafts: Drafts, tmp_path: Path
+) -> None:
+    """The right golden vectors with the wrong weights: what a mixed-up build looks like."""
+    mixed = tmp_path / "mixed"
+    shutil.copytree(drafts.first, mixed)
+    shutil.copytree(drafts.second / "blobs", mixed / "blobs", dirs_exist_ok=True)
+    draft = json.loads((drafts.first / "draft.json").read_text())
+    draft["variants"] = json.loads((drafts.second / "draft.json").read_text())["variants"]
+    (mixed / "draft.json").write_text(json.dumps(draft))
+    server.call("POST", "/models", json={"name": "digits"})
+    server.add_draft(mixed, "1")
+    camera = device(server, "camera")
+    server.assign("1", camera.id)
+    receipt = server.outcome(camera.id, "1")
+    assert (receipt["outcome"], receipt["cause"]) == ("failed", "GOLDEN_MISMATCH")
+    assert (server.model_on(camera.id) or {})["current"] is None
+    assert camera.answering(drafts.data.held[:1]) is None
+    until("the socket says why", lambda: "GOLDEN_MISMATCH" in _refusal(camera, drafts))
+
+
+def _refusal(camera: Device, drafts: Drafts) -> str:
+    try:
+        camera.infer(drafts.data.held[:1])
+    except Exception as error:
+        return str(error)
+    return ""
+
+
+def test_a_newer_assignment_in_a_trial_goes_back_first_and_then_on(fleet: Fleet, drafts: Drafts) -> None:
+    server, camera = fleet
+    server.add_draft(drafts.first, "3")
+    server.assign("2", camera.id, trial={"mode": "live", "inferences": 1_000_000, "duration_s": 3600})
+    until("the trial", lambda: (server.model_on(camera.id) or {}).get("phase") == "trial")
+    server.assign("3", camera.id)
+    assert server.outcome(camera.id, "2")["outcome"] == "reverted"
+    assert server.outcome(camera.id, "3")["outcome"] == "committed"
+    runs(server, camera, "3", drafts.data.held[:1])
+
+
+def test_a_commit_without_a_broker_is_told_when_it_is_back(
+    tmp_path: Path, mosquitto: Mosquitto, device: Enrol, drafts: Drafts
+) -> None:
+    with running(tmp_path, "--broker", mosquitto.url) as server:
+        server.call("POST", "/models", json={"name": "digits"})
+        server.add_draft(drafts.first, "1")
+        camera = device(server, "camera")
+        terms = {"trial": {"mode": "live", "inferences": 40, "duration_s": 3600}, "contact": {"mode": "none"}}
+        server.assign("1", camera.id, **terms)
+        until("the trial", lambda: camera.answering(drafts.data.held[:1]))
+        mosquitto.kill()
+        for i in range(60):
+            camera.infer(drafts.data.held[i : i + 1])
+        until("it commits alone", lambda: (camera.status() or {}).get("receipts_waiting") == 1)
+        camera.kill()
+        camera.start()
+        mosquitto.start()
+        assert server.outcome(camera.id, "1")["outcome"] == "committed"
+        runs(server, camera, "1", drafts.data.held[:1])
+        until("it is acknowledged", lambda: (camera.status() or {}).get("receipts_waiting") == 0)
+        assert len(server.receipts(device=camera.id)) == 1
