@@ -94,9 +94,9 @@ class Belief:
         ``now_s`` is max(time floor, clock) for expiries, ``awake_s`` monotonic time for waiting.
         """
         before = self.trusted
-        new_roots = bool(self._roots)
         refusal = self._walk_roots() or self._settle_image(now_s, awake_s)
-        if self._desired is None and self._refused is not None and (new_roots or awake_s >= self._refused[1]):
+        new_root = self.trusted.director.root != before.director.root
+        if self._desired is None and self._refused is not None and (new_root or awake_s >= self._refused[1]):
             self._desired, self._refused = self._refused[0], None
         wanted = None
         if self._desired is not None:

@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 CALLERS_FAULT: Final = "bad_request"  # errors under this name say nothing about the model
 SLOW_SAMPLES_MIN: Final = 100  # fewer say little about a 95th percentile
-_STOP_AT_ONCE: Final = frozenset({Cause.GOLDEN_MISMATCH, Cause.MEMORY_EXCEEDED, Cause.NO_MEMORY, Cause.WITHDRAWN})
 
 CoreEvent = tuple[ModelName, events.Event]
 
@@ -197,7 +196,7 @@ class Serving:
             self._stop_candidate(effect.model, why)
             self._out.append((effect.model, events.Reverted(ticket=effect.ticket)))
             return
-        stop_first = effect.cause in _STOP_AT_ONCE or effect.swap is Swap.STOP_FIRST
+        stop_first = effect.swap is Swap.STOP_FIRST
         self._give_up(model, effects.SelfTest, effects.Activate, effects.Serve, effects.Revert)
         model.candidate = None
         self._begin(effect.model, _Job(effect=effect), stop_first=stop_first, why=why)

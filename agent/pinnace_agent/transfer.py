@@ -16,7 +16,6 @@ WINDOW_CHUNKS: Final = 16  # 1 MiB in flight: fills a fast link, small enough fo
 OVERDUE_S: Final = 2.0  # after the last chunk, or the question, that nothing followed
 OVERDUE_MAX_S: Final = 60.0
 WRONG_AGAIN_S: Final = 1.0
-BLOBS_AT_ONCE: Final = 1  # a device's link is the bottleneck; more would only interleave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from pinnace_agent import trust
-from pinnace_agent.belief import MIXED_MAX_S, Belief
+from pinnace_agent.belief import MIXED_MAX_S, RETRY_S, Belief
 from pinnace_contract import topics
 from pinnace_contract.ids import DeviceId, IncarnationId, digest_of
 from pinnace_contract.latest import AssignmentSet, Cause
@@ -106,3 +106,16 @@ def test_an_empty_message_clears_the_broker_and_not_the_belief() -> None:
 
 def test_what_is_no_metadata_is_left_to_others() -> None:
     assert not belief().arrived(topics.DownTopic(device=DEVICE, channel=topics.Down.ACK), b"")
+
+
+def test_a_refused_set_is_looked_at_again_after_a_minute_and_not_at_every_turn() -> None:
+    found = belief()
+    gap = Side().add_root(version=9)  # waits for ever for the roots before it
+    found.arrived(topics.RootTopic(repository=topics.Repository.DIRECTOR, version=9), gap)
+    found.arrived(DESIRED, desired(DIRECTOR, SET, [RELEASE], expires_s=NOW_S - 1).to_bytes())
+    first = found.settle(now_s=NOW_S, awake_s=0.0).refusal
+    assert first is not None
+    assert first.cause is Cause.METADATA_EXPIRED
+    assert found.settle(now_s=NOW_S, awake_s=1.0).refusal is None
+    mended = found.settle(now_s=NOW_S - 10, awake_s=RETRY_S + 1)
+    assert mended.wanted == SET

@@ -193,7 +193,7 @@ def test_reverting_keeps_the_candidate_until_the_old_one_serves() -> None:
 def test_reverting_from_wrong_answers_stops_them_at_once() -> None:
     world = World()
     world.running(NEW)
-    world.serving.act(effects.Revert(model=MODEL, ticket=9, to=OLD, cause=Cause.GOLDEN_MISMATCH))
+    world.serving.act(effects.Revert(model=MODEL, ticket=9, to=OLD, cause=Cause.GOLDEN_MISMATCH, swap=Swap.STOP_FIRST))
     assert world.orders == [("stop", "new")]
     world.exits(0, ExitCause.ORDERED)
     assert world.orders == [("stop", "new"), ("start", "old")]

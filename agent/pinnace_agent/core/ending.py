@@ -54,6 +54,8 @@ PERMANENT: Final = frozenset(
 )
 # What a second start cannot mend; bytes that the disk has changed can be fetched again.
 UNSTARTABLE: Final = PERMANENT | {Cause.DIGEST_MISMATCH}
+# A candidate that must not answer for one moment longer; after any other cause it does until the old one serves.
+WORSE_THAN_NOTHING: Final = frozenset({Cause.GOLDEN_MISMATCH, Cause.MEMORY_EXCEEDED, Cause.NO_MEMORY, Cause.WITHDRAWN})
 _TIMES_MAX: Final = 64  # of a receipt
 
 
@@ -178,7 +180,7 @@ def revert_effect(slot: Slot) -> effects.Revert:
         to=slot.current,
         cause=slot.reason.cause,
         detail=slot.reason.detail,
-        swap=slot.work.swap if slot.work else Swap.OVERLAP,
+        swap=slot.work.swap if slot.work and slot.reason.cause not in WORSE_THAN_NOTHING else Swap.STOP_FIRST,
     )
 
 

@@ -466,3 +466,10 @@ def test_everything_that_has_effects_is_saved() -> None:
         d = Driver().install(V1).assign(V2).to(phase)
         assert d.effects
         assert d.change.save
+
+
+def test_wrong_answers_stop_before_the_way_back_and_others_only_after_it() -> None:
+    wrong = on_trial().activated().replayed(golden=MISSED)
+    assert wrong.effect(effects.Revert).swap is Swap.STOP_FIRST
+    unwanted = on_trial().activated().assign(V3)
+    assert unwanted.effect(effects.Revert).swap is Swap.OVERLAP
