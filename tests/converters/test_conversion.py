@@ -343,11 +343,20 @@ QUICK = Limits(cpu_s=3, wall_s=100.0, memory_bytes=2 * 1024**3)
         (b"no model at all", ModelRefused, "not an ONNX model"),
         (b"\x08\x08", ModelRefused, "not an ONNX model"),
         (b"\x1c\0\0\0TFL3" + bytes(40), ModelRefused, "expected 1 to 64 graphs, found 0"),
+        ((TFLITE / "endless.tflite").read_bytes(), SandboxEnded, "SIGSEGV"),
         (graphs.random_answers(), ModelRefused, "differs between two runs"),
         (graphs.endless_loop(), SandboxEnded, "processor"),
         (graphs.memory_bomb(), ModelRefused, "failed|memory|allocate"),
     ],
-    ids=["text", "an empty message", "a hollow tflite", "random answers", "an endless loop", "a memory bomb"],
+    ids=[
+        "text",
+        "an empty message",
+        "a hollow tflite",
+        "a deep tflite",
+        "random answers",
+        "an endless loop",
+        "a memory bomb",
+    ],
 )
 def test_a_hostile_or_useless_file_is_an_error_and_nothing_worse(
     content: bytes, error: type[Exception], says: str, tmp_path: Path

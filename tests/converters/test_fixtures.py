@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pinnace_contract.latest import Precision, Runtime
 from pinnace_converters import Draft, Options, convert
-from pinnace_converters.errors import ConversionError, ModelRefused, SandboxEnded
+from pinnace_converters.errors import ConversionError, ModelRefused
 from tests.converters.conftest import quiet
 from tests.needs import need_module
 
@@ -101,7 +101,6 @@ def test_an_old_export_converts(models: Path, tmp_path: Path) -> None:
 
 
 REFUSED: list[tuple[str, NDArray[np.generic], type[ConversionError], str]] = [
-    ("keyword_scrambled_8bit.tflite", RNG.integers(-99, 99, (20, 96)).astype(np.int16), SandboxEnded, "SIG"),
     (
         "person_detect_int8.tflite",
         RNG.integers(-99, 99, (20, 96, 96, 1)).astype(np.int8),
@@ -121,3 +120,15 @@ def test_a_model_that_no_device_could_run_is_refused(
     with pytest.raises(error, match=says):
         run(models / name, tmp_path, Options(), x=x)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_writes_past_its_memory_is_an_error_at_worst(models: Path, tmp_path: Path) -> None:
+    # MLPerf's scrambled keyword model in 8 bits ends its runtime by a signal, mostly at once, at times after many
+    # answers, and by chance never. `endless.tflite` is the file that always does; here, that nothing of it reaches us.
+    rows = RNG.integers(-99, 99, (20, 96)).astype(np.int16)
+    try:
+        run(models / "keyword_scrambled_8bit.tflite", tmp_path, Options(), x=rows)
+    except ConversionError:
+        assert not (tmp_path / "out").exists()
+    else:
+        assert (tmp_path / "out" / "draft.json").exists()

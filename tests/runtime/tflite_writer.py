@@ -41,8 +41,43 @@ def linear_int8() -> bytes:
     return _linear(weights, bias, INPUT_INT8, OUTPUT_INT8)
 
 
-def _linear(weights: NDArray, bias: NDArray, source: Quantized | None, target: Quantized | None) -> bytes:
+def endless() -> bytes:
+    """A file that passes every check of its form and ends its runtime by SIGSEGV while it loads, each time.
+
+    After the float model comes an ``IF`` whose branches are the graph that it stands in: the runtime prepares graph
+    within graph until its stack is used up.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(linear_fp32(), 0)
+    graph = model.subgraphs[0]
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.IF
+    code.version = 1
+    model.operatorCodes.append(code)
+    model.buffers.append(_buffer(schema, b"\x01"))
+    condition = _tensor(schema, "condition", [1], schema.TensorType.BOOL, len(model.buffers) - 1, None)
+    result = _tensor(schema, "result", [1, 3], schema.TensorType.FLOAT32, 0, None)
+    graph.tensors += [condition, result]
+    operator = schema.OperatorT()
+    operator.opcodeIndex = len(model.operatorCodes) - 1
+    operator.inputs, operator.outputs = [len(graph.tensors) - 2, 0], [len(graph.tensors) - 1]
+    operator.builtinOptionsType = schema.BuiltinOptions.IfOptions
+    operator.builtinOptions = schema.IfOptionsT()
+    operator.builtinOptions.thenSubgraphIndex = operator.builtinOptions.elseSubgraphIndex = 0
+    graph.operators.append(operator)
+    return _packed(model)
+
+
+def _packed(model: object) -> bytes:
     import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _linear(weights: NDArray, bias: NDArray, source: Quantized | None, target: Quantized | None) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
     buffers = [_buffer(schema, b""), _buffer(schema, weights.tobytes()), _buffer(schema, bias.tobytes())]
@@ -71,9 +106,7 @@ def _linear(weights: NDArray, bias: NDArray, source: Quantized | None, target: Q
     model = schema.ModelT()
     model.version, model.description = 3, b"pinnace test"
     model.operatorCodes, model.subgraphs, model.buffers = [code], [graph], buffers
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return _packed(model)
 
 
 def _buffer(schema: object, content: bytes) -> object:
@@ -92,7 +125,7 @@ def _tensor(schema: object, name: str, shape: list[int], kind: int, buffer: int,
     return tensor
 
 
-FILES = {"linear_fp32.tflite": linear_fp32, "linear_int8.tflite": linear_int8}
+FILES = {"linear_fp32.tflite": linear_fp32, "linear_int8.tflite": linear_int8, "endless.tflite": endless}
 
 if __name__ == "__main__":
     DATA.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
 """Runs TFLite files with LiteRT, or with tflite-runtime where that is what the board has: one interface, two packages.
 
 tflite-runtime imports with numpy 2 and then fails at the first ``Interpreter``, so the probe makes one. A hostile or
-damaged file may end this process: both packages trust the file (see "Model files are hostile" in the manual).
+damaged file may end this process: both packages trust the file ("Model files are hostile", docs/architecture.md).
 """
 
 from __future__ import annotations
