@@ -66,8 +66,7 @@ class Endpoint:
         self._turned_away = HttpServer(
             reactor=reactor, handler=_TurnAway(self, token_sha256), clock=clock, limits=_TURNING_AWAY
         )
-        self._ours = False
-        self._inode = path.stat().st_ino
+        self._ours = self._unlinked = False
 
     def say(self, reason: str, retry_after_s: int) -> None:
         """State why there is no answer."""
@@ -99,14 +98,22 @@ class Endpoint:
         """Close connections that take too long."""
         self._turned_away.expire()
 
+    def unlink(self) -> None:
+        """Remove the socket's file, once: whatever has that name later is another endpoint's.
+
+        To be called where the next one of this name would be made, before it is: a file system gives the next file the
+        same inode number, so nothing tells the two apart afterwards.
+        """
+        if not self._unlinked:
+            self._unlinked = True
+            self.path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Stop listening and remove the socket's file."""
         self._turned_away.close()
         for each in self.sockets:
             each.close()
-        with contextlib.suppress(FileNotFoundError):
-            if self.path.stat().st_ino == self._inode:  # it may have been opened anew meanwhile
-                self.path.unlink()
+        self.unlink()
 
 
 class _TurnAway:

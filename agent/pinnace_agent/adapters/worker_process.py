@@ -117,7 +117,7 @@ class WorkerHost:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._workers: dict[WorkerId, _Worker] = {}
         self._endpoints: dict[ModelName, Endpoint] = {}
-        self._opened: set[ModelName] = set()  # by the callers; the rest belongs to the thread
+        self._opened: dict[ModelName, Endpoint] = {}  # by the callers; the rest belongs to the thread
         self._ids = itertools.count(1)
         self._run_tag = secrets.token_hex(
             4
@@ -145,15 +145,17 @@ class WorkerHost:
                 reactor=self._reactor,
                 clock=self._clock,
             )
-            self._opened.add(model)
+            self._opened[model] = endpoint
             self._ask(partial(self._adopt, endpoint))
         if reason:
             self._ask(partial(self._say, model, reason, retry_after_s))
 
     def close_endpoint(self, model: ModelName) -> None:
         """Remove the socket of a model that this device no longer has. Its workers must have been stopped."""
-        self._opened.discard(model)
-        self._ask(partial(self._close_endpoint, model))
+        endpoint = self._opened.pop(model, None)
+        if endpoint is not None:
+            endpoint.unlink()
+            self._ask(partial(self._close_endpoint, model))
 
     def start(self, order: Start) -> WorkerRef:
         """Start a process and load; after ``open``. ``WorkerStarted``, ``LoadFailed`` or ``WorkerExited`` follows."""
