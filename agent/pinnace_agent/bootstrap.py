@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import deque
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -21,28 +21,16 @@ from pinnace_agent.adapters.filesystem import Directory, locked
 from pinnace_agent.adapters.keys_file import DeviceKey
 from pinnace_agent.adapters.local_socket import LocalSocket
 from pinnace_agent.adapters.mqtt_paho import Arrived, LinkEvent, MqttLink
-from pinnace_agent.adapters.worker_process import HostSettings, Start, WorkerHost
-from pinnace_agent.belief import Belief
-from pinnace_agent.commands import Commands
-from pinnace_agent.core import device
+from pinnace_agent.adapters.worker_process import HostSettings, WorkerHost
+from pinnace_agent.assembly import Ground, assemble
+from pinnace_agent.core.device import DeviceState
 from pinnace_agent.core.surroundings import Host
-from pinnace_agent.daemon import QUEUE_MAX, Daemon, Happened, Parts
-from pinnace_agent.fetching import Fetching
+from pinnace_agent.daemon import QUEUE_MAX, Happened
 from pinnace_agent.identity import Identity, NotEnrolled
-from pinnace_agent.inbox import Inbox
-from pinnace_agent.releases import ReleaseLost, Releases
-from pinnace_agent.reporting import Reporting
-from pinnace_agent.requests import Desk
-from pinnace_agent.resend import Resend
-from pinnace_agent.serving import Serving
 from pinnace_agent.settings import BadSetting, Settings
-from pinnace_agent.speech import Speech
 from pinnace_agent.store import IDENTITY, Store
-from pinnace_agent.uplink import Uplink
 from pinnace_agent.version import AGENT_VERSION
-from pinnace_agent.window import Window
-from pinnace_agent.worker.events import WorkerRef
-from pinnace_contract.ids import BootId, Digest, ModelName, ReleaseId
+from pinnace_contract.ids import BootId
 
 log = logging.getLogger(__name__)
 
@@ -83,14 +71,14 @@ class _Program:
         store: Store,
         who: Identity,
         trusted: trust.Trusted,
-        state: device.DeviceState,
+        state: DeviceState,
         lines: deque[str],
         stop: threading.Event,
     ) -> None:
-        self._settings, self._store, self._who = settings, store, who
+        self._settings, self._who = settings, who
         happened: queue.Queue[Happened] = queue.Queue(QUEUE_MAX)
-        chance = random.Random()  # jitter, not secrets
-        key = DeviceKey.load(settings.store / IDENTITY / identities.KEY_FILE)
+        self._workers = WorkerHost(_host_settings(settings), happened.put)
+        self._link = MqttLink(who.device, partial(_offer, happened))
         host = Host(
             device=who.device,
             boot=BootId(secrets.token_hex(16)),
@@ -98,85 +86,43 @@ class _Program:
             agent_version=AGENT_VERSION,
             runtimes=runtimes.probe(),
         )
-        belief = Belief(trusted, who.device, state.incarnation)
-        endpoints = partial(_endpoints, settings, who)
-        self._workers = WorkerHost(_host_settings(settings), happened.put)
-        self._link = MqttLink(who.device, partial(_offer, happened))
-        uplink = Uplink(link=self._link, key=key, endpoints=endpoints(state), chance=chance)
-        self._releases = Releases(store, belief, lambda: self._daemon.state)
-        fetching = Fetching(
-            files=store,
-            check=self._releases.check,
-            ask=lambda blob, chunks, bitmap: self._daemon.want(blob, chunks, bitmap),
-            kept=lambda: device.kept(self._daemon.state),
-            clock=time.monotonic,
-            chance=chance,
-        )
-        window = Window(device=who.device, incarnation=state.incarnation, boot=host.boot, opened_s=time.time())
-        self._desk = Desk(happened, self._workers.label)
-        reporting = Reporting(
-            window=window,
-            spool=store,
-            resend=Resend(chance),
-            seal=uplink.seal,
-            every_s=settings.report_every_s,
-            awake_s=time.monotonic(),
-        )
-        self._daemon = Daemon(
-            Parts(
-                state=replace(state, device=who.device),
-                store=store,
+        self._loop = assemble(
+            Ground(
                 host=host,
-                belief=belief,
-                uplink=uplink,
-                inbox=Inbox(belief),
-                releases=self._releases,
-                serving=Serving(self._workers, self._start_worker, time.monotonic),
-                fetching=fetching,
-                reporting=reporting,
-                desk=self._desk,
-                system=system_proc.System(settings.store),
+                store=store,
+                state=state,
+                trusted=trusted,
+                key=DeviceKey.load(settings.store / IDENTITY / identities.KEY_FILE),
+                link=self._link,
+                workers=self._workers,
+                board=system_proc.System(settings.store),
                 happened=happened,
-                endpoints=endpoints,
-                speech=Speech(uplink, host, Resend(chance), settings.report_every_s),
-                commands=Commands(host=host, uplink=uplink, log_lines=lines),
+                endpoints=partial(_endpoints, settings, who),
+                chance=random.Random(),  # jitter, not secrets
                 stop=stop,
+                beside=_beside,
+                clock=time.monotonic,
+                wall=time.time,
+                report_every_s=settings.report_every_s,
+                worker_memory_bytes=settings.worker_memory_bytes,
+                log_lines=lines,
             )
         )
 
     def run(self) -> int:
         """Serve the local socket and run the loop."""
-        local = LocalSocket(self._settings.run_dir, self._settings.socket_group, self._desk)
+        local = LocalSocket(self._settings.run_dir, self._settings.socket_group, self._loop.desk)
         log.info("agent %s of %s is up; store %s", AGENT_VERSION, self._who.device, self._settings.store)
         try:
-            return self._daemon.run()
+            return self._loop.daemon.run()
         finally:
             local.close()
             self._workers.close()
             self._link.close()
 
-    def _start_worker(self, model: ModelName, release: ReleaseId, variant: Digest) -> WorkerRef:
-        """Start a worker with the files of a release; its socket is made first.
 
-        Raises:
-            AgentError: a file is not there, or the socket cannot be made.
-        """
-        facts = self._releases.stored(release)
-        found = facts.variant(variant)
-        if found is None:
-            raise ReleaseLost(f"release {release[:12]} has no variant {variant[:12]}")
-        self._workers.open(model)
-        limit = self._settings.worker_memory_bytes
-        return self._workers.start(
-            Start(
-                model=model,
-                release=release,
-                release_path=self._store.release_path(release),
-                variant=variant,
-                blobs={blob.digest: self._store.blob_path(blob.digest) for blob in facts.blobs(found)},
-                memory_bytes=limit,
-            )
-        )
+def _beside(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="verify", daemon=True).start()
 
 
 def _host_settings(settings: Settings) -> HostSettings:
@@ -205,7 +151,7 @@ def _token(settings: Settings) -> str:
     return token
 
 
-def _endpoints(settings: Settings, who: Identity, state: device.DeviceState) -> tuple[str, ...]:
+def _endpoints(settings: Settings, who: Identity, state: DeviceState) -> tuple[str, ...]:
     """Return the brokers to try: the one that was set here, or those that the director signed, then the enrolled."""
     if settings.broker:
         return (settings.broker,)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +16,6 @@ from typing import Final, Protocol, assert_never
 
 from pinnace_agent import status, trust
 from pinnace_agent.adapters.mqtt_paho import Arrived, Connected, Disconnected
-from pinnace_agent.adapters.system_proc import System
 from pinnace_agent.belief import Belief
 from pinnace_agent.commands import Commands
 from pinnace_agent.core import device, effects, events
@@ -45,6 +43,7 @@ from pinnace_contract.latest import (
     Cause,
     Command,
     Data,
+    Health,
     Phase,
     SystemHealth,
 )
@@ -82,9 +81,23 @@ class Store(Protocol):
     def collect_garbage(self, kept: Iterable[Servable]) -> Collected: ...
 
 
+class Board(Protocol):
+    """What the board says of itself."""
+
+    def health(self) -> Health: ...
+    def summary(self) -> SystemHealth: ...
+
+
+class Stop(Protocol):
+    """Whether the agent was told to stop; the one thing besides its queue that the loop waits for."""
+
+    def is_set(self) -> bool: ...
+    def wait(self, timeout: float) -> bool: ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """What ``bootstrap`` puts together."""
+    """What ``assembly`` puts together. ``beside`` runs work that takes minutes without keeping the loop waiting."""
 
     state: DeviceState
     store: Store
@@ -97,12 +110,13 @@ class Parts:
     fetching: Fetching
     reporting: Reporting[Spooled]
     desk: Desk
-    system: System
+    system: Board
     happened: queue.Queue[Happened]
     endpoints: Callable[[DeviceState], tuple[str, ...]]
     speech: Speech
     commands: Commands
-    stop: threading.Event
+    stop: Stop
+    beside: Callable[[Callable[[], None]], None]
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
 
@@ -322,7 +336,7 @@ class Daemon:
             self._later.append((effect.model, failed))
 
     def _verify(self, effect: effects.Verify) -> None:
-        """Hash on a thread of its own: gigabytes on a slow card take minutes, and the loop must go on."""
+        """Hash beside the loop: gigabytes on a slow card take minutes, and the loop must go on."""
         try:
             release = self._parts.releases.stored(effect.release)
         except AgentError as error:
@@ -331,8 +345,7 @@ class Daemon:
             return
         variant = release.variant(effect.variant)
         assert variant is not None
-        work = partial(self._hash, effect.model, effect.ticket, release.blobs(variant))
-        threading.Thread(target=work, name="verify", daemon=True).start()
+        self._parts.beside(partial(self._hash, effect.model, effect.ticket, release.blobs(variant)))
 
     def _hash(self, model: ModelName, ticket: int, blobs: tuple[Blob, ...]) -> None:
         problem: AgentError | None = None
@@ -448,6 +461,10 @@ class Daemon:
         parts.speech.say(self.state, self._around())
         parts.reporting.reconnected()
         parts.fetching.reconnected()
+
+    def kept(self) -> tuple[Servable, ...]:
+        """Return what must stay on the disk."""
+        return device.kept(self.state)
 
     def want(self, blob: Digest, chunks: int, bitmap: bytes) -> bool:
         """Send a wish for the chunks of a blob."""
