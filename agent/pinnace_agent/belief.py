@@ -7,6 +7,7 @@ before it acts on what it was told.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,7 +21,8 @@ from pinnace_contract.ids import DeviceId, IncarnationId
 from pinnace_contract.latest import AssignmentSet, Cause
 
 MIXED_MAX_S: Final = 600.0  # files that do not fit together are waited for this long, then it is an error
-RETRY_S: Final = 60.0  # until a refused set is looked at again
+RETRY_S: Final = 60.0  # until a refused set is looked at again, then twice as long each time
+RETRY_S_MAX: Final = 900.0  # a clock that was set mends it; what a stranger left on the broker never gets better
 PUBLISHED_MAX: Final = 16  # metadata files kept while their timestamp is awaited
 ROOTS_MAX: Final = 16  # that wait for one in between; the rest come again with the next connection
 
@@ -56,6 +58,18 @@ class Belief:
         self._mixed_since_s: float | None = None
         self._mixed_told = False
         self._refused: tuple[bytes, float] | None = None  # the newest set that was refused, and when to look again
+        self._retry_s = RETRY_S
+        self._taken: tuple[bytes, AssignmentSet] | None = None  # the newest set that was not
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that has come is still to be settled."""
+        return self._desired is not None or self._timestamp is not None
+
+    @property
+    def due_s(self) -> float:
+        """When a refused set is looked at again."""
+        return math.inf if self._refused is None else self._refused[1]
 
     def arrived(self, topic: topics.Topic, payload: bytes) -> bool:
         """Keep a message if it is metadata; tell whether it was.
@@ -72,7 +86,7 @@ class Belief:
             case topics.MetadataTopic() if len(payload) > trust.METADATA_BYTES_MAX:
                 pass
             case topics.DownTopic(channel=topics.Down.DESIRED):
-                self._desired, self._refused = payload, None
+                self._desired, self._refused, self._retry_s = payload, None, RETRY_S
             case topics.TimestampTopic():
                 self._timestamp = payload
             case topics.MetadataTopic(role=role, version=version):
@@ -102,22 +116,29 @@ class Belief:
         if self._desired is not None:
             message, self._desired = self._desired, None
             try:
-                self.trusted, wanted = trust.update_director(
-                    self.trusted,
-                    Desired.from_bytes(message),
-                    device=self._device,
-                    incarnation=self._incarnation,
-                    now_s=now_s,
-                )
+                wanted = self._director_wants(message, now_s)
             except ContractError as error:
                 refusal = Refusal(cause=Cause.SIGNATURE_INVALID, detail=str(error))
             except AgentError as error:
                 # A clock that is set later, or a root that is still on its way, may mend it.
-                self._refused = (message, awake_s + RETRY_S)
+                self._refused = (message, awake_s + self._retry_s)
+                self._retry_s = min(RETRY_S_MAX, 2 * self._retry_s)
                 refusal = Refusal(cause=error.cause, detail=str(error))
         return Settled(wanted=wanted, refusal=refusal, changed=self.trusted != before)
 
+    def _director_wants(self, message: bytes, now_s: float) -> AssignmentSet:
+        """Verify a set, or say again what the same bytes said: the broker repeats them with every connection."""
+        if self._taken is not None and self._taken[0] == message:
+            return self._taken[1]
+        self.trusted, wanted = trust.update_director(
+            self.trusted, Desired.from_bytes(message), device=self._device, incarnation=self._incarnation, now_s=now_s
+        )
+        self._taken = (message, wanted)
+        return wanted
+
     def _walk_roots(self) -> Refusal | None:
+        if not self._roots:
+            return None  # most turns of the loop: reading the trusted roots again would be work for nothing
         try:
             self.trusted = replace(
                 self.trusted,
