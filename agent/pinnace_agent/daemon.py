@@ -144,7 +144,7 @@ class Daemon:
             self.turn(TICK_S)
             if self._parts.stop.is_set():
                 self._stopping = 0
-        self._end()
+        self.end()
         return self._stopping
 
     def begin(self) -> None:
@@ -225,7 +225,23 @@ class Daemon:
             serving={model: worker.variant for model, worker in serving.items() if worker is not None},
         )
 
-    def _end(self) -> None:
+    def rests_until(self) -> float | None:
+        """Return when something is due by itself, on ``Parts.clock``; None while anything is under way.
+
+        For whoever calls ``turn`` without waiting: a simulator with a clock of its own.
+        """
+        parts = self._parts
+        under_way = any(slot.phase is not Phase.IDLE for slot in self.state.slots)
+        if under_way or parts.fetching.busy or parts.serving.busy or parts.belief.busy or self._later:
+            return None
+        connected = parts.uplink.connected
+        due_s = min(parts.reporting.due_s(connected=connected), parts.belief.due_s)
+        if connected:
+            return min(due_s, parts.speech.due_s(self.state))
+        return due_s if parts.uplink.retry_at_s is None else min(due_s, parts.uplink.retry_at_s)
+
+    def end(self) -> None:
+        """Stop in order."""
         parts = self._parts
         log.info("stopping")
         self._apply(device.stop(self.state, self._around()))

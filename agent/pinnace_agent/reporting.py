@@ -72,6 +72,12 @@ class Reporting(Generic[S]):
         """How many reports the server does not have yet."""
         return len(self._spool.spooled())
 
+    def due_s(self, *, connected: bool) -> float:
+        """Return when a window is over, or a report is to be sent; None of it comes sooner by itself."""
+        window_s = self._due_s if self._closing_since_s is None else self._closing_since_s + GRACE_S
+        names = [_name(each) for each in self._spool.spooled()] if connected else []
+        return min(window_s, self._resend.next_due_s(names))
+
     def add(self, block: Block) -> None:
         """Count a block into the window."""
         self.window.add(block)
@@ -106,7 +112,7 @@ class Reporting(Generic[S]):
 
     def to_send(self, awake_s: float) -> list[bytes]:
         """Return the sealed reports that should be sent now, oldest first."""
-        by_name = {f"{each.boot}.{each.seq_from}.{each.seq_to}": each for each in self._spool.spooled()}
+        by_name = {_name(each): each for each in self._spool.spooled()}
         messages = []
         for name in self._resend.due(list(by_name), awake_s):
             sealed = self._spool.spooled_bytes(by_name[name])
@@ -128,3 +134,7 @@ class Reporting(Generic[S]):
                 self._lost = tuple(gap for gap in self._lost if gap not in gaps)
                 if gaps:
                     self._spool.forget_dropped(gaps)
+
+
+def _name(spooled: Spooled) -> str:
+    return f"{spooled.boot}.{spooled.seq_from}.{spooled.seq_to}"

@@ -6,7 +6,9 @@ acknowledgement names it.
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,6 +33,10 @@ class Resend:
         under_way = sum(1 for key in keys if self.due_s.get(key, 0.0) > awake_s)
         ready = [key for key in keys if self.due_s.get(key, 0.0) <= awake_s]
         return ready[: max(0, TOGETHER_MAX - under_way)]
+
+    def next_due_s(self, keys: Iterable[str]) -> float:
+        """Return when the first of the unacknowledged ``keys`` is due."""
+        return min((self.due_s.get(key, 0.0) for key in keys), default=math.inf)
 
     def sent(self, key: str, awake_s: float) -> None:
         """Note that a message left."""

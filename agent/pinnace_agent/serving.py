@@ -128,6 +128,11 @@ class Serving:
         found = self._models.get(model)
         return found.serving if found else None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a start is due later."""
+        return any(model.waiting for model in self._models.values())
+
     def take(self) -> list[CoreEvent]:
         """Return what the lifecycle must hear of, in order."""
         out, self._out = self._out, []

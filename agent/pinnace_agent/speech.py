@@ -19,6 +19,8 @@ from pinnace_contract import codec, topics
 from pinnace_contract.ids import Digest
 from pinnace_contract.latest import Presence, Runtime, Want
 
+# What a will that came late is mended by. A device that reports more seldom than this is not missed any sooner, and two
+# retained messages each quarter of an hour would be most of what it sends.
 BIRTH_EVERY_S: Final = 15 * 60.0
 
 
@@ -27,6 +29,7 @@ class Speech:
 
     def __init__(self, uplink: Uplink, host: Host, resend: Resend, report_every_s: int) -> None:
         self._uplink, self._host, self._resend, self._report_every_s = uplink, host, resend, report_every_s
+        self._birth_every_s = max(BIRTH_EVERY_S, report_every_s)
         self._born_s: float | None = None
         self._changed = True
 
@@ -44,7 +47,7 @@ class Speech:
         """Say what is due, if there is a connection."""
         if not self._uplink.connected:
             return
-        if self._born_s is None or around.awake_s - self._born_s >= BIRTH_EVERY_S:
+        if self._born_s is None or around.awake_s - self._born_s >= self._birth_every_s:
             birth = self.presence(state, online=True, unix_s=around.unix_s)
             if self._tell(topics.Up.STATE, birth, retained=True):
                 self._born_s = around.awake_s
@@ -55,6 +58,12 @@ class Speech:
         for key in self._resend.due(list(waiting), around.awake_s):
             if self._uplink.say(self._topic(topics.Up.RECEIPT), waiting[key]):
                 self._resend.sent(key, around.awake_s)
+
+    def due_s(self, state: DeviceState) -> float:
+        """Return when something is to be said, if nothing changes before; there must be a connection."""
+        if self._born_s is None or self._changed:
+            return 0.0
+        return min(self._born_s + self._birth_every_s, self._resend.next_due_s(str(each.id) for each in state.outbox))
 
     def trouble(self, state: DeviceState, reason: Reason, around: Surroundings) -> None:
         """Say at once why nothing is done, with the last state that was saved."""
