@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,7 +20,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from pinnace_contract.ids import digest_of
-from pinnace_contract.topics import DownTopic, Topic
 from pinnace_server import admin_token, console
 from pinnace_server.blobs.directory import DirectoryBlobs
 from pinnace_server.blobs.quarantine import Quarantine
@@ -46,6 +45,7 @@ from pinnace_server.service.log import Log
 from pinnace_server.service.loop import ControllerLoop
 from pinnace_server.service.offers import Offers
 from pinnace_server.service.ports import World
+from pinnace_server.service.retained import retained
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.services import Services, SystemStatus
 from pinnace_server.service.telemetry import Telemetry
@@ -129,7 +129,7 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
     gateway = Gateway(
         broker.address,
         receive,
-        lambda: _retained(signing, store),
+        lambda: retained(signing, store),
         now_s=clock.now,
         client_id=f"pinnace-server-{digest_of(signing.director_roots()[0])[:12]}",
     )
@@ -231,16 +231,6 @@ class _Web(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._tell_stopping()
         await super().shutdown(sockets)
-
-
-def _retained(signing: LocalSigning, store: SqlStore) -> Iterable[tuple[Topic, bytes]]:
-    """Yield everything that should stand on the broker."""
-    yield from signing.image_metadata()
-    with store.read() as tables:
-        gone = tables.devices.decommissioned()
-    for topic, payload in signing.all_desired():
-        left_out = isinstance(topic, DownTopic) and topic.device in gone
-        yield topic, b"" if left_out else payload
 
 
 @contextmanager

@@ -50,14 +50,22 @@ class LocalSigning:
         try:
             with store.transaction():
                 first_start = not store.files("image", Root.type)
-                signing = cls(store, key_files.load(key_folder, first_start=first_start), now_s)
-                if first_start:
-                    signing._image.found()
-                    signing._director.found()
+            signing = cls.over(store, key_files.load(key_folder, first_start=first_start), now_s)
+            with store.transaction():
                 signing._check_keys(key_folder)
         except BaseException:
             store.close()
             raise
+        return signing
+
+    @classmethod
+    def over(cls, store: Store, keys: Keys, now_s: Callable[[], float]) -> Self:
+        """Return the signer over an open store and its keys; the first time, sign the first roots."""
+        signing = cls(store, keys, now_s)
+        with store.transaction():
+            if not store.files("image", Root.type):
+                signing._image.found()
+                signing._director.found()
         return signing
 
     def close(self) -> None:

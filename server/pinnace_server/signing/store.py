@@ -109,6 +109,14 @@ class Store:
             _sync_folder(each)
         return store
 
+    @classmethod
+    def in_memory(cls) -> Self:
+        """Return a new store that lasts as long as this object: for a server that is simulated."""
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        path = Path(":memory:")
+        _check(path, connection)
+        return cls(path, connection)
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
