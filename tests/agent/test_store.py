@@ -8,7 +8,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from pinnace_agent.store_port import Files, StateLost, StorageBroken, StorageFul
 from pinnace_contract import codec
 from pinnace_contract.ids import BootId, Digest, ReleaseId, VersionName, digest_of
 from pinnace_contract.latest import Blob, Cause, Chunk, DroppedRange, ReportRange
+from pinnace_sim.disk import Disk
 from tests.agent.core.scene import INCARNATION, blob, release, variant
-from tests.agent.store_faults import CrashDisk
 
 STATE = DeviceState(incarnation=INCARNATION)
 BOOT = BootId("0" * 32)
@@ -35,7 +35,7 @@ BOOT = BootId("0" * 32)
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
     """Both implementations of the port have to behave alike."""
     if request.param == "memory":
-        yield CrashDisk()
+        yield Disk()
     else:
         with locked(tmp_path / "store"):
             yield Directory(tmp_path / "store")
@@ -46,6 +46,16 @@ def store(files: Files) -> Store:
     made = Store(files)
     assert made.open() is None
     return made
+
+
+def broken(fails: Callable[[str, str], bool]) -> Callable[[str, str], None]:
+    """What a disk calls before each operation, for one whose operations of some kind fail."""
+
+    def before_each(operation: str, path: str) -> None:
+        if fails(operation, path):
+            raise StorageBroken(operation, path, "Input/output error")
+
+    return before_each
 
 
 def blob_of(data: bytes, chunk_bytes: int = 4) -> Blob:
@@ -265,7 +275,7 @@ def test_release_that_is_not_here_protects_nothing(store: Store) -> None:
 
 
 def test_no_room_says_what_is_needed_what_is_there_and_what_could_be_freed() -> None:
-    disk = CrashDisk()
+    disk = Disk()
     store = Store(disk)
     store.open()
     kept, _ = installed(store, 1)
@@ -281,7 +291,7 @@ def test_no_room_says_what_is_needed_what_is_there_and_what_could_be_freed() -> 
 
 
 def test_reserved_space_is_not_needed_twice() -> None:
-    disk = CrashDisk()
+    disk = Disk()
     store = Store(disk)
     store.open()
     disk.capacity_bytes = 2_500
@@ -292,7 +302,7 @@ def test_reserved_space_is_not_needed_twice() -> None:
 
 
 def test_full_disk_loses_nothing() -> None:
-    disk = CrashDisk()
+    disk = Disk()
     store = Store(disk)
     store.open()
     store.save(replace(STATE, generation=1))
@@ -309,14 +319,14 @@ def test_full_disk_loses_nothing() -> None:
 
 @pytest.mark.parametrize("operation", ["create", "sync", "rename", "sync_dir"])
 def test_broken_disk_is_a_typed_error_and_the_last_state_stays(operation: str) -> None:
-    disk = CrashDisk()
+    disk = Disk()
     store = Store(disk)
     store.open()
     store.save(replace(STATE, generation=1))
-    disk.broken = lambda doing, path: doing == operation
+    disk.before_each = broken(lambda doing, path: doing == operation)
     with pytest.raises(StorageBroken, match="Input/output error"):
         store.save(replace(STATE, generation=2))
-    disk.broken = None
+    disk.before_each = None
     loaded = Store(disk).open()
     assert loaded is not None
     # A rename that went through may stay; a save that was refused may have happened, but never half of it.
@@ -324,12 +334,12 @@ def test_broken_disk_is_a_typed_error_and_the_last_state_stays(operation: str) -
 
 
 def test_disk_that_fails_only_for_the_copy_does_not_undo_a_save() -> None:
-    disk = CrashDisk()
+    disk = Disk()
     store = Store(disk)
     store.open()
-    disk.broken = lambda doing, path: doing == "rename" and path.endswith(".bak")
+    disk.before_each = broken(lambda doing, path: doing == "rename" and path.endswith(".bak"))
     store.save(replace(STATE, generation=1))
-    disk.broken = None
+    disk.before_each = None
     loaded = Store(disk).open()
     assert loaded is not None
     assert loaded.state.generation == 1
@@ -409,7 +419,7 @@ def test_spool_forgets_reports_of_two_weeks_ago_and_says_so(store: Store) -> Non
 
 
 def test_spool_on_a_full_disk_gives_up_its_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = CrashDisk()
+    disk = Disk()
     store = Store(disk)
     store.open()
     for number in range(1, 4):
@@ -429,13 +439,13 @@ def test_strange_names_in_the_spool_are_left_alone(store: Store, files: Files) -
 @pytest.mark.parametrize("kill_at", range(12))
 def test_no_number_is_lost_by_a_kill_while_the_spool_makes_room(kill_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pinnace_agent.store_spool.BYTES_MAX", 300)
-    disk = CrashDisk()
+    disk = Disk()
     store = Store(disk)
     store.open()
     for number in range(1, 4):
         store.spool(report(number), bytes(100), at_s=number)
-    found: list[CrashDisk] = []
-    disk.before_each = lambda now: found.extend(now.snapshot().crashes(8))
+    found: list[Disk] = []
+    disk.before_each = lambda *_: found.extend(disk.snapshot().crashes(8))
     store.spool(report(4), bytes(100), at_s=4)
     for crashed in found[kill_at::12]:
         after = Store(crashed)

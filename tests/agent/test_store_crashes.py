@@ -16,8 +16,8 @@ from pinnace_agent.core.device import DeviceState
 from pinnace_agent.core.slot import Slot
 from pinnace_agent.store_port import StateLost
 from pinnace_contract.latest import Intent, Outcome
+from pinnace_sim.disk import Disk
 from tests.agent.core.scene import MODEL
-from tests.agent.store_faults import CrashDisk
 from tests.agent.store_shell import Server, Shell
 
 BAD = frozenset({"v3", "v4"})  # v4 misses its golden vectors, v3 crashes in its trial
@@ -48,27 +48,27 @@ class Cut:
     """The disk at the moment of a cut, and the last state whose save had returned."""
 
     operation: int
-    disk: CrashDisk
+    disk: Disk
     saved: DeviceState | None
 
 
 def cuts(stage: int, **faults: bool) -> list[Cut]:
     """Return the disk before every operation of one stage, after a life up to it without any crash."""
-    disk = CrashDisk(**faults)
+    disk = Disk(**faults)
     for before in range(stage):
         Shell(disk, server_at(before), boot=before + 1, bad=BAD).run()
     found: list[Cut] = []
     saves: list[DeviceState] = []
 
-    def note(now: CrashDisk) -> None:
-        found.append(Cut(operation=len(found), disk=now.snapshot(), saved=saves[-1] if saves else None))
+    def note(_operation: str, _path: str) -> None:
+        found.append(Cut(operation=len(found), disk=disk.snapshot(), saved=saves[-1] if saves else None))
 
     disk.before_each = note
     Shell(disk, server_at(stage), boot=100, bad=BAD, saves=saves).run()
     return found
 
 
-def problem_of(disk: CrashDisk, stage: int, saved: DeviceState | None, boot: int = 200) -> str | None:
+def problem_of(disk: Disk, stage: int, saved: DeviceState | None, boot: int = 200) -> str | None:
     """Return what is bad about a disk after a crash, or None: it must recover, be true, and finish its life."""
     try:
         shell = Shell(disk, server_at(stage), boot=boot, bad=BAD)
@@ -129,7 +129,7 @@ FEW, MANY = 7, 100  # states tried for each power cut; MANY takes minutes
 
 
 def test_life_without_a_crash_ends_as_it_should() -> None:
-    disk = CrashDisk()
+    disk = Disk()
     for stage in STAGES:
         shell = Shell(disk, server_at(stage), boot=stage, bad=BAD)
         shell.run()
@@ -150,11 +150,11 @@ def test_kill_at_every_operation_with_a_second_kill_during_recovery(stage: int) 
     assert kills > 500
 
 
-def recoveries(cut: Cut, stage: int) -> list[CrashDisk]:
+def recoveries(cut: Cut, stage: int) -> list[Disk]:
     """Return the disk before every operation of the recovery from a kill."""
-    found: list[CrashDisk] = []
+    found: list[Disk] = []
     disk = cut.disk.killed()
-    disk.before_each = lambda now: found.append(now.killed())
+    disk.before_each = lambda *_: found.append(disk.killed())
     Shell(disk, server_at(stage), boot=150, bad=BAD)
     return found
 

@@ -1,0 +1,294 @@
+"""What must be true of a world: safety after everything that happens, liveness when the faults have stopped.
+
+Looks on from outside: what was issued, saved, started, said and believed is written down as it passes, and held against
+each other. A violation ends the world at once, wherever the stack is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pinnace_agent.adapters.worker_process import Start
+from pinnace_agent.core.device import DeviceState
+from pinnace_agent.core.slot import ACTIVATED_PHASES, Servable, Slot
+from pinnace_agent.store_blobs import BLOBS
+from pinnace_contract import codec, envelope, topics
+from pinnace_contract.errors import ContractError
+from pinnace_contract.ids import BootId, DeviceId, Digest, ReceiptId, ReleaseId, digest_of
+from pinnace_contract.latest import Intent, Outcome, Phase, Receipt, Release, Report, Reported
+from pinnace_sim.device import SimDevice
+from pinnace_sim.journal import Journal
+
+_SERVED_BY_CANDIDATE: Final = frozenset({Phase.SELF_TEST, *ACTIVATED_PHASES})
+
+
+class Rule(StrEnum):
+    """What was broken. Names are what a finding is called by; see ``docs/simulator.md``."""
+
+    AGENT_FAILED = "agent_failed"
+    UNSIGNED = "unsigned"
+    BELOW_FLOOR = "below_floor"
+    NOT_SAVED_FIRST = "not_saved_first"
+    NOT_ISSUED = "not_issued"
+    BACKWARDS = "backwards"
+    FORGOTTEN = "forgotten"
+    APPLIED_TWICE = "applied_twice"
+    FLOOR = "floor"
+    COMMIT_WITHOUT_RECEIPT = "commit_without_receipt"
+    RECEIPT_UNTRUE = "receipt_untrue"
+    BAD_KEPT = "bad_kept"
+    TOO_MANY_STARTS = "too_many_starts"
+    NO_MODEL = "no_model"
+    PUBLISHED_UNPLANNED = "published_unplanned"
+    BELIEF = "belief"
+    CLONE = "clone"
+    RECEIPT_LOST = "receipt_lost"
+    REPORT_LOST = "report_lost"
+    MISCOUNTED = "miscounted"
+    NOT_CONVERGED = "not_converged"
+
+
+class Violation(BaseException):
+    """A rule was broken; nobody on the way catches it."""
+
+    def __init__(self, rule: Rule, who: str, text: str) -> None:
+        self.rule, self.who, self.text = rule, who, text
+        super().__init__(f"{rule}: {who}: {text}")
+
+
+@dataclass(slots=True)
+class Starts:
+    """Starts of one candidate that ended before a minute was over."""
+
+    short: int = 0
+    last_s: float | None = None
+
+
+class Checks:
+    """Looks on; implements ``device.Watch``."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.signed: dict[ReleaseId, int] = {}  # and its security epoch
+        self.issued: dict[tuple[DeviceId, int], frozenset[tuple[str, int, ReleaseId | None]]] = {}
+        self._saved: dict[str, DeviceState] = {}
+        self._had: set[tuple[str, str]] = set()
+        self._said: dict[tuple[DeviceId, int], Reported] = {}
+        self._starts: dict[tuple[str, int, int, Digest], Starts] = defaultdict(Starts)
+        self.receipts: dict[str, dict[ReceiptId, Receipt]] = defaultdict(dict)
+        self.reports: dict[str, dict[tuple[BootId, int], dict[ReleaseId, int]]] = defaultdict(dict)
+
+    # --- the device --------------------------------------------------------------------------------------------------
+
+    def booted(self, device: SimDevice, state: DeviceState) -> None:
+        """A run begins with what the disk gave back."""
+        last = self._saved.get(device.name)
+        if last is not None:
+            have = (state.generation, state.receipts, state.connection)
+            if any(now < then for now, then in zip(have, _numbers(last), strict=True)):
+                raise Violation(
+                    Rule.FORGOTTEN, device.name, f"{_numbers(last)} was saved, and the disk gave back {have}"
+                )
+        self._saved[device.name] = state
+        for slot in state.slots:
+            self._servable(device, slot)
+
+    def saved(self, device: SimDevice, before: DeviceState, after: DeviceState) -> None:
+        """A state is durable."""
+        self._saved[device.name] = after
+        self._grown(device, before, after)
+        fresh = self._new_receipts(device, before, after)
+        for slot in after.slots:
+            old = before.slot(slot.model) or Slot(model=slot.model)
+            if slot is old:
+                continue
+            self._moved(device, old, slot, fresh)
+            if slot.current is not None:
+                self._had.add((device.name, slot.model))
+            self._kept(device, slot)
+            if (old.phase, old.generation) != (slot.phase, slot.generation):
+                why = str(slot.reason.cause)
+                self._journal.write(
+                    "phase", device.name, model=slot.model, phase=str(slot.phase), generation=slot.generation, why=why
+                )
+
+    def starts(self, device: SimDevice, order: Start) -> None:
+        """A worker starts."""
+        self._journal.write("starts", device.name, model=order.model, release=order.release[:12])
+        epoch = self.signed.get(order.release)
+        if epoch is None:
+            raise Violation(Rule.UNSIGNED, device.name, f"release {order.release[:12]} starts, and nobody signed it")
+        state = self._saved[device.name]
+        slot = state.slot(order.model)
+        if slot is None:
+            raise Violation(Rule.NOT_SAVED_FIRST, device.name, f"{order.model} starts, and nothing of it is saved")
+        if epoch < slot.floor:
+            raise Violation(Rule.BELOW_FLOOR, device.name, f"epoch {epoch} starts, below the floor {slot.floor}")
+        known = [slot.current, *slot.last_good, *slot.emergency_good, *slot.broken]
+        work = slot.work
+        if work is not None and work.candidate is not None and slot.phase in _SERVED_BY_CANDIDATE:
+            known.append(work.candidate.servable)
+            if work.candidate.servable.is_same(order.release, order.variant):
+                self._count_start(device, slot, order)
+        if not any(each is not None and each.is_same(order.release, order.variant) for each in known):
+            raise Violation(
+                Rule.NOT_SAVED_FIRST, device.name, f"release {order.release[:12]} starts before that was saved"
+            )
+
+    def says(self, device: SimDevice, topic: topics.Topic, payload: bytes) -> None:
+        """A device sends something."""
+        if not isinstance(topic, topics.UpTopic) or topic.channel is not topics.Up.REPORTED:
+            return
+        said = envelope.unseal(Reported, payload, _anything)
+        self._said[said.device, said.seq] = said
+
+    def spooled(self, device: SimDevice, sealed: bytes) -> None:
+        """A report is on the disk and will be sent."""
+        report = envelope.unseal(Report, sealed, _anything)
+        counts: dict[ReleaseId, int] = {}
+        for block in report.blocks:
+            counts[block.release] = counts.get(block.release, 0) + block.n
+        self.reports[device.name][report.boot, report.seq_to] = counts
+
+    def failed(self, device: SimDevice, error: Exception) -> None:
+        """The agent ended by an error of its own."""
+        raise Violation(Rule.AGENT_FAILED, device.name, f"{type(error).__name__}: {error}") from error
+
+    # --- the server --------------------------------------------------------------------------------------------------
+
+    def published(self, device: DeviceId, generation: int, planned: int | None) -> None:
+        """A set is on its way to a device; ``planned`` is what is in the database, None while that is not sure."""
+        if planned is None or generation > planned:
+            there = "what is planned is not in the database yet" if planned is None else f"{planned} is in the database"
+            raise Violation(Rule.PUBLISHED_UNPLANNED, device, f"generation {generation} was sent, and {there}")
+
+    def believes(self, device: DeviceId, seq: int, state: object) -> None:
+        """The server took a device's word."""
+        said = self._said.get((device, seq))
+        if said is None:
+            raise Violation(Rule.BELIEF, device, f"the server believes a statement {seq} that was never made")
+        if state not in said.models:
+            raise Violation(Rule.BELIEF, device, f"the server believes of statement {seq} what it did not say")
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _grown(self, device: SimDevice, before: DeviceState, after: DeviceState) -> None:
+        if any(now < then for now, then in zip(_numbers(after), _numbers(before), strict=True)):
+            raise Violation(Rule.BACKWARDS, device.name, f"{_numbers(before)} became {_numbers(after)}")
+        if after.generation > before.generation and (device.id, after.generation) not in self.issued:
+            raise Violation(
+                Rule.NOT_ISSUED, device.name, f"it took generation {after.generation}, which was never issued to it"
+            )
+
+    def _moved(self, device: SimDevice, old: Slot, new: Slot, fresh: list[Receipt]) -> None:
+        if new.generation < old.generation:
+            raise Violation(Rule.BACKWARDS, device.name, f"generation {old.generation} became {new.generation}")
+        begun = new.work is not None and (old.work is None or new.work.entry != old.work.entry)
+        if begun and new.work is not None and old.ended is not None:
+            entry = new.work.entry
+            if (entry.generation, entry.attempt) == (old.ended.generation, old.attempt):
+                raise Violation(Rule.APPLIED_TWICE, device.name, f"generation {entry.generation} is begun again")
+        if new.floor != old.floor:
+            epoch = new.current.epoch if new.current else -1
+            if new.floor < old.floor or new.current == old.current or epoch != new.floor:
+                raise Violation(Rule.FLOOR, device.name, f"the floor went from {old.floor} to {new.floor}")
+        self._committed(device, old, new, fresh)
+
+    def _committed(self, device: SimDevice, old: Slot, new: Slot, fresh: list[Receipt]) -> None:
+        changed = new.current is not None and (
+            old.current is None or not new.current.is_same(old.current.release, old.current.variant)
+        )
+        if not changed or new.current is None or new.current in (*old.last_good, *old.emergency_good, *old.broken):
+            told = [each for each in fresh if each.model == new.model and each.outcome is Outcome.COMMITTED]
+            if not changed:
+                self._untrue(device, new, told)
+            return
+        told = [each for each in fresh if each.model == new.model and each.outcome is Outcome.COMMITTED]
+        if not any(each.release == new.current.release for each in told):
+            raise Violation(
+                Rule.COMMIT_WITHOUT_RECEIPT, device.name, f"{new.current.version} is committed without a receipt"
+            )
+
+    def _untrue(self, device: SimDevice, new: Slot, told: list[Receipt]) -> None:
+        for receipt in told:
+            current = new.current.release if new.current else None
+            if receipt.release != current and receipt.release is not None:
+                raise Violation(Rule.RECEIPT_UNTRUE, device.name, f"{receipt.version} is said to be committed")
+
+    def _new_receipts(self, device: SimDevice, before: DeviceState, after: DeviceState) -> list[Receipt]:
+        old = {each.id for each in before.outbox}
+        fresh = []
+        for each in after.outbox:
+            if each.id not in old and each.id not in self.receipts[device.name]:
+                receipt = envelope.unseal(Receipt, each.sealed, _anything)
+                self.receipts[device.name][each.id] = receipt
+                fresh.append(receipt)
+                self._journal.write(
+                    "receipt",
+                    device.name,
+                    generation=receipt.generation,
+                    outcome=str(receipt.outcome),
+                    cause=str(receipt.cause),
+                )
+        return fresh
+
+    def _kept(self, device: SimDevice, slot: Slot) -> None:
+        bad = {(each.release, each.variant) for each in slot.bad if each.permanent}
+        for good in slot.last_good:
+            if (good.release, good.variant) in bad:
+                raise Violation(Rule.BAD_KEPT, device.name, f"{good.version} failed here and is kept as good")
+
+    def _servable(self, device: SimDevice, slot: Slot) -> None:
+        if (device.name, slot.model) not in self._had:
+            return
+        removed = slot.work is not None and slot.work.entry.intent is Intent.REMOVE
+        if slot.current is None:
+            if not removed and slot.ended is None:
+                raise Violation(Rule.NO_MODEL, device.name, f"{slot.model} had a model and has none")
+            return
+        good = (slot.current, *slot.last_good, *slot.emergency_good)
+        if not any(is_whole(device, each) for each in good):
+            raise Violation(Rule.NO_MODEL, device.name, f"no file of {slot.model} that it could serve is whole")
+
+    def _count_start(self, device: SimDevice, slot: Slot, order: Start) -> None:
+        assert slot.work is not None
+        entry, now_s = slot.work.entry, device.schedule.now_s
+        starts = self._starts[device.name, entry.generation, entry.attempt, order.variant]
+        if starts.last_s is not None and now_s - starts.last_s < 60.0:
+            starts.short += 1
+        starts.last_s = now_s
+        most = entry.trial.starts + entry.trial.crashes_max
+        if starts.short > most:
+            raise Violation(
+                Rule.TOO_MANY_STARTS, device.name, f"{starts.short} starts of one candidate ended within a minute"
+            )
+
+
+def is_whole(device: SimDevice, servable: Servable) -> bool:
+    """Tell whether everything that serves a release is on a device's disk as it should be."""
+    data = device.disk.read(f"releases/{servable.release}.json", 0, 1 << 30)
+    if data is None or digest_of(data) != Digest(servable.release):
+        return False
+    try:
+        release = codec.from_json(Release, data)
+    except ContractError:
+        return False
+    variant = release.variant(servable.variant)
+    if variant is None:
+        return False
+    for blob in release.blobs(variant):
+        content = device.disk.read(f"{BLOBS}/{blob.digest}", 0, 1 << 30)
+        if content is None or digest_of(content) != blob.digest:
+            return False
+    return True
+
+
+def _numbers(state: DeviceState) -> tuple[int, int, int]:
+    return state.generation, state.receipts, state.connection
+
+
+def _anything(_keyid: object, _data: bytes, _signature: bytes) -> None:
+    """Who looks on believes everybody: only what was really said matters."""

@@ -1,0 +1,106 @@
+"""Many worlds, one seed after another, in as many processes as there are cores; the first broken rule of each is kept.
+
+A world that breaks a rule is played once more with its log, which is written beside the others: the log is enough to
+play it again (``replay``) and to find a simpler one (``shrink``).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from pinnace_sim import stories
+from pinnace_sim.plan import Plan
+from pinnace_sim.world import World
+
+CHUNK: Final = 4  # seeds that a process takes at a time
+
+Story = Callable[[int], Plan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """How the world of one seed ended. ``rule`` is empty where nothing was broken."""
+
+    seed: int
+    rule: str
+    text: str
+    digest: str
+    counts: Counter[str]
+    events: int
+    hours: float
+
+
+@dataclass(slots=True)
+class Summary:
+    """What so many worlds came to."""
+
+    worlds: int = 0
+    events: int = 0
+    hours: float = 0.0
+    took_s: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+    broken: list[Found] = field(default_factory=list)
+
+
+def story(kind: str, devices: int, hours: float) -> Story:
+    """Return how plans are drawn: ``one`` update or ``many``."""
+    drawn = {"one": stories.one_update, "many": stories.many_updates}[kind]
+    return partial(drawn, devices=devices, hours=hours)
+
+
+def play(drawn: Story, seed: int) -> Found:
+    """Play the world of one seed."""
+    outcome = World(drawn(seed)).run()
+    found = outcome.violation
+    return Found(
+        seed=seed,
+        rule=str(found.rule) if found else "",
+        text=f"{found.who}: {found.text}" if found else "",
+        digest=outcome.digest,
+        counts=outcome.counts,
+        events=outcome.events,
+        hours=outcome.seconds / 3600 * len(outcome.plan.devices),
+    )
+
+
+def explore(
+    drawn: Story, seeds: range, *, processes: int, told: Callable[[Found, Summary], None], broken_max: int
+) -> Summary:
+    """Play every seed's world, or until so many were broken."""
+    summary, began_s = Summary(), time.perf_counter()
+    for found in _played(drawn, seeds, processes):
+        summary.worlds += 1
+        summary.events += found.events
+        summary.hours += found.hours
+        summary.counts.update(found.counts)
+        summary.took_s = time.perf_counter() - began_s
+        if found.rule:
+            summary.broken.append(found)
+        told(found, summary)
+        if len(summary.broken) >= broken_max:
+            break
+    return summary
+
+
+def written(drawn: Story, seed: int, folder: Path) -> Path:
+    """Play the world of a seed once more, and write its log."""
+    folder.mkdir(parents=True, exist_ok=True)
+    outcome = World(drawn(seed), keeps_log=True).run()
+    path = folder / f"seed-{seed}.jsonl"
+    path.write_text("".join(f"{line}\n" for line in outcome.lines))
+    return path
+
+
+def _played(drawn: Story, seeds: range, processes: int) -> Iterator[Found]:
+    if processes == 1:
+        yield from (play(drawn, seed) for seed in seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap_unordered(partial(play, drawn), seeds, CHUNK)

@@ -1,0 +1,98 @@
+"""Models, versions and the blobs that releases list."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pinnace_contract.ids import Digest, ModelName, ReleaseId, VersionName
+from pinnace_contract.latest import Blob
+from pinnace_server.domain.queries import Listing, Page
+from pinnace_server.domain.records import AliasName, Model, Version
+from pinnace_sim.memory.lists import contains, cut
+from pinnace_sim.memory.tables import Disk
+
+
+class MemoryModels:
+    """``ports.Models``."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def get(self, name: ModelName) -> Model | None:
+        return self._disk.models.get(name)
+
+    def add(self, model: Model) -> None:
+        if model.name in self._disk.models:
+            raise self._disk.undo.violated(f"the model {model.name!r} is there already")
+        self._disk.undo.put(self._disk.models, model.name, replace(model, aliases={}, versions=0, latest=None))
+
+    def describe(self, name: ModelName, description: str) -> None:
+        self._disk.undo.put(self._disk.models, name, replace(self._disk.models[name], description=description))
+
+    def listing(self, page: Page, text: str = "") -> Listing[Model]:
+        return cut([self._disk.models[name] for name in sorted(self._disk.models) if contains(name, text)], page)
+
+    def point(self, name: ModelName, alias: AliasName, version: VersionName) -> None:
+        self._disk.need_model(name)
+        model = self._disk.models[name]
+        aliases = dict(sorted({**model.aliases, alias: version}.items()))
+        self._disk.undo.put(self._disk.models, name, replace(model, aliases=aliases))
+
+    def unpoint(self, name: ModelName, alias: AliasName) -> bool:
+        model = self._disk.models.get(name)
+        if model is None or alias not in model.aliases:
+            return False
+        left = {each: version for each, version in model.aliases.items() if each != alias}
+        self._disk.undo.put(self._disk.models, name, replace(model, aliases=left))
+        return True
+
+
+class MemoryVersions:
+    """``ports.Versions``."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def get(self, model: ModelName, version: VersionName) -> Version | None:
+        return self._disk.versions.get((model, version))
+
+    def of_release(self, release: ReleaseId) -> Version | None:
+        return self._disk.version_of_release.get(release)
+
+    def add(self, version: Version) -> None:
+        disk, undo = self._disk, self._disk.undo
+        disk.need_model(version.model)
+        others = disk.versions_of.get(version.model, ())
+        if (version.model, version.version) in disk.versions:
+            raise undo.violated(f"the version {version.version!r} of {version.model!r} is there already")
+        if version.release in disk.version_of_release:
+            raise undo.violated(f"the release {version.release} is a version already")
+        if any(other.sequence == version.sequence for other in others):
+            raise undo.violated(f"{version.model!r} has a version of sequence {version.sequence} already")
+        together = tuple(sorted((*others, version), key=lambda one: one.sequence))
+        undo.put(disk.versions, (version.model, version.version), version)
+        undo.put(disk.version_of_release, version.release, version)
+        undo.put(disk.versions_of, version.model, together)
+        for variant in version.body.variants:
+            for blob in version.body.blobs(variant):
+                self.list_blob(blob)
+        model = replace(
+            disk.models[version.model],
+            updated_at_s=version.created_at_s,
+            versions=len(together),
+            latest=together[-1].version,
+        )
+        undo.put(disk.models, version.model, model)
+
+    def listing(self, model: ModelName, page: Page) -> Listing[Version]:
+        return cut(self._disk.versions_of.get(model, ())[::-1], page)
+
+    def next_sequence(self, model: ModelName) -> int:
+        known = self._disk.versions_of.get(model, ())
+        return known[-1].sequence + 1 if known else 1
+
+    def blob(self, digest: Digest) -> Blob | None:
+        return self._disk.blobs.get(digest)
+
+    def list_blob(self, blob: Blob) -> None:
+        self._disk.undo.put(self._disk.blobs, blob.digest, blob)

@@ -1,0 +1,174 @@
+"""Assignments, the sets made of them, rollouts and their members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from pinnace_contract.ids import DeviceId, ModelName, RolloutId
+from pinnace_contract.latest import Intent
+from pinnace_server.domain.queries import Listing, RolloutQuery
+from pinnace_server.domain.records import (
+    Assignment,
+    Counts,
+    DesiredSet,
+    DeviceState,
+    Member,
+    MemberState,
+    Rollout,
+    RolloutState,
+)
+from pinnace_sim.memory.lists import cut
+from pinnace_sim.memory.tables import Disk
+
+_MAY_GET_NEW: Final = (DeviceState.PENDING, DeviceState.ACTIVE)
+_OWNING: Final = (RolloutState.ACTIVE, RolloutState.FINISHED)
+
+
+class MemoryAssignments:
+    """``ports.Assignments``."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def get(self, device: DeviceId, model: ModelName) -> Assignment | None:
+        return self._disk.assignments.get(device, {}).get(model)
+
+    def of(self, devices: Iterable[DeviceId]) -> Sequence[Assignment]:
+        return [each for device in sorted(set(devices)) for each in self._disk.assignments.get(device, {}).values()]
+
+    def save(self, assignment: Assignment) -> None:
+        self._disk.need_device(assignment.device)
+        had = self._disk.assignments.get(assignment.device, {})
+        before = had.get(assignment.model)
+        now = {**had, assignment.model: assignment}
+        if before is None:
+            now = {model: now[model] for model in sorted(now)}
+        self._disk.undo.put(self._disk.assignments, assignment.device, now)
+        if before is None or before.rollout != assignment.rollout:
+            self._own(assignment.rollout, 1)
+            if before is not None:
+                self._own(before.rollout, -1)
+
+    def desired(self, device: DeviceId) -> DesiredSet | None:
+        return self._disk.desired.get(device)
+
+    def save_desired(self, desired: DesiredSet) -> None:
+        self._disk.need_device(desired.device)
+        self._disk.undo.put(self._disk.desired, desired.device, desired)
+        self._disk.undo.mark(self._disk.unsigned, desired.device, desired.signed_at_s is None)
+        self._disk.judge_staleness(desired.device)
+
+    def unsigned(self, limit: int) -> Sequence[DesiredSet]:
+        found = [
+            self._disk.desired[device]
+            for device in self._disk.unsigned
+            if self._disk.devices[device].state is not DeviceState.DECOMMISSIONED
+        ]
+        return sorted(found, key=lambda each: (each.generation, each.device))[:limit]
+
+    def stale(self, limit: int) -> Sequence[DesiredSet]:
+        devices = sorted(name for name in self._disk.stale if self._disk.devices[name].state in _MAY_GET_NEW)
+        return [self._disk.desired[device] for device in devices[:limit]]
+
+    def _own(self, rollout: RolloutId, more: int) -> None:
+        owned = self._disk.owned.get(rollout, 0) + more
+        if owned:
+            self._disk.undo.put(self._disk.owned, rollout, owned)
+        else:
+            self._disk.undo.drop(self._disk.owned, rollout)
+
+
+class MemoryRollouts:
+    """``ports.Rollouts``."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def get(self, rollout: RolloutId) -> Rollout | None:
+        return self._disk.rollouts.get(rollout)
+
+    def save(self, rollout: Rollout) -> None:
+        rollout = replace(rollout, verdict=dict(rollout.verdict))
+        self._disk.undo.put(self._disk.rollouts, rollout.id, rollout)
+        self._disk.undo.mark(self._disk.active, rollout.id, rollout.state is RolloutState.ACTIVE)
+
+    def listing(self, query: RolloutQuery) -> Listing[Rollout]:
+        found = [
+            each
+            for each in self._disk.rollouts.values()
+            if (query.model is None or each.model == query.model) and (query.state is None or each.state is query.state)
+        ]
+        return cut(sorted(found, key=_age, reverse=True), query.page)
+
+    def active(self) -> Sequence[Rollout]:
+        return sorted((self._disk.rollouts[name] for name in self._disk.active), key=_age)
+
+    def owning(self) -> Sequence[Rollout]:
+        # An assignment may name a rollout that is not there: no key holds it, in SQL either.
+        owners = [self._disk.rollouts[name] for name in self._disk.owned if name in self._disk.rollouts]
+        judged = [each for each in owners if each.state in _OWNING and each.intent is Intent.UPGRADE]
+        return sorted(judged, key=_age)
+
+    def members(self, rollout: RolloutId) -> Sequence[Member]:
+        members = self._disk.members.get(rollout, {}).values()
+        return sorted(members, key=lambda each: (each.wave, each.device))
+
+    def member(self, rollout: RolloutId, device: DeviceId) -> Member | None:
+        return self._disk.members.get(rollout, {}).get(device)
+
+    def member_of(self, device: DeviceId, model: ModelName, generation: int) -> Member | None:
+        rollouts = (self._disk.rollouts[name] for name in self._disk.members_at.get((device, generation), {}))
+        newest = max((each for each in rollouts if each.model == model), key=_age, default=None)
+        return None if newest is None else self._disk.members[newest.id][device]
+
+    def save_members(self, members: Iterable[Member]) -> None:
+        for member in members:
+            self._save_member(member)
+
+    def counts(self, rollouts: Iterable[RolloutId]) -> Mapping[RolloutId, Mapping[str, int]]:
+        found = ((name, self._disk.member_counts.get(name)) for name in sorted(set(rollouts)))
+        return {name: {state.value: n for state, n in sorted(counts.items())} for name, counts in found if counts}
+
+    def evidence(self, rollout: RolloutId) -> Counts:
+        return self._disk.evidence.get(rollout, Counts())
+
+    def add_evidence(self, rollout: RolloutId, device: DeviceId, counts: Counts) -> None:
+        self._disk.need_rollout(rollout)
+        self._disk.need_device(device)
+        self._disk.undo.put(self._disk.evidence, rollout, self.evidence(rollout).plus(counts))
+
+    def _save_member(self, member: Member) -> None:
+        disk, undo = self._disk, self._disk.undo
+        disk.need_rollout(member.rollout)
+        disk.need_device(member.device)
+        members = disk.members.get(member.rollout)
+        if members is None:
+            undo.put(disk.members, member.rollout, members := {})
+            undo.put(disk.member_counts, member.rollout, {})
+        had = members.get(member.device)
+        undo.put(members, member.device, member)
+        if had is None or had.generation != member.generation:
+            if had is not None:
+                undo.drop(disk.members_at[member.device, had.generation], member.rollout)
+            at = disk.members_at.get((member.device, member.generation))
+            if at is None:
+                undo.put(disk.members_at, (member.device, member.generation), at := {})
+            undo.put(at, member.rollout, None)
+        if had is None or had.state is not member.state:
+            if had is not None:
+                self._count(member.rollout, had.state, -1)
+            self._count(member.rollout, member.state, 1)
+
+    def _count(self, rollout: RolloutId, state: MemberState, more: int) -> None:
+        counts = self._disk.member_counts[rollout]
+        n = counts.get(state, 0) + more
+        if n:
+            self._disk.undo.put(counts, state, n)
+        else:
+            self._disk.undo.drop(counts, state)
+
+
+def _age(rollout: Rollout) -> tuple[float, RolloutId]:
+    return rollout.created_at_s, rollout.id

@@ -1,0 +1,94 @@
+"""The store in memory: one value is the disk, and outlives the servers that are started on it.
+
+A write that raises leaves everything as it was. ``before_commit`` and ``after_commit`` are where a simulated server may
+be killed: before, nothing of the write is kept; after, all of it is, and nobody was told.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from pinnace_sim.memory.catalogue import MemoryModels, MemoryVersions
+from pinnace_sim.memory.fleet import MemoryDevices
+from pinnace_sim.memory.log import MemoryClaims, MemoryEvents, MemoryJobs
+from pinnace_sim.memory.rollouts import MemoryAssignments, MemoryRollouts
+from pinnace_sim.memory.tables import Disk
+from pinnace_sim.memory.telemetry import MemoryReceipts, MemoryReports
+
+CommitHook: TypeAlias = Callable[[int], None]
+
+
+class MemoryTables:
+    """``ports.Tables``."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.models = MemoryModels(disk)
+        self.versions = MemoryVersions(disk)
+        self.devices = MemoryDevices(disk)
+        self.assignments = MemoryAssignments(disk)
+        self.rollouts = MemoryRollouts(disk)
+        self.receipts = MemoryReceipts(disk)
+        self.reports = MemoryReports(disk)
+        self.events = MemoryEvents(disk)
+        self.claims = MemoryClaims(disk)
+        self.jobs = MemoryJobs(disk)
+
+
+class MemoryStore:
+    """``ports.Store``. Transactions of several threads wait for each other; one inside another is a bug.
+
+    SQL would let a read stand beside a write and see what was before; no service does, and here it cannot be.
+    """
+
+    def __init__(self, *, before_commit: CommitHook | None = None, after_commit: CommitHook | None = None) -> None:
+        """Make an empty store. Hooks are told the number of the commit, from 1, and may be changed at any time."""
+        self.before_commit, self.after_commit = before_commit, after_commit
+        self._commits = 0
+        self._disk = Disk()
+        self._tables = MemoryTables(self._disk)
+        self._turn = threading.RLock()
+        self._open = ""
+
+    @property
+    def commits(self) -> int:
+        """How many writes were committed."""
+        return self._commits
+
+    @contextmanager
+    def read(self) -> Iterator[MemoryTables]:
+        """One consistent look; nothing written in it is kept."""
+        with self._turn:
+            self._begin("read")
+            try:
+                yield self._tables
+            finally:
+                self._disk.undo.roll_back()
+                self._open = ""
+
+    @contextmanager
+    def write(self) -> Iterator[MemoryTables]:
+        """One transaction; nothing is kept when the block or ``before_commit`` raises."""
+        with self._turn:
+            self._begin("write")
+            commit = self._commits + 1
+            try:
+                yield self._tables
+                if self.before_commit is not None:
+                    self.before_commit(commit)
+                self._disk.undo.commit()
+                self._commits = commit
+            finally:
+                self._disk.undo.roll_back()  # of nothing, after a commit
+                self._open = ""
+        if self.after_commit is not None:
+            self.after_commit(commit)
+
+    def close(self) -> None:
+        """Do nothing: what is stored stays for the next server."""
+
+    def _begin(self, kind: str) -> None:
+        assert not self._open, f"a {kind} was begun inside a {self._open}"
+        self._open = kind

@@ -1,0 +1,407 @@
+"""Deliberate bugs, and whether the simulator finds them: the proof that its checks can see.
+
+Each is a patch of the product's source, applied to a copy of it in a folder of its own, where worlds are then played;
+no seam is made for it anywhere. A mutation whose text is not in the source any more is an error, not a pass.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pinnace_sim.errors import SimError
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+SOURCES: Final = ("agent", "converters", "server", "firmware-sim")
+
+
+class Unpatchable(SimError):
+    """The source is not what a mutation was written for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """One place of a patch: ``old`` stands exactly once in the file."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """One deliberate bug, and within how many seeds it is found."""
+
+    name: str
+    what: str
+    edits: tuple[Edit, ...]
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caught:
+    """What became of a mutation. ``rule`` is empty where no world broke one."""
+
+    mutation: Mutation
+    seed: int
+    rule: str
+    text: str
+
+
+def _edit(path: str, old: str, new: str) -> Edit:
+    return Edit(path=path, old=old, new=new)
+
+
+MUTATIONS: Final = (
+    Mutation(
+        name="skip-fsync",
+        what="a file is renamed to its name before its content is durable",
+        edits=(_edit("agent/pinnace_agent/store_port.py", "    files.sync(new)\n", ""),),
+        seeds=10,
+    ),
+    Mutation(
+        name="skip-directory-fsync",
+        what="a name is believed before it is durable",
+        edits=(_edit("agent/pinnace_agent/store_port.py", "    files.sync_dir(folder)\n", ""),),
+        seeds=10,
+    ),
+    Mutation(
+        name="blob-not-durable",
+        what="a fetched blob gets its name before its content is durable",
+        edits=(_edit("agent/pinnace_agent/store_blobs.py", "    files.sync(part)\n", ""),),
+        seeds=40,
+    ),
+    Mutation(
+        name="save-after-acting",
+        what="effects are carried out before the state that they follow from is saved",
+        edits=(
+            _edit(
+                "agent/pinnace_agent/daemon.py",
+                "        if change.save and not self._save(after):\n            return\n        self.state = after\n",
+                "        self.state = after\n",
+            ),
+            _edit(
+                "agent/pinnace_agent/daemon.py",
+                "        for effect in change.effects:\n            self._act(effect)\n",
+                "        for effect in change.effects:\n            self._act(effect)\n"
+                "        if change.save and not self._save(after):\n            return\n",
+            ),
+        ),
+        seeds=5,
+    ),
+    Mutation(
+        name="accept-equal-generation",
+        what="a set of the generation that is here already is taken as a new one",
+        edits=(
+            _edit(
+                "agent/pinnace_agent/core/device.py",
+                "    if wanted.generation == state.generation:\n",
+                "    if wanted.generation == state.generation == -1:\n",
+            ),
+            _edit(
+                "agent/pinnace_agent/core/device.py",
+                "entry.generation > slot.generation",
+                "entry.generation >= slot.generation",
+            ),
+        ),
+        seeds=5,
+    ),
+    Mutation(
+        name="accept-older-generation",
+        what="a set of an older generation, and older metadata, are taken as if they were new",
+        edits=(
+            _edit(
+                "agent/pinnace_agent/core/device.py",
+                "    if wanted.generation < state.generation:\n",
+                "    if wanted.generation < 0:\n",
+            ),
+            _edit(
+                "agent/pinnace_agent/core/device.py",
+                "entry.generation > slot.generation",
+                "entry.generation != slot.generation",
+            ),
+            _edit("agent/pinnace_agent/trust.py", "    if found < believed:\n", "    if found < 0:\n"),
+        ),
+        seeds=20,
+    ),
+    Mutation(
+        name="commit-before-receipt",
+        what="the commit is saved first, and its receipt with the next save",
+        edits=(
+            _edit(
+                "agent/pinnace_agent/daemon.py",
+                "self._save(after)",
+                "self._save(replace(after, outbox=before.outbox))",
+            ),
+        ),
+        seeds=5,
+    ),
+    Mutation(
+        name="floor-before-commit",
+        what="the floor rises when a candidate passes its self-test",
+        edits=(
+            _edit(
+                "agent/pinnace_agent/core/proof.py",
+                "    slot = moved(slot, Phase.TRIAL, replace(work, trial=Trial()))\n",
+                "    assert work.candidate is not None\n"
+                "    slot = replace(slot, floor=max(slot.floor, work.candidate.epoch))\n"
+                "    slot = moved(slot, Phase.TRIAL, replace(work, trial=Trial()))\n",
+            ),
+        ),
+        seeds=40,
+    ),
+    Mutation(
+        name="forget-device-binding",
+        what="a set that was signed for another device is taken",
+        edits=(
+            _edit("agent/pinnace_agent/trust.py", "    if assignments.device != device:\n", "    if False:\n"),
+            _edit(
+                "agent/pinnace_agent/trust.py",
+                "    if assignments.incarnation not in (None, incarnation):\n",
+                "    if False:\n",
+            ),
+            _edit(
+                "agent/pinnace_agent/core/device.py", "    if wanted.device != around.host.device:\n", "    if False:\n"
+            ),
+            _edit(
+                "agent/pinnace_agent/core/device.py",
+                "    if wanted.incarnation is not None and wanted.incarnation != state.incarnation:\n",
+                "    if False:\n",
+            ),
+        ),
+        seeds=60,
+    ),
+    Mutation(
+        name="drop-an-acknowledgement",
+        what="a receipt that was sent before is kept, and not acknowledged again",
+        edits=(
+            _edit(
+                "server/pinnace_server/service/ingest.py",
+                "                self._outcomes.receipt(receipt, payload)\n",
+                "                with self._world.store.read() as tables:\n"
+                "                    if tables.receipts.get(receipt.id) is not None:\n"
+                "                        return\n"
+                "                self._outcomes.receipt(receipt, payload)\n",
+            ),
+        ),
+        seeds=40,
+    ),
+    Mutation(
+        name="acknowledge-before-commit",
+        what="a report is acknowledged before it is in the database",
+        edits=(
+            _edit(
+                "server/pinnace_server/service/ingest.py",
+                "                if not self._outcomes.report(report, payload):\n                    return\n",
+                "",
+            ),
+            _edit(
+                "server/pinnace_server/service/ingest.py",
+                "                self._acknowledge(report.device, report.incarnation, reports=(covered,))\n",
+                "                self._acknowledge(report.device, report.incarnation, reports=(covered,))\n"
+                "                self._outcomes.report(report, payload)\n",
+            ),
+        ),
+        seeds=150,
+    ),
+    Mutation(
+        name="forget-sent-reports",
+        what="a report leaves the spool when it was sent, not when it was acknowledged",
+        edits=(
+            _edit(
+                "agent/pinnace_agent/reporting.py",
+                "            self._resend.sent(name, awake_s)\n",
+                "            self._resend.sent(name, awake_s)\n"
+                "            sent = by_name[name]\n"
+                "            self._spool.acknowledge(\n"
+                "                (ReportRange(boot=sent.boot, seq_from=sent.seq_from, seq_to=sent.seq_to),)\n"
+                "            )\n",
+            ),
+        ),
+        seeds=10,
+    ),
+    Mutation(
+        name="count-a-report-twice",
+        what="a report that came before is merged again",
+        edits=(
+            _edit(
+                "server/pinnace_server/service/outcomes.py",
+                "            if coverage is Coverage.KNOWN:\n                return True\n",
+                "            if coverage is Coverage.KNOWN:\n"
+                "                for minute in minutes:\n"
+                "                    tables.reports.merge(minute)\n"
+                "                return True\n",
+            ),
+        ),
+        seeds=10,
+    ),
+    Mutation(
+        name="give-back-starts-on-a-crash",
+        what="a start is not used up by a candidate that takes the device down with it",
+        edits=(
+            _edit(
+                "agent/pinnace_agent/core/proof.py",
+                "    return replace(work, left=work.left - 1, start=Start(boot=around.host.boot))\n",
+                "    return replace(work, start=Start(boot=around.host.boot))\n",
+            ),
+            _edit(
+                "agent/pinnace_agent/core/health.py",
+                "    if trial.crashes < policy.crashes_max:\n",
+                "    if trial.crashes < 10 * policy.crashes_max:\n",
+            ),
+        ),
+        seeds=20,
+    ),
+    Mutation(
+        name="keep-a-bad-release",
+        what="a release that failed here is remembered among the last good ones",
+        edits=(
+            _edit(
+                "agent/pinnace_agent/core/ending.py",
+                "    return with_bad(\n        slot,\n        Bad(\n",
+                "    return with_bad(\n"
+                "        replace(slot, last_good=(candidate.servable, *slot.last_good)[:LAST_GOOD_MAX]),\n"
+                "        Bad(\n",
+            ),
+        ),
+        seeds=10,
+    ),
+    Mutation(
+        name="publish-before-the-plan-is-stored",
+        what="a set is sent inside of the transaction that plans it",
+        edits=(
+            _edit(
+                "server/pinnace_server/service/controller.py",
+                "                    save_set(tables, self._world, after.device, change.entry.generation)\n",
+                "                    save_set(tables, self._world, after.device, change.entry.generation)\n"
+                "                    planned = tables.assignments.desired(after.device.id)\n"
+                "                    assert planned is not None\n"
+                "                    wanted = planned.assignments\n"
+                "                    payload = self._world.signing.desired(wanted, self._releases(wanted))\n"
+                "                    self._publish(after.device.id, payload)\n",
+            ),
+        ),
+        seeds=5,
+    ),
+    Mutation(
+        name="collect-the-last-good",
+        what="garbage collection spares what is committed alone",
+        edits=(
+            _edit(
+                "agent/pinnace_agent/core/slot.py",
+                "        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, *trying)\n",
+                "        good = (self.current, *trying)\n",
+            ),
+        ),
+        seeds=40,
+    ),
+    Mutation(
+        name="believe-the-last-to-arrive",
+        what="a statement that comes late is believed over a newer one",
+        edits=(
+            _edit(
+                "server/pinnace_server/service/hearing.py",
+                "            if heard is None or not identity.reported_counts(heard.device, reported):\n",
+                "            if heard is None:\n",
+            ),
+            _edit(
+                "server/pinnace_server/service/hearing.py",
+                "    if had is not None and seq is not None and seq <= had.seq:\n",
+                "    if had is not None and seq is not None and seq < 0:\n",
+            ),
+        ),
+        seeds=60,
+    ),
+    Mutation(
+        name="believe-an-old-will",
+        what="a will counts whichever connection it is of",
+        edits=(
+            _edit(
+                "server/pinnace_server/service/hearing.py",
+                "            if not identity.presence_counts(before, presence):\n                return None\n",
+                "",
+            ),
+        ),
+        seeds=40,
+    ),
+    Mutation(
+        name="skip-the-hash",
+        what="chunks are written without a look at what they are",
+        edits=(
+            _edit(
+                "agent/pinnace_agent/store_blobs.py",
+                "    if found != chunk.digest or len(data) != chunk.size_bytes:\n",
+                "    if len(data) != chunk.size_bytes:\n",
+            ),
+            _edit("agent/pinnace_agent/store_blobs.py", "    if found != blob.digest:\n", "    if False:\n"),
+        ),
+        seeds=60,
+    ),
+)
+
+
+def named(name: str) -> Mutation:
+    """Return a mutation.
+
+    Raises:
+        Unpatchable: there is none of this name.
+    """
+    found = next((each for each in MUTATIONS if each.name == name), None)
+    if found is None:
+        raise Unpatchable(f"no mutation {name!r}; there are {', '.join(each.name for each in MUTATIONS)}")
+    return found
+
+
+def hunt(mutation: Mutation, *, first_seed: int = 1, seeds: int | None = None, processes: int = 1) -> Caught:
+    """Play worlds with the bug in until one breaks a rule, or the seeds are used up.
+
+    Raises:
+        Unpatchable
+    """
+    with mutated(mutation) as folder:
+        command = [sys.executable, "-m", "pinnace_sim", "explore", "--json", "--stop-after", "1", "--no-logs"]
+        command += ["--first-seed", str(first_seed), "--seeds", str(seeds or mutation.seeds)]
+        command += ["--processes", str(processes)]
+        paths = os.pathsep.join(str(folder / name) for name in SOURCES)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}, cwd=folder, check=False
+        )
+    try:
+        broken = json.loads(done.stdout)["broken"]
+    except (ValueError, KeyError) as error:
+        raise Unpatchable(f"{mutation.name}: no world could be played:\n{done.stderr[-2000:]}") from error
+    if not broken:
+        return Caught(mutation=mutation, seed=0, rule="", text="")
+    first = broken[0]
+    return Caught(mutation=mutation, seed=int(first["seed"]), rule=str(first["rule"]), text=str(first["text"]))
+
+
+@contextmanager
+def mutated(mutation: Mutation) -> Iterator[Path]:
+    """Copy the sources to a folder and patch them there.
+
+    Raises:
+        Unpatchable: a place of the patch is not, or not only once, in the source.
+    """
+    with tempfile.TemporaryDirectory(prefix="pinnace-mutant-") as name:
+        folder = Path(name)
+        for source in SOURCES:
+            shutil.copytree(ROOT / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
+        for edit in mutation.edits:
+            path = folder / edit.path
+            text = path.read_text()
+            if text.count(edit.old) != 1:
+                raise Unpatchable(
+                    f"{mutation.name}: expected once in {edit.path}, found {text.count(edit.old)} times:\n{edit.old}"
+                )
+            path.write_text(text.replace(edit.old, edit.new))
+        yield folder

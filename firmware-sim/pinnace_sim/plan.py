@@ -1,0 +1,117 @@
+"""A world before it begins: everything that decides what will happen in it, as data that a log carries.
+
+Two worlds of one plan write the same log. A plan is made by a story (``stories.py``), read back from a log by
+``replay``, and cut down by ``shrink``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any, Self
+
+from pinnace_sim.faults import NO_MESSAGE_FAULTS, FaultKind, Incident, MessageFaults
+
+
+class Nature(StrEnum):
+    """What a version turns out to be like on a device."""
+
+    GOOD = "good"
+    WRONG = "wrong"  # its golden vectors are answered otherwise than recorded
+    UNLOADABLE = "unloadable"
+    CRASHES = "crashes"
+    HANGS = "hangs"
+    ERRORS = "errors"
+    SLOW = "slow"
+    UNSURE = "unsure"  # passes everything here; the server sees that it is unsure of its answers
+
+
+class OrderKind(StrEnum):
+    """What an operator does."""
+
+    REGISTER = "register"
+    ASSIGN = "assign"
+    REVERT = "revert"
+    ROLL_BACK = "roll_back"
+    CANCEL = "cancel"
+    READMIT = "readmit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One thing that an operator does: with a version, or to a device, or to the last rollout.
+
+    ``trial_inferences`` 0 is no trial, ``who`` empty every device; ``epoch`` is the security epoch of a new version.
+    """
+
+    at_s: float
+    kind: OrderKind
+    version: str = ""
+    nature: Nature = Nature.GOOD
+    who: str = ""
+    epoch: int = 0
+    trial_inferences: int = 20
+    trial_s: int = 120
+    contact: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePlan:
+    """One device: how often it reports, how many inferences an hour its applications ask for, its disk and link."""
+
+    name: str
+    report_every_s: int = 60
+    inferences_an_hour: float = 600.0
+    disk_bytes: int = 1 << 30
+    bytes_s: float = 1_000_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole world. After ``hours`` the faults stop; what must come about has ``calm_hours`` to do so."""
+
+    seed: int
+    hours: float
+    calm_hours: float
+    devices: tuple[DevicePlan, ...]
+    orders: tuple[Order, ...]
+    messages: MessageFaults = NO_MESSAGE_FAULTS
+    incidents: tuple[Incident, ...] = ()
+    weights_bytes: int = 100_000
+
+    def tree(self) -> dict[str, Any]:
+        """Return the plan as JSON knows it."""
+        return asdict(self)
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> Self:
+        """Read a plan back.
+
+        Raises:
+            KeyError, TypeError, ValueError: not a plan of this version.
+        """
+        messages: dict[str, Any] = {
+            name: tuple(each) if isinstance(each, list) else each for name, each in tree["messages"].items()
+        }
+        return cls(
+            seed=int(tree["seed"]),
+            hours=float(tree["hours"]),
+            calm_hours=float(tree["calm_hours"]),
+            devices=tuple(DevicePlan(**each) for each in tree["devices"]),
+            orders=tuple(
+                Order(**each | {"kind": OrderKind(each["kind"]), "nature": Nature(each["nature"])})
+                for each in tree["orders"]
+            ),
+            messages=MessageFaults(**messages),
+            incidents=tuple(Incident(**each | {"kind": FaultKind(each["kind"])}) for each in tree["incidents"]),
+            weights_bytes=int(tree["weights_bytes"]),
+        )
+
+    def without_device(self, name: str) -> Plan:
+        """Return the plan without a device and all that happens to it."""
+        return replace(
+            self,
+            devices=tuple(each for each in self.devices if each.name != name),
+            incidents=tuple(each for each in self.incidents if each.who != name),
+            orders=tuple(each for each in self.orders if each.who != name),
+        )

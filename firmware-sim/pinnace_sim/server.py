@@ -1,0 +1,341 @@
+"""The simulated server: the real services, signer and delivery over a database, blobs and a broker of this world.
+
+Owns the server's life: when it ticks, when it is killed and started again. A kill comes before or after a commit of the
+database, wherever that happens to be; what is in the database, the signer's store and the blobs survives it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+from pinnace_contract.ids import DeviceId, Digest, digest_of
+from pinnace_contract.topics import Topic
+from pinnace_server.device_keys import P256Keys
+from pinnace_server.errors import NotFound
+from pinnace_server.service.catalogue import Catalogue
+from pinnace_server.service.changes import ChangeHub
+from pinnace_server.service.controller import Controller
+from pinnace_server.service.delivery import PacedDelivery
+from pinnace_server.service.enrolment import Enrolment
+from pinnace_server.service.fleet import Fleet
+from pinnace_server.service.ingest import Ingest
+from pinnace_server.service.offers import Offers
+from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.retained import retained
+from pinnace_server.service.rollouts import Rollouts
+from pinnace_server.signing import store as signing_store
+from pinnace_server.signing.local import LocalSigning
+from pinnace_sim import chance as chances
+from pinnace_sim.device import NOON_S
+from pinnace_sim.journal import Journal
+from pinnace_sim.network import SERVER, Connection, Message, Network
+from pinnace_sim.schedule import Due, Schedule
+
+TICK_S: Final = 1.0  # after something changed, as in the program
+REST_S: Final = 120.0  # when nothing does: what the clock alone makes due is at most this late
+BYTES_S: Final = 100_000_000.0
+RECONNECT_S: Final = 1.0
+QUEUED_MAX: Final = 10_000
+
+
+class Killed(BaseException):
+    """The server's process is no more."""
+
+
+class Disk(Protocol):
+    """A store of the services that tells of its commits."""
+
+    before_commit: Callable[[int], None] | None
+    after_commit: Callable[[int], None] | None
+
+    def read(self) -> AbstractContextManager[Tables]: ...
+    def write(self) -> AbstractContextManager[Tables]: ...
+
+
+class SimServer:
+    """One server of a world."""
+
+    def __init__(
+        self,
+        seed: int,
+        store: Disk,
+        *,
+        schedule: Schedule,
+        network: Network,
+        journal: Journal,
+        counts: Counter[str],
+    ) -> None:
+        self.schedule, self.network, self.journal, self.counts = schedule, network, journal, counts
+        self.store = store
+        self.blobs = MemoryBlobs()
+        self._chance = chances.stream(seed, "server")
+        self._signing = LocalSigning.over(
+            signing_store.Store.in_memory(),
+            chances.server_keys(seed),
+            self.now,
+        )
+        self.is_on = False
+        self._connections = 0
+        self._commits_left: int | None = None
+        self._back_after_s = 0.0
+        self.heard: Callable[[Message], None] = lambda _message: None
+        self.published: Callable[[Topic, bytes], None] = lambda _topic, _payload: None
+
+    def now(self) -> float:
+        """Return Unix seconds."""
+        return NOON_S + self.schedule.now_s
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin on what is on the disk."""
+        if self.is_on:
+            return
+        self.is_on = True
+        self.journal.write("server_started")
+        self._outlet = Outlet(self)
+        changes = ChangeHub()
+        changes.subscribe(self._changed)
+        self.world = World(
+            store=self.store,
+            blobs=self.blobs,
+            signing=self._signing,
+            publisher=self._outlet,
+            device_keys=P256Keys(),
+            chance=chances.SeededChance(self._chance),
+            clock=self,
+            changes=changes,
+            endpoints=("mqtt://broker",),
+        )
+        self.delivery = PacedDelivery(
+            self.blobs, Offers(self.store), self._outlet, monotonic_s=lambda: self.schedule.now_s
+        )
+        self.ingest = Ingest(self.world, _Courier(self))
+        self.catalogue, self.rollouts = Catalogue(self.world), Rollouts(self.world)
+        self.enrolment, self.fleet = Enrolment(self.world), Fleet(self.world)
+        self.controller = Controller(self.world, self.rollouts)
+        self._tick_due: Due | None = None
+        self._delivery_due: Due | None = None
+        self.store.before_commit = self._before_commit
+        self.store.after_commit = self._after_commit
+        self._outlet.connect()
+        self._tick_at(self.schedule.now_s)
+
+    def kill(self, off_s: float) -> None:
+        """Be no more, and start again later."""
+        if not self.is_on:
+            return
+        self.is_on = False
+        self._commits_left = None
+        self.store.before_commit = self.store.after_commit = None
+        self.journal.write("server_killed")
+        self._outlet.vanish()
+        for due in (self._tick_due, self._delivery_due):
+            if due is not None:
+                due.cancel()
+        self.schedule.after(off_s, self.start)
+
+    def kill_soon(self, off_s: float, commits: int) -> None:
+        """Be killed at one of the next commits: before the even ones, after the odd ones; soon if there is none."""
+        if not self.is_on:
+            return
+        self._commits_left, self._back_after_s = commits, off_s
+        outlet = self._outlet
+        self.schedule.after(10.0, lambda: self.kill(off_s) if self.is_on and self._outlet is outlet else None)
+
+    def guarded(self, action: Callable[[], object]) -> bool:
+        """Run a piece of the server; False where it was killed in it."""
+        if not self.is_on:
+            return False
+        try:
+            action()
+        except Killed:
+            self.kill(self._back_after_s)
+            return False
+        return True
+
+    def _before_commit(self, _number: int) -> None:
+        if self._commits_left is not None:
+            self._commits_left -= 1
+            if self._commits_left < 0:
+                raise Killed
+
+    def _after_commit(self, _number: int) -> None:
+        if self._commits_left is not None and self._commits_left % 2 == 1:
+            self._commits_left -= 1
+            if self._commits_left < 0:
+                raise Killed
+
+    # --- work --------------------------------------------------------------------------------------------------------
+
+    def receive(self, message: Message) -> bool:
+        """Take a message of a device; False: killed in it, so it comes again."""
+        return self.guarded(lambda: self._take(message))
+
+    def _take(self, message: Message) -> None:
+        self.ingest.receive(message.topic, message.payload)
+        self.heard(message)
+
+    def retained(self) -> Iterable[tuple[Topic, bytes]]:
+        """Return everything that should stand on the broker."""
+        return retained(self._signing, self.store)
+
+    def planned(self, device: DeviceId) -> int | None:
+        """Return the generation of the set in the database; None inside of a transaction, where nothing is sure yet."""
+        try:
+            with self.store.read() as tables:
+                found = tables.assignments.desired(device)
+        except AssertionError:
+            return None
+        return found.generation if found else -1
+
+    def _changed(self, topic: str) -> None:
+        if topic in ("rollouts", "devices"):
+            self._tick_at(self.schedule.now_s + TICK_S)
+
+    def _tick(self) -> None:
+        self._tick_due = None
+        if self.guarded(self.controller.tick):
+            self._tick_at(self.schedule.now_s + REST_S)
+
+    def _tick_at(self, at_s: float) -> None:
+        if self._tick_due is not None:
+            if self._tick_due.at_s <= at_s:
+                return
+            self._tick_due.cancel()
+        self._tick_due = self.schedule.at(at_s, self._tick)
+
+    def deliver_soon(self, seconds: float = 0.0) -> None:
+        """Let delivery do its next step."""
+        if self._delivery_due is not None:
+            if self._delivery_due.at_s <= self.schedule.now_s + seconds:
+                return
+            self._delivery_due.cancel()
+        self._delivery_due = self.schedule.after(seconds, self._deliver)
+
+    def _deliver(self) -> None:
+        self._delivery_due = None
+        waits: list[float | None] = []
+        if self.guarded(lambda: waits.append(self.delivery.step())) and waits[0] is not None:
+            self.deliver_soon(waits[0])
+
+
+class _Courier:
+    """``ports.Delivery``: hands wishes on and lets delivery wake up."""
+
+    def __init__(self, server: SimServer) -> None:
+        self._server = server
+
+    def wanted(self, want: object) -> None:
+        self._server.delivery.wanted(want)  # type: ignore[arg-type]  # the port's type, passed through
+        self._server.deliver_soon()
+
+
+class Outlet:
+    """The server's end of its connection: what ``mqtt.gateway`` is in the program. Also the network's ``Client``."""
+
+    def __init__(self, server: SimServer) -> None:
+        self._server = server
+        self._connection: Connection | None = None
+        self._waiting: list[tuple[Message, bool]] = []
+        self._is_up = self._gone = self._first = False
+
+    # --- the services' side
+
+    def publish(self, topic: Topic, payload: bytes, *, retained: bool = False, qos: int = 1) -> None:
+        """Send, or keep for the next connection where QoS is 1."""
+        self._server.published(topic, payload)
+        message = Message(str(topic), payload, qos)
+        if self._is_up and self._connection is not None:
+            self._server.network.publish(self._connection, message, retained=retained)
+        elif qos == 1 and len(self._waiting) < QUEUED_MAX:
+            self._waiting.append((message, retained))
+
+    def waiting_out_bytes(self) -> int:
+        """Nothing waits long here."""
+        return 0
+
+    def connect(self) -> None:
+        """Begin a connection."""
+        if self._gone:
+            return
+        server = self._server
+        server._connections += 1
+        self._connection = Connection(client=self, name=SERVER, number=server._connections, will=None, bytes_s=BYTES_S)
+        server.network.connect(self._connection)
+
+    def vanish(self) -> None:
+        """Be no more, without a word."""
+        self._gone = True
+        if self._connection is not None:
+            self._server.network.vanish(self._connection)
+
+    # --- the network's side
+
+    def connected(self, number: int, session: bool) -> None:
+        """Say what waited, and everything retained where the broker may have lost it."""
+        del number
+        self._is_up = True
+        waiting, self._waiting = self._waiting, []
+        for message, is_retained in waiting:
+            if self._connection is not None:
+                self._server.network.publish(self._connection, message, retained=is_retained)
+        if not session or not self._first:
+            self._first = True
+            self._server.guarded(self._republish)
+
+    def lost(self, number: int, reason: str) -> None:
+        """Try again."""
+        del number, reason
+        self._is_up = False
+        self._server.schedule.after(RECONNECT_S, self.connect)
+
+    def arrived(self, message: Message) -> None:
+        """Take a message; one that a kill interrupted is given back to the broker."""
+        if not self._server.receive(message):
+            self._server.network.give_back(SERVER, message)
+
+    def _republish(self) -> None:
+        for topic, payload in self._server.retained():
+            self.publish(topic, payload, retained=True)
+
+
+class MemoryBlobs:
+    """``ports.Blobs`` in memory."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[Digest, bytes] = {}
+
+    def add(self, source: BinaryIO | Path | bytes, *, size_bytes_max: int | None = None) -> Digest:
+        """See ``ports.Blobs``."""
+        del size_bytes_max
+        assert isinstance(source, bytes), "a simulated server is given bytes"
+        digest = digest_of(source)
+        self._blobs[digest] = source
+        return digest
+
+    def has(self, digest: Digest) -> bool:
+        """See ``ports.Blobs``."""
+        return digest in self._blobs
+
+    def size(self, digest: Digest) -> int:
+        """See ``ports.Blobs``."""
+        return len(self._found(digest))
+
+    def read(self, digest: Digest, offset: int = 0, size: int | None = None) -> bytes:
+        """See ``ports.Blobs``."""
+        return self._found(digest)[offset : None if size is None else offset + size]
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """See ``ports.Blobs``."""
+        return io.BytesIO(self._found(digest))
+
+    def _found(self, digest: Digest) -> bytes:
+        if digest not in self._blobs:
+            raise NotFound("blob", digest)
+        return self._blobs[digest]

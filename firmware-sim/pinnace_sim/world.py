@@ -1,0 +1,310 @@
+"""One world: a plan, played to its end in virtual time, with everybody's real code and somebody who looks on.
+
+Everything is real but what lies under it: disks, lines, broker, clocks, workers and chance are this package's. A world
+ends with its plan, or at the first broken rule.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from pinnace_agent.worker.events import ExitCause
+from pinnace_contract import codec, topics
+from pinnace_contract.desired import ASSIGNMENT_FIELD, Desired
+from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, RolloutId, VersionName
+from pinnace_contract.latest import AssignmentSet, ContactMode, ContactPolicy, TrialMode, TrialPolicy
+from pinnace_server.domain.policy import Terms
+from pinnace_server.domain.records import DeviceState
+from pinnace_server.errors import ServerError
+from pinnace_sim import catalogue, settling
+from pinnace_sim import chance as chances
+from pinnace_sim.checks import Checks, Rule, Violation
+from pinnace_sim.device import SimDevice
+from pinnace_sim.faults import FaultKind, Incident
+from pinnace_sim.journal import Journal
+from pinnace_sim.memory.store import MemoryStore
+from pinnace_sim.network import Message, Network
+from pinnace_sim.plan import Nature, Order, OrderKind, Plan
+from pinnace_sim.schedule import Schedule
+from pinnace_sim.server import Disk, SimServer
+
+MODEL: Final = ModelName("digits")
+OPERATOR: Final = "operator"
+TRY_AGAIN_S: Final = 30.0  # an operator whose server is away tries again
+TRIES_MAX: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a world ended. ``counts`` says how often each fault really happened."""
+
+    plan: Plan
+    violation: Violation | None
+    digest: str
+    lines: tuple[str, ...]
+    counts: Counter[str]
+    events: int
+    seconds: float
+
+
+class World:
+    """Plays a plan once."""
+
+    def __init__(self, plan: Plan, *, keeps_log: bool = False, store: Callable[[], Disk] = MemoryStore) -> None:
+        self.plan = plan
+        self.schedule = Schedule()
+        self.journal = Journal(lambda: self.schedule.now_s, keeps=keeps_log)
+        self.journal.head(plan.tree())
+        self.counts: Counter[str] = Counter()
+        self.checks = Checks(self.journal)
+        self.network = Network(self.schedule, plan.seed, plan.messages, self.journal, self.counts)
+        self.server = SimServer(
+            plan.seed,
+            store(),
+            schedule=self.schedule,
+            network=self.network,
+            journal=self.journal,
+            counts=self.counts,
+        )
+        self.server.heard = self._server_heard
+        self.server.published = self._published
+        self.natures: dict[ReleaseId, Nature] = {}
+        self.rollouts: list[RolloutId] = []
+        self.devices = {each.name: self._device(each.name) for each in plan.devices}
+        self._old_desired: dict[DeviceId, list[bytes]] = {}
+
+    def run(self) -> Outcome:
+        """Play to the end, or to the first broken rule."""
+        logging.getLogger("pinnace_agent").setLevel(logging.CRITICAL + 1)
+        logging.getLogger("pinnace_server").setLevel(logging.CRITICAL + 1)
+        violation: Violation | None = None
+        try:
+            self._begin()
+            self.schedule.run_until(self.plan.hours * 3600)
+            self._calm_down()
+            self.schedule.run_until((self.plan.hours + self.plan.calm_hours) * 3600)
+            settling.check(self)
+        except Violation as found:
+            violation = found
+            self.journal.write("violation", found.who, rule=str(found.rule), text=found.text)
+        return Outcome(
+            plan=self.plan,
+            violation=violation,
+            digest=self.journal.digest,
+            lines=tuple(self.journal.lines),
+            counts=self.counts,
+            events=self.schedule.done,
+            seconds=self.schedule.now_s,
+        )
+
+    # --- beginning and end
+
+    def _device(self, name: str) -> SimDevice:
+        plan = next(each for each in self.plan.devices if each.name == name)
+        return SimDevice(
+            plan,
+            self.plan.seed,
+            schedule=self.schedule,
+            network=self.network,
+            journal=self.journal,
+            counts=self.counts,
+            nature_of=lambda release: self.natures.get(release, Nature.GOOD),
+            watch=self.checks,
+        )
+
+    def _begin(self) -> None:
+        self.server.start()
+        claim = self.server.enrolment.create(uses=max(1, len(self.devices)), life_s=86_400, actor=OPERATOR)
+        self.server.catalogue.add_model(MODEL, "", OPERATOR)
+        for device in self.devices.values():
+            device.enrol(claim.text, self.server.enrolment.enrol)
+            self.schedule.after(device.chance.uniform(0.0, 5.0), device.power_on)
+        for order in self.plan.orders:
+            self.schedule.at(order.at_s, partial(self._obey, order, 0))
+        for incident in self.plan.incidents:
+            self.schedule.at(incident.at_s, partial(self._happen, incident))
+
+    def _calm_down(self) -> None:
+        """Let the faults stop: what was away comes back by itself."""
+        self.journal.write("calm")
+        self.network.be_calm()
+        self.server.start()
+        for device in self.devices.values():
+            device.be_calm()
+
+    # --- the operator
+
+    def _obey(self, order: Order, tries: int) -> None:
+        if not self.server.is_on:
+            if tries < TRIES_MAX:
+                self.schedule.after(TRY_AGAIN_S, partial(self._obey, order, tries + 1))
+            return
+        self.journal.write("order", order.who, kind=str(order.kind), version=order.version, nature=str(order.nature))
+        done = self.server.guarded(partial(self._do, order))
+        if not done and tries < TRIES_MAX:
+            self.schedule.after(TRY_AGAIN_S, partial(self._obey, order, tries + 1))
+
+    def _do(self, order: Order) -> None:
+        try:
+            match order.kind:
+                case OrderKind.REGISTER:
+                    self._register(order)
+                case OrderKind.ASSIGN:
+                    self._assign(order)
+                case OrderKind.REVERT:
+                    device = self.devices[order.who].id
+                    self.rollouts.append(self.server.rollouts.revert(device=device, model=MODEL, actor=OPERATOR).id)
+                case OrderKind.ROLL_BACK:
+                    self.server.rollouts.roll_back(self.rollouts[-1], reason="the operator says so", actor=OPERATOR)
+                case OrderKind.CANCEL:
+                    self.server.rollouts.cancel(self.rollouts[-1], reason="the operator says so", actor=OPERATOR)
+                case OrderKind.READMIT:
+                    self.server.fleet.readmit(self.devices[order.who].id, None, OPERATOR)
+        except (ServerError, IndexError) as error:  # what an operator is told in words
+            self.journal.write("order_refused", order.who, problem=str(error))
+
+    def _register(self, order: Order) -> None:
+        draw = chances.stream(self.plan.seed, f"version {order.version}")
+        draft = catalogue.draft(draw, self.plan.weights_bytes, order.epoch)
+        for content in draft.contents.values():
+            self.server.blobs.add(content)
+        made = self.server.catalogue.register(
+            model=MODEL, version=VersionName(order.version), draft=draft, files={}, actor=OPERATOR
+        )
+        self.natures[made.release] = order.nature
+        self.checks.signed[made.release] = made.body.epoch
+
+    def _assign(self, order: Order) -> None:
+        trial = (
+            TrialPolicy(inferences=order.trial_inferences, duration_s=order.trial_s)
+            if order.trial_inferences
+            else TrialPolicy(mode=TrialMode.NONE)
+        )
+        contact = ContactPolicy() if order.contact else ContactPolicy(mode=ContactMode.NONE)
+        selected = f"device={self.devices[order.who].id}" if order.who else ""
+        made = self.server.rollouts.assign(
+            model=MODEL,
+            version=order.version,
+            selected=selected,
+            terms=Terms(trial=trial, contact=contact),
+            actor=OPERATOR,
+        )
+        self.rollouts.append(made.id)
+
+    # --- what goes wrong
+
+    def _happen(self, incident: Incident) -> None:
+        self.journal.write("fault", incident.who, kind=str(incident.kind), lasts_s=incident.lasts_s)
+        device = self.devices.get(incident.who)
+        happened = self._to_device(device, incident) if device is not None else self._to_all(incident)
+        if happened:
+            self.counts[incident.kind] += 1
+
+    def _to_all(self, incident: Incident) -> bool:
+        match incident.kind:
+            case FaultKind.BROKER_RESTART:
+                self.network.restart(incident.lasts_s, forgets=False)
+            case FaultKind.BROKER_AMNESIA:
+                self.network.restart(incident.lasts_s, forgets=True)
+            case FaultKind.SERVER_KILL:
+                self.server.kill_soon(incident.lasts_s, incident.number)
+            case FaultKind.SERVER_AWAY:
+                self.server.kill(incident.lasts_s)
+            case _:
+                return False
+        return True
+
+    def _to_device(self, device: SimDevice, incident: Incident) -> bool:
+        now_s = self.schedule.now_s
+        match incident.kind:
+            case FaultKind.PARTITION:
+                self.network.darken(device.id, incident.lasts_s, up=True, down=True)
+            case FaultKind.DARK_UP:
+                self.network.darken(device.id, incident.lasts_s, up=True, down=False)
+            case FaultKind.DARK_DOWN:
+                self.network.darken(device.id, incident.lasts_s, up=False, down=True)
+            case FaultKind.RESET:
+                return self.network.reset(device.id)
+            case FaultKind.STALE_DESIRED:
+                return self._replay(device.id, device.id)
+            case FaultKind.FOREIGN_DESIRED:
+                others = [each.id for each in self.devices.values() if each is not device]
+                return bool(others) and self._replay(device.chance.choice(others), device.id)
+            case FaultKind.POWER_CUT:
+                device.power_cut_soon(incident.lasts_s, incident.number)
+                return device.run is not None
+            case FaultKind.ABSENCE:
+                device.power_cut(incident.lasts_s)
+            case FaultKind.AGENT_RESTART:
+                device.restart(incident.lasts_s)
+            case FaultKind.DISK_FULL:
+                device.full_until_s = now_s + incident.lasts_s
+                return False  # counted when a write meets it
+            case FaultKind.DISK_ERROR:
+                device.broken_until_s, device.broken_every = now_s + incident.lasts_s, incident.number
+                return False
+            case FaultKind.CLOCK_JUMP:
+                device.jump_clock(incident.number)
+            case FaultKind.CLOCK_1970:
+                device.start_in_1970(1.0)
+            case FaultKind.WORKER_CRASH:
+                return device.kill_worker(ExitCause.CRASHED)
+            case FaultKind.WORKER_HANG:
+                return device.kill_worker(ExitCause.HUNG)
+            case FaultKind.WORKER_SLOW:
+                return device.slow_down(incident.lasts_s)
+            case _:
+                return False
+        return True
+
+    def _replay(self, of: DeviceId, to: DeviceId) -> bool:
+        """Let somebody publish what a device was once told, to it or to another one."""
+        old = self._old_desired.get(of)
+        if not old:
+            return False
+        payload = old[0] if of == to else old[-1]
+        topic = topics.DownTopic(device=to, channel=topics.Down.DESIRED)
+        self.network.inject(Message(str(topic), payload, 1))
+        return True
+
+    # --- looking on
+
+    def _published(self, topic: topics.Topic, payload: bytes) -> None:
+        if not isinstance(topic, topics.DownTopic) or topic.channel is not topics.Down.DESIRED or not payload:
+            return
+        kept = self._old_desired.setdefault(topic.device, [])
+        if payload in kept:
+            return
+        kept.append(payload)
+        del kept[1:-4]
+        wanted = _set_of(payload)
+        entries = frozenset((str(each.model), each.generation, each.release) for each in wanted.entries)
+        self.checks.issued[topic.device, wanted.generation] = entries
+        self.checks.published(topic.device, wanted.generation, self.server.planned(topic.device))
+        self.journal.write("desired", topic.device, generation=wanted.generation)
+
+    def _server_heard(self, message: Message) -> None:
+        topic = topics.parse(message.topic)
+        if not isinstance(topic, topics.UpTopic) or topic.channel is not topics.Up.REPORTED:
+            return
+        with self.server.store.read() as tables:
+            slots = tables.devices.slots([topic.device])
+            known = tables.devices.get(topic.device)
+        for slot in slots:
+            self.checks.believes(topic.device, slot.seq, slot.state)
+        if known is not None and known.state is DeviceState.QUARANTINED:
+            raise Violation(Rule.CLONE, topic.device, "it was put in quarantine, and there is only one of it")
+
+
+def _set_of(payload: bytes) -> AssignmentSet:
+    tree = json.loads(Desired.from_bytes(payload).targets)
+    return codec.from_plain(AssignmentSet, tree["signed"][ASSIGNMENT_FIELD])
+
+
+__all__ = ["Digest", "Outcome", "World"]
