@@ -19,7 +19,7 @@ from pinnace_contract.latest import Blob, Cause
 
 BLOBS: Final = "blobs"
 PARTS: Final = "parts"
-READ_BYTES: Final = 1024 * 1024
+READ_BYTES: Final = 128 * 1024  # pieces of 1 MiB hash 4 % faster, but glibc keeps 1.8 MiB of heap once they were read
 SYNC_EVERY_BYTES: Final = 4 * 1024 * 1024  # how much of a transfer a power cut may take back
 MARGIN: Final = 0.05  # of room: the file system's own needs, and the state's
 

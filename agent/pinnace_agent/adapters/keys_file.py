@@ -6,12 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.x509.oid import NameOID
 
 from pinnace_agent.errors import DeviceTrouble, Refused
 from pinnace_contract.envelope import Verify
@@ -94,6 +92,10 @@ class DeviceKey:
 
     def signing_request(self, name: str) -> str:
         """Return a PKCS#10 request in PEM; the server chooses the subject, ``name`` is only a wish."""
+        # Here, because a device enrols once and then runs for years: 0.7 MiB less in the supervisor.
+        from cryptography import x509
+        from cryptography.x509.oid import NameOID
+
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64] or "device")])
         request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(self._key, hashes.SHA256())
         return request.public_bytes(serialization.Encoding.PEM).decode()
