@@ -223,6 +223,7 @@ class Daemon:
             unsent_reports=parts.reporting.waiting,
             version=parts.host.agent_version,
             serving={model: worker.variant for model, worker in serving.items() if worker is not None},
+            unix_s=parts.wall(),
         )
 
     def rests_until(self) -> float | None:

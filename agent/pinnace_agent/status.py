@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +32,7 @@ def compose(
     unsent_reports: int,
     version: str,
     serving: Mapping[str, str],
+    unix_s: float,
 ) -> dict[str, object]:
     """Return the snapshot that ``GET /v1/status`` answers. ``serving`` maps a model to the variant that answers now."""
     return {
@@ -46,7 +46,7 @@ def compose(
         "receipts_waiting": len(state.outbox),
         "reports_waiting": unsent_reports,
         "models": {slot.model: _slot(slot, serving.get(slot.model)) for slot in state.slots},
-        "at_s": round(time.time(), 3),
+        "at_s": round(unix_s, 3),
     }
 
 
