@@ -14,6 +14,9 @@ from tests.needs import need
 
 pytest.importorskip("sklearn", reason="the extra demo is not installed")
 
+Enrol = Callable[..., Device]
+Fleet = tuple[Server, Device]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafts:
@@ -48,6 +51,16 @@ def drafts(tmp_path_factory: pytest.TempPathFactory) -> Drafts:
     )
 
 
+@pytest.fixture(scope="session")
+def third_draft(drafts: Drafts) -> Path:
+    """One more version of the model, whose variants no other version has."""
+    folder = drafts.source.parent
+    source = folder / "third.onnx"
+    source.write_bytes(models.linear(drafts.data, 160.0))
+    options = ("--calibration", str(drafts.calibration), "--heldout", str(drafts.held_out))
+    return models.convert(folder, "third", source, *options)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     need("mosquitto")
@@ -56,12 +69,12 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def device(tmp_path: Path) -> Iterator[Callable[[Server, str], Device]]:
+def device(tmp_path: Path) -> Iterator[Enrol]:
     """Enrol and start a device; all of them are ended after the test."""
     made: list[Device] = []
 
-    def enrolled(server: Server, name: str, *options: str) -> Device:
-        found = Device(tmp_path, server, name)
+    def enrolled(server: Server, name: str, *options: str, store: Path | None = None) -> Device:
+        found = Device(tmp_path, server, name, store)
         found.enroll()
         found.start(*options)
         made.append(found)
@@ -74,7 +87,7 @@ def device(tmp_path: Path) -> Iterator[Callable[[Server, str], Device]]:
 
 
 @pytest.fixture
-def fleet(server: Server, device: Callable[[Server, str], Device], drafts: Drafts) -> tuple[Server, Device]:
+def fleet(server: Server, device: Enrol, drafts: Drafts) -> Fleet:
     """A server with both versions, and a device that has committed the first."""
     server.call("POST", "/models", json={"name": "digits"})
     server.add_draft(drafts.first, "1")

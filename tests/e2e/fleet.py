@@ -28,14 +28,14 @@ POLL_S = 0.05
 T = TypeVar("T")
 
 
-def until(what: str, found: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
+def until(what: str, found: Callable[[], T | None], poll_s: float = POLL_S) -> T:
     """Return the first thing that is found; a condition, not a sleep, decides when to go on."""
-    end = time.monotonic() + patience_s
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         result = found()
         if result:
             return result
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
     raise AssertionError(f"never seen: {what}")
 
 
@@ -119,6 +119,15 @@ class Server:
         models = self.device(device)["models"]
         return next((each for each in models if each["model"] == model), None)
 
+    def release(self, version: str, model: str = "digits") -> str:
+        """The id of a version's release file."""
+        return str(self.call("GET", f"/models/{model}/versions/{version}")["release"])
+
+    def digests(self, version: str, model: str = "digits") -> set[str]:
+        """The variants of a version: what answers when that version serves."""
+        found = self.call("GET", f"/models/{model}/versions/{version}/variants")
+        return {each["digest"] for each in found["items"]}
+
     def receipts(self, **query: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.call("GET", "/receipts", params=query)["items"]
         return found
@@ -151,11 +160,12 @@ class Server:
 class Device:
     """An agent process with a store of its own."""
 
-    def __init__(self, folder: Path, server: Server, name: str) -> None:
+    def __init__(self, folder: Path, server: Server, name: str, store: Path | None = None) -> None:
         self.name, self.server = name, server
-        self.store, self.run_dir = folder / name, folder / f"{name}-run"
+        self.store, self.run_dir = store or folder / name, folder / f"{name}-run"
         self.log_path = folder / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.options: tuple[str, ...] = ()
         self.id = ""
 
     def enroll(self) -> None:
@@ -166,12 +176,17 @@ class Device:
         assert done.returncode == 0, done.stderr
         self.id = done.stdout.split("enrolled as ")[1].split(";")[0]
 
+    @property
+    def command(self) -> list[str]:
+        """What starts the agent."""
+        where = ("--store", str(self.store), "--run-dir", str(self.run_dir))
+        return [str(BIN / "pinnace-agent"), "run", *where, "--report-every-s", "1", *self.options]
+
     def start(self, *options: str) -> None:
-        command = [str(BIN / "pinnace-agent"), "run", "--store", str(self.store), "--run-dir", str(self.run_dir)]
+        """Start, or start again with the same options."""
+        self.options = options or self.options
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, "--report-every-s", "1", *options], stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -187,6 +202,15 @@ class Device:
     @property
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def workers(self) -> list[int]:
+        """The worker processes that run now: not one that is just being started, and none that has ended."""
+        assert self.process is not None
+        found: list[int] = []
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # a thread that has just ended
+                found += [int(pid) for pid in (thread / "children").read_text().split()]
+        return [pid for pid in found if is_worker(pid)]
 
     def status(self) -> dict[str, Any] | None:
         try:
@@ -204,6 +228,25 @@ class Device:
             return str(self.infer(rows, model).variant)
         except Exception:
             return None
+
+
+def is_worker(pid: int) -> bool:
+    """Whether a process runs a worker's program: neither the moment before, when it is still a copy of the agent."""
+    with contextlib.suppress(OSError):
+        return b"pinnace_agent.worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return False
+
+
+def runs(server: Server, camera: Device, version: str, rows: np.ndarray[Any, Any]) -> None:
+    """What answers, by its own word, and what the API believes are both this version."""
+    digests = server.digests(version)
+    until(f"{version} answers", lambda: camera.answering(rows) in digests)
+
+    def believed() -> bool:
+        found = server.model_on(camera.id)
+        return bool(found and found["current"] and found["current"]["version"] == version)
+
+    until(f"the API says {version}", believed)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,7 @@ import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paho.mqtt.client as paho
@@ -22,32 +20,13 @@ from pinnace_contract.desired import Desired
 from pinnace_contract.ids import DeviceId
 from tests.brokers import Mosquitto
 from tests.e2e import models
-from tests.e2e.conftest import Drafts
-from tests.e2e.fleet import Device, Server, running, until
+from tests.e2e.conftest import Drafts, Enrol, Fleet
+from tests.e2e.fleet import Device, Server, running, runs, until
 
 # Several processes start for each test, and two busy cores take their time. The signal lets fixtures end them.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300, method="signal")]
 
-Enrol = Callable[..., Device]
-Fleet = tuple[Server, Device]
 DATA = Path(__file__).parents[1] / "runtime" / "data"
-
-
-def runs(server: Server, camera: Device, version: str, rows: models.Rows) -> None:
-    """What answers, by its own word, and what the API believes are both this version."""
-    digests = {each["digest"] for each in _variants(server, version)}
-    until(f"{version} answers", lambda: camera.answering(rows) in digests)
-
-    def believed() -> bool:
-        found = server.model_on(camera.id)
-        return bool(found and found["current"] and found["current"]["version"] == version)
-
-    until(f"the API says {version}", believed)
-
-
-def _variants(server: Server, version: str) -> list[dict[str, Any]]:
-    found = server.call("GET", f"/models/digits/versions/{version}/variants")
-    return list(found["items"] if isinstance(found, dict) else found)
 
 
 def publish(url: str, topic: topics.Topic, payload: bytes) -> None:
@@ -133,7 +112,7 @@ def test_a_tflite_release_goes_the_same_road(server: Server, device: Enrol, draf
 def test_a_live_trial_commits_on_what_applications_asked(fleet: Fleet, drafts: Drafts) -> None:
     server, camera = fleet
     server.assign("2", camera.id, trial={"mode": "live", "inferences": 30, "duration_s": 600})
-    digests = {each["digest"] for each in _variants(server, "2")}
+    digests = server.digests("2")
     until("the candidate answers", lambda: camera.answering(drafts.data.held[:1]) in digests)
     for i in range(40):
         camera.infer(drafts.data.held[i : i + 1])
@@ -157,8 +136,8 @@ def test_an_operator_takes_a_version_back(fleet: Fleet, drafts: Drafts) -> None:
 
 def test_a_blob_with_one_flipped_byte_on_the_server_never_runs(fleet: Fleet, drafts: Drafts) -> None:
     server, camera = fleet
-    for each in _variants(server, "2"):
-        _flip_a_byte(server.data / "blobs", each["digest"])
+    for digest in server.digests("2"):
+        _flip_a_byte(server.data / "blobs", digest)
     server.assign("2", camera.id)
     receipt = server.outcome(camera.id, "2")
     assert (receipt["outcome"], receipt["cause"]) == ("failed", "DIGEST_MISMATCH")
@@ -313,7 +292,7 @@ def _reported_inferences(server: Server, camera: Device) -> int:
 def test_a_killed_agent_comes_back_with_the_right_model_and_the_truth(fleet: Fleet, drafts: Drafts) -> None:
     server, camera = fleet
     server.assign("2", camera.id, trial={"mode": "live", "inferences": 1_000_000, "duration_s": 3600})
-    digests = {each["digest"] for each in _variants(server, "2")}
+    digests = server.digests("2")
     until("the trial", lambda: camera.answering(drafts.data.held[:1]) in digests)
     camera.kill()
     until("the will", lambda: server.device(camera.id)["status"] != "online")
@@ -329,18 +308,12 @@ def test_a_killed_worker_is_replaced_and_nobody_else_notices(fleet: Fleet, draft
     assert camera.process is not None
     before = camera.process.pid
     for _ in range(3):
-        (worker,) = _workers(camera)
+        (worker,) = camera.workers()
         os.kill(worker, signal.SIGKILL)
-        until("another worker", lambda gone=worker: [pid for pid in _workers(camera) if pid != gone])  # type: ignore[misc]
+        until("another worker", lambda gone=worker: [pid for pid in camera.workers() if pid != gone])  # type: ignore[misc]
         runs(server, camera, "1", drafts.data.held[:1])
     assert camera.process.pid == before
     assert camera.process.poll() is None
-
-
-def _workers(camera: Device) -> list[int]:
-    assert camera.process is not None
-    threads = Path(f"/proc/{camera.process.pid}/task").iterdir()
-    return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
 
 
 def test_the_supervisor_never_loads_a_model(fleet: Fleet) -> None:
