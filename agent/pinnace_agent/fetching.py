@@ -221,8 +221,10 @@ class Fetching:
     # --- blobs ---------------------------------------------------------------------------------------------------
 
     def _go_on_blobs(self, model: ModelName, job: _BlobsJob) -> None:
+        pace_s = 0.0
         while job.wish is None or job.wish.complete:
             if job.wish is not None:
+                pace_s = job.wish.pace_s
                 job.done_bytes += job.parts.pop(0).blob.size_bytes
                 job.wish, job.wrong = None, {}
             part = job.part
@@ -231,7 +233,8 @@ class Fetching:
                 self._emit(model, events.Fetched(ticket=job.effect.ticket))
                 return
             chunks = len(part.blob.chunks)
-            job.wish = transfer.Wish(blob=part.blob.digest, chunks=chunks, missing=frozenset(part.missing))
+            missing = frozenset(part.missing)
+            job.wish = transfer.Wish(blob=part.blob.digest, chunks=chunks, missing=missing, pace_s=pace_s)
         self._ask_for(job)
 
     def _take_chunk(self, model: ModelName, job: _BlobsJob, data: Data) -> None:

@@ -16,11 +16,15 @@ WINDOW_CHUNKS: Final = 16  # 1 MiB in flight: fills a fast link, small enough fo
 OVERDUE_S: Final = 2.0  # after the last chunk, or the question, that nothing followed
 OVERDUE_MAX_S: Final = 60.0
 WRONG_AGAIN_S: Final = 1.0
+PACES: Final = 4.0  # so many times as long as chunks take on this link: asked sooner, a slow one fills with duplicates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """One blob under way: which chunks are missing, which of them were asked for, and since when nothing came."""
+    """One blob under way: which chunks are missing, which of them were asked for, and since when nothing came.
+
+    ``pace_s`` is how long the link takes for a chunk, as far as it has shown; slower ones count at once.
+    """
 
     blob: Digest
     chunks: int
@@ -28,6 +32,7 @@ class Wish:
     asked: frozenset[int] = frozenset()
     quiet_since_s: float | None = None
     tries: int = 0
+    pace_s: float = 0.0
 
     @property
     def complete(self) -> bool:
@@ -35,9 +40,9 @@ class Wish:
         return not self.missing
 
 
-def overdue_after_s(tries: int) -> float:
-    """Return how long to wait for an answer after ``tries`` unanswered questions."""
-    return min(OVERDUE_MAX_S, OVERDUE_S * 2.0 ** min(tries, 16))
+def overdue_after_s(tries: int, pace_s: float = 0.0) -> float:
+    """Return how long to wait for an answer after ``tries`` unanswered questions, on a link of this pace."""
+    return min(OVERDUE_MAX_S, max(OVERDUE_S, PACES * pace_s) * 2.0 ** min(tries, 16))
 
 
 def ask(wish: Wish, now_s: float, chance: random.Random) -> tuple[Wish, bytes | None]:
@@ -48,7 +53,7 @@ def ask(wish: Wish, now_s: float, chance: random.Random) -> tuple[Wish, bytes | 
     if wish.complete:
         return wish, None
     if wish.asked and wish.quiet_since_s is not None:
-        patience_s = overdue_after_s(wish.tries) * chance.uniform(0.8, 1.2)
+        patience_s = overdue_after_s(wish.tries, wish.pace_s) * chance.uniform(0.8, 1.2)
         if now_s - wish.quiet_since_s < patience_s:
             return wish, None
         wish = replace(wish, tries=wish.tries + 1)
@@ -60,12 +65,14 @@ def arrived(wish: Wish, index: int, now_s: float) -> Wish:
     """Count one chunk that was verified and is on disk; duplicates change nothing."""
     if index not in wish.missing:
         return wish
+    took_s = 0.0 if wish.quiet_since_s is None else now_s - wish.quiet_since_s
     return replace(
         wish,
         missing=wish.missing - {index},
         asked=wish.asked - {index},
         quiet_since_s=now_s,
         tries=0,
+        pace_s=max(took_s, (3 * wish.pace_s + took_s) / 4),
     )
 
 

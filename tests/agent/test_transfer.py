@@ -52,6 +52,25 @@ def test_overdue_questions_back_off_to_a_minute() -> None:
     assert 45 <= gaps[-1] <= 75
 
 
+def test_a_link_that_needs_longer_for_a_chunk_is_not_asked_again_meanwhile() -> None:
+    state, _ = transfer.ask(wish(16), 0.0, random.Random(1))
+    for index, now in enumerate((3.0, 6.0, 9.0)):
+        state = transfer.arrived(state, index, now)
+        assert transfer.ask(state, now + 2.9, random.Random(1)) == (state, None)
+    late, bits = transfer.ask(state, 9.0 + 2 * transfer.PACES * 3.0, random.Random(1))
+    assert bits is not None
+    assert late.tries == 1
+
+
+def test_what_a_link_once_took_is_forgotten_as_it_gets_faster() -> None:
+    state, _ = transfer.ask(wish(40), 0.0, random.Random(1))
+    state = transfer.arrived(state, 0, 10.0)
+    assert state.pace_s == 10.0
+    for index in range(1, 16):
+        state = transfer.arrived(state, index, 10.0 + index * 0.01)
+    assert state.pace_s < 0.5
+
+
 def test_a_chunk_resets_the_back_off() -> None:
     state, _ = transfer.ask(wish(40), 0.0, random.Random(1))
     state, bits = transfer.ask(state, 100.0, random.Random(1))
