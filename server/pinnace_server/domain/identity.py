@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
-from pinnace_contract.ids import BootId, IncarnationId
+from pinnace_contract.ids import IncarnationId
 from pinnace_contract.latest import Presence, Reported
 from pinnace_server.domain.records import Device, Incarnation
 
@@ -58,13 +58,11 @@ def presence_counts(device: Device, presence: Presence) -> bool:
 
 
 def reported_counts(device: Device, reported: Reported) -> bool:
-    """Tell whether a ``reported`` is newer than the one that is known: by its number, within the boot that is alive."""
+    """Tell whether a ``reported`` is newer than the one that is known.
+
+    By its number alone, which grows over a store's boots: which boot is alive may not be known yet, where the birth was
+    overtaken by what came after it.
+    """
     if device.incarnation != reported.incarnation or device.reported_boot is None:
         return True
-    if reported.boot == device.reported_boot:
-        return reported.seq > device.reported_seq
-    return reported.seq > device.reported_seq or _is_alive(device, reported.boot)
-
-
-def _is_alive(device: Device, boot: BootId) -> bool:
-    return device.boot == boot
+    return reported.seq > device.reported_seq

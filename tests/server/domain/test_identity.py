@@ -77,6 +77,13 @@ def test_reported_counts(boot: BootId, seq: int, counts: bool) -> None:
     assert identity.reported_counts(DEVICE, reported) is counts
 
 
+def test_an_older_reported_does_not_count_again_where_the_newer_boots_birth_is_still_on_its_way() -> None:
+    """A broker that lost its last seconds repeats it, and the boot that it is of is the last one that was born."""
+    device = replace(DEVICE, boot=OLD)
+    repeated = Reported(device=DEVICE.id, incarnation=A, seq=40, boot=OLD, generation=0, at_s=0)
+    assert not identity.reported_counts(device, repeated)
+
+
 @pytest.mark.parametrize(
     ("generation", "first", "foreign"), [(0, 8, False), (7, 8, True), (8, 8, False), (9, 8, False), (3, 0, False)]
 )
