@@ -21,7 +21,7 @@ from pinnace_contract.ids import DeviceId, IncarnationId
 from pinnace_contract.latest import AssignmentSet, Cause
 
 MIXED_MAX_S: Final = 600.0  # files that do not fit together are waited for this long, then it is an error
-RETRY_S: Final = 60.0  # until a refused set is looked at again, then twice as long each time
+RETRY_S: Final = 60.0  # until what was refused is looked at again, then twice as long each time
 RETRY_S_MAX: Final = 900.0  # a clock that was set mends it; what a stranger left on the broker never gets better
 PUBLISHED_MAX: Final = 16  # metadata files kept while their timestamp is awaited
 ROOTS_MAX: Final = 16  # that wait for one in between; the rest come again with the next connection
@@ -57,19 +57,20 @@ class Belief:
         self._roots: dict[tuple[topics.Repository, int], bytes] = {}
         self._mixed_since_s: float | None = None
         self._mixed_told = False
-        self._refused: tuple[bytes, float] | None = None  # the newest set that was refused, and when to look again
-        self._retry_s = RETRY_S
+        self._refused: bytes | None = None  # the newest set, where it was refused
+        self._image_refused = False  # whether the newest image timestamp was
+        self._again_s, self._retry_s = math.inf, RETRY_S  # when to look at both again, and how much later after that
         self._taken: tuple[bytes, AssignmentSet] | None = None  # the newest set that was not
 
     @property
     def busy(self) -> bool:
         """Whether something that has come is still to be settled."""
-        return self._desired is not None or self._timestamp is not None
+        return self._desired is not None or (self._timestamp is not None and not self._image_refused)
 
     @property
     def due_s(self) -> float:
-        """When a refused set is looked at again."""
-        return math.inf if self._refused is None else self._refused[1]
+        """When what was refused is looked at again."""
+        return self._again_s
 
     def arrived(self, topic: topics.Topic, payload: bytes) -> bool:
         """Keep a message if it is metadata; tell whether it was.
@@ -86,9 +87,10 @@ class Belief:
             case topics.MetadataTopic() if len(payload) > trust.METADATA_BYTES_MAX:
                 pass
             case topics.DownTopic(channel=topics.Down.DESIRED):
-                self._desired, self._refused, self._retry_s = payload, None, RETRY_S
+                self._desired, self._refused, self._image_refused = payload, None, False
+                self._again_s, self._retry_s = math.inf, RETRY_S
             case topics.TimestampTopic():
-                self._timestamp = payload
+                self._timestamp, self._image_refused = payload, False
             case topics.MetadataTopic(role=role, version=version):
                 self._published[role, version] = payload
                 # Anybody may publish: what is nearest above the believed versions is kept, not the largest number.
@@ -108,10 +110,12 @@ class Belief:
         ``now_s`` is max(time floor, clock) for expiries, ``awake_s`` monotonic time for waiting.
         """
         before = self.trusted
-        refusal = self._walk_roots() or self._settle_image(now_s, awake_s)
-        new_root = self.trusted.director.root != before.director.root
-        if self._desired is None and self._refused is not None and (new_root or awake_s >= self._refused[1]):
-            self._desired, self._refused = self._refused[0], None
+        refusal = self._walk_roots()
+        if self.trusted != before or awake_s >= self._again_s:
+            self._again_s, self._image_refused = math.inf, False
+            if self._desired is None:
+                self._desired, self._refused = self._refused, None
+        refusal = refusal or self._settle_image(now_s, awake_s)
         wanted = None
         if self._desired is not None:
             message, self._desired = self._desired, None
@@ -120,9 +124,8 @@ class Belief:
             except ContractError as error:
                 refusal = Refusal(cause=Cause.SIGNATURE_INVALID, detail=str(error))
             except AgentError as error:
-                # A clock that is set later, or a root that is still on its way, may mend it.
-                self._refused = (message, awake_s + self._retry_s)
-                self._retry_s = min(RETRY_S_MAX, 2 * self._retry_s)
+                self._refused = message
+                self._look_again(awake_s)
                 refusal = Refusal(cause=error.cause, detail=str(error))
         return Settled(wanted=wanted, refusal=refusal, changed=self.trusted != before)
 
@@ -159,7 +162,7 @@ class Belief:
         return [self._roots[key] for key in sorted(self._roots, key=lambda key: key[1]) if key[0] is repository]
 
     def _settle_image(self, now_s: float, awake_s: float) -> Refusal | None:
-        if self._timestamp is None:
+        if self._timestamp is None or self._image_refused:
             return None
         known = self.trusted.image
         if self._timestamp == known.timestamp:
@@ -175,12 +178,22 @@ class Belief:
             self._mixed_told = True
             return Refusal(cause=error.cause, detail=f"{error}, for 10 minutes now")
         except AgentError as error:
-            self._forget_image()
+            self._image_refused = True
+            self._look_again(awake_s)
             return Refusal(cause=error.cause, detail=str(error))
         self._forget_image()
         return None
 
+    def _look_again(self, awake_s: float) -> None:
+        """A clock that is set later, or a root that is still on its way, may mend what was refused.
+
+        Set and image are looked at together: a set alone would wait for its release to be listed, and give up.
+        """
+        if self._again_s == math.inf:
+            self._again_s = awake_s + self._retry_s
+            self._retry_s = min(RETRY_S_MAX, 2 * self._retry_s)
+
     def _forget_image(self) -> None:
-        self._timestamp = None
+        self._timestamp, self._image_refused = None, False
         self._published.clear()
         self._mixed_since_s, self._mixed_told = None, False

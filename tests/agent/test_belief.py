@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+from securesystemslib.signer import CryptoSigner
+
 from pinnace_agent import trust
 from pinnace_agent.belief import MIXED_MAX_S, RETRY_S, Belief
 from pinnace_contract import topics
@@ -12,6 +14,7 @@ from pinnace_contract.latest import AssignmentSet, Cause
 from tests.agent.repository import NOW_S, Side, desired, entry_for, target
 from tests.contract import examples
 
+YEAR_2040_S = 2_208_988_800
 DEVICE, STORE = DeviceId("camera-07"), IncarnationId("1" * 32)
 IMAGE, DIRECTOR = Side(), Side()
 RELEASE = examples.RELEASE
@@ -119,3 +122,37 @@ def test_a_refused_set_is_looked_at_again_after_a_minute_and_not_at_every_turn()
     assert found.settle(now_s=NOW_S, awake_s=1.0).refusal is None
     mended = found.settle(now_s=NOW_S - 10, awake_s=RETRY_S + 1)
     assert mended.wanted == SET
+
+
+def test_image_files_that_a_wrong_clock_refused_are_believed_once_it_is_set() -> None:
+    found = belief()
+    for topic, payload in (*image_messages(), (DESIRED, desired(DIRECTOR, SET, [RELEASE]).to_bytes())):
+        found.arrived(topic, payload)
+    first = found.settle(now_s=YEAR_2040_S, awake_s=0.0)
+    assert first.refusal is not None
+    assert first.refusal.cause is Cause.METADATA_EXPIRED
+    assert not found.busy
+    assert found.settle(now_s=YEAR_2040_S, awake_s=1.0).refusal is None
+    assert found.due_s == RETRY_S
+    mended = found.settle(now_s=NOW_S, awake_s=RETRY_S + 1)
+    assert mended.wanted == SET
+    trust.check_listed(found.trusted, SET.entries[0])
+
+
+def test_an_image_timestamp_that_comes_before_its_root_is_believed_with_it() -> None:
+    image = Side()
+    pins = (digest_of(image.roots[0]), digest_of(DIRECTOR.roots[0]))
+    found = Belief(trust.first_trust(image.roots[:1], DIRECTOR.roots[:1], pins), DEVICE, STORE)
+    image.keys["timestamp"] = CryptoSigner.generate_ed25519()
+    rotated = image.add_root()
+    stamp, shot, aims = image.files(dict([target(RELEASE)]), version=1)
+    for topic, payload in (
+        (topics.TimestampTopic(), stamp),
+        (topics.MetadataTopic(role="snapshot", version=1), shot),
+        (topics.MetadataTopic(role="targets", version=1), aims),
+    ):
+        found.arrived(topic, payload)
+    assert found.settle(now_s=NOW_S, awake_s=0.0).refusal is not None
+    found.arrived(topics.RootTopic(repository=topics.Repository.IMAGE, version=2), rotated)
+    assert found.settle(now_s=NOW_S, awake_s=1.0).changed
+    trust.check_listed(found.trusted, SET.entries[0])
