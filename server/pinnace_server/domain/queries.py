@@ -15,6 +15,7 @@ from pinnace_server.domain.records import DeviceState, EventKind, RolloutState, 
 from pinnace_server.domain.selector import EVERY_DEVICE, Selector
 
 LIMIT_MAX: Final = 200  # rows of one answer
+UNCOUNTED_MAX: Final = 1_000  # receipts that one readmission lets count: a quarantine leaves a handful
 OFFSET_MAX: Final = 100_000  # further down, counting off rows is slower than a better filter
 
 T = TypeVar("T", covariant=True)
@@ -69,7 +70,10 @@ class DeviceQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventQuery:
-    """Filter and page of the log. ``after`` gives events with larger numbers, oldest first; else newest first."""
+    """Filter and page of the log. ``after`` gives events with larger numbers, oldest first; else newest first.
+
+    ``since_s`` leaves out what happened before.
+    """
 
     text: str = ""
     kinds: tuple[EventKind, ...] = ()
@@ -80,6 +84,7 @@ class EventQuery:
     rollout: RolloutId | None = None
     actor: str = ""
     after: int | None = None
+    since_s: float | None = None
     page: Page = Page()
 
 

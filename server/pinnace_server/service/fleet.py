@@ -24,6 +24,8 @@ from pinnace_server.domain.records import (
     Status,
 )
 from pinnace_server.errors import Conflict, NotFound, Refused
+from pinnace_server.service.closing import close_recorded
+from pinnace_server.service.condition import refreshed
 from pinnace_server.service.enrolment import check_labels
 from pinnace_server.service.ports import Tables, World
 
@@ -63,7 +65,7 @@ class Fleet:
         """Return devices with their models."""
         with self._world.store.read() as tables:
             found = tables.devices.listing(query)
-            return Listing(rows=_seen(tables, found.rows), total=found.total)
+            return Listing(rows=seen(tables, found.rows), total=found.total)
 
     def by_status(self, query: DeviceQuery) -> Mapping[Status, int]:
         """Count what a query matches without its status filter."""
@@ -89,7 +91,7 @@ class Fleet:
         with self._world.store.read() as tables:
             found = found_device(tables, device)
             return SeenInFull(
-                seen=_seen(tables, (found,))[0],
+                seen=seen(tables, (found,))[0],
                 incarnations=tuple(tables.devices.incarnations(device)),
                 desired=tables.assignments.desired(device),
                 now_s=self._world.clock.now(),
@@ -147,6 +149,7 @@ class Fleet:
     def readmit(self, device: DeviceId, incarnation: IncarnationId | None, actor: str) -> Device:
         """End a quarantine: from now on ``incarnation`` (None: the one believed in so far) is the device.
 
+        What that store said meanwhile counts from now on.
         Another store that goes on speaking under the same identity is a suspected clone again.
 
         Raises:
@@ -168,6 +171,10 @@ class Fleet:
             # Others may speak from now on only as clones: their silence so far must not excuse them.
             tables.devices.save_incarnation(replace(known[chosen], last_seen_s=now))
             tables.devices.save(after)
+            closed = close_recorded(tables, device, chosen, now)
+            if closed:
+                after = refreshed(tables, after)
+                tables.devices.save(after)
             tables.events.append(
                 Event(
                     at_s=now,
@@ -178,7 +185,7 @@ class Fleet:
                     data={"incarnation": chosen},
                 )
             )
-        self._world.changes.notify(["devices", f"device:{device}", "events"])
+        self._world.changes.notify(["devices", f"device:{device}", "events", *closed])
         return after
 
     def decommission(self, device: DeviceId, actor: str) -> Device:
@@ -236,7 +243,8 @@ def believed(device: Device, incarnation: IncarnationId) -> Device:
     )
 
 
-def _seen(tables: Tables, devices: Sequence[Device]) -> tuple[Seen, ...]:
+def seen(tables: Tables, devices: Sequence[Device]) -> tuple[Seen, ...]:
+    """Return devices of this transaction with their models, in the same order."""
     names = [device.id for device in devices]
     slots: dict[DeviceId, list[Slot]] = {name: [] for name in names}
     for slot in tables.devices.slots(names):

@@ -9,19 +9,18 @@ from typing import Final
 from pinnace_contract.latest import Cause, Outcome, Receipt, Report
 from pinnace_server.domain import telemetry
 from pinnace_server.domain.records import (
-    Assignment,
     Counts,
     Device,
     DeviceState,
     Event,
     EventKind,
-    MemberState,
     Minute,
     ReceiptRecord,
     ReceivedRange,
     Severity,
 )
 from pinnace_server.domain.telemetry import Coverage
+from pinnace_server.service.closing import close
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.fleet import found_device
 from pinnace_server.service.hearing import hear, suspect
@@ -35,15 +34,6 @@ _KINDS: Final = {
     Outcome.SUPERSEDED: (EventKind.RECEIPT_SUPERSEDED, Severity.INFO, "was told otherwise before it kept"),
     Outcome.CANCELLED: (EventKind.RECEIPT_CANCELLED, Severity.INFO, "was stopped on the way to"),
     Outcome.UNKNOWN: (EventKind.RECEIPT_FAILED, Severity.WARNING, "ended in a way that this server does not know"),
-}
-_MEMBERS: Final = {
-    Outcome.COMMITTED: MemberState.COMMITTED,
-    Outcome.REVERTED: MemberState.REVERTED,
-    Outcome.FAILED: MemberState.FAILED,
-    Outcome.REJECTED: MemberState.REJECTED,
-    Outcome.SUPERSEDED: MemberState.SUPERSEDED,
-    Outcome.CANCELLED: MemberState.CANCELLED,
-    Outcome.UNKNOWN: MemberState.FAILED,
 }
 
 
@@ -66,13 +56,14 @@ class Outcomes:
             if fork is not None:
                 suspect(tables, device, receipt.incarnation, "it used a receipt number twice", now)
             counted = heard is not None and fork is None and device.state is not DeviceState.QUARANTINED
+            receipt = _with_version(tables, receipt)
             tables.receipts.add(
                 ReceiptRecord(id=receipt.id, body=receipt, envelope=sealed, received_at_s=now, counted=counted)
             )
             tables.events.append(_receipt_event(receipt, counted, now))
             topics = ["devices", f"device:{device.id}", "events", f"model:{receipt.model}"]
             if counted:
-                topics += self._close(tables, receipt, now)
+                topics += close(tables, receipt, now)
                 tables.devices.save(refreshed(tables, replace(device, seen_at_s=now, silent=False)))
         self._world.changes.notify(topics)
 
@@ -106,42 +97,6 @@ class Outcomes:
         self._world.changes.notify([f"device:{device.id}", "reports"])
         return True
 
-    def _close(self, tables: Tables, receipt: Receipt, now: float) -> list[str]:
-        """Write down how the assignment that a receipt is about ended, and how far its rollout's member is.
-
-        The device's last word counts, not the last to arrive: one that was lost on the way comes again, later.
-        """
-        if tables.receipts.has_later(receipt):
-            return []
-        topics: list[str] = []
-        assignment = tables.assignments.get(receipt.device, receipt.model)
-        if assignment is not None and _is_about(receipt, assignment):
-            tables.assignments.save(
-                replace(
-                    assignment,
-                    outcome=receipt.outcome,
-                    cause=receipt.cause,
-                    detail=receipt.detail,
-                    ended_at_s=now,
-                )
-            )
-            topics.append("rollouts")
-        member = tables.rollouts.member_of(receipt.device, receipt.model, receipt.generation)
-        if member is not None:
-            tables.rollouts.save_members(
-                [
-                    replace(
-                        member,
-                        state=_MEMBERS[receipt.outcome],
-                        cause=receipt.cause,
-                        detail=receipt.detail,
-                        changed_at_s=now,
-                    )
-                ]
-            )
-            topics.append(f"rollout:{member.rollout}")
-        return topics
-
     def _dropped(self, tables: Tables, report: Report, now: float) -> None:
         for dropped in report.dropped:
             if dropped.seq_to < dropped.seq_from:
@@ -172,11 +127,6 @@ class Outcomes:
             )
 
 
-def _is_about(receipt: Receipt, assignment: Assignment) -> bool:
-    entry = assignment.entry
-    return receipt.generation == entry.generation and receipt.attempt == entry.attempt
-
-
 def _add_evidence(tables: Tables, device: Device, minutes: Sequence[Minute]) -> None:
     """Add answers of committed releases to the evidence of the rollouts that put them there.
 
@@ -203,6 +153,14 @@ def _measured(device: Device, report: Report, minutes: Sequence[Minute], now: fl
         health=report.health,
         health_at_s=now,
     )
+
+
+def _with_version(tables: Tables, receipt: Receipt) -> Receipt:
+    """Name the version where the device could not: it ended before it had read the release file, which says it."""
+    if receipt.version is not None or receipt.release is None:
+        return receipt
+    known = tables.versions.of_release(receipt.release)
+    return receipt if known is None or known.model != receipt.model else replace(receipt, version=known.version)
 
 
 def _receipt_event(receipt: Receipt, counted: bool, now: float) -> Event:

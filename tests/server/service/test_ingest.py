@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pinnace_contract import codec, envelope, topics
-from pinnace_contract.ids import BootId, DeviceId, Digest
+from pinnace_contract.ids import BootId, DeviceId, Digest, VersionName
 from pinnace_contract.latest import Cause, DroppedRange, Outcome, Phase, Presence, Reported, Want
 from pinnace_contract.topics import ResultTopic, Up, UpTopic
 from pinnace_server.domain.queries import ReceiptQuery
@@ -305,6 +305,14 @@ class TestReceipts:
         device.send(Up.RECEIPT, late)
         assert server.members(old)[device.id].state is MemberState.SUPERSEDED
         assert server.members(new)[device.id].state is MemberState.ASSIGNED
+
+    def test_receipt_of_a_device_that_has_not_read_the_release_is_found_under_its_version(self, server: Server) -> None:
+        device = server.device()
+        server.assign(server.version("2"))
+        device.send(Up.RECEIPT, device.receipt(Outcome.SUPERSEDED, version=None, variant=None))
+        (found,) = server.fleet.receipts(ReceiptQuery(version=VersionName("2"))).rows
+        assert (found.body.outcome, found.body.version) == (Outcome.SUPERSEDED, "2")
+        assert "digits 2" in server.events(EventKind.RECEIPT_SUPERSEDED)[0].summary
 
     def test_bad_end_makes_a_degraded_device_until_it_is_told_otherwise(self, server: Server) -> None:
         device = committed(server)

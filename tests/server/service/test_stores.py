@@ -168,6 +168,19 @@ class TestReadmit:
         assert (known.state, known.incarnation) == (DeviceState.ACTIVE, twin.incarnation)
         assert twin.entry() is not None
 
+    def test_receipts_of_the_chosen_store_count_from_then_on(self, server: Server) -> None:
+        """They were acknowledged, so they are not said again: without them the rollout would never end."""
+        device = server.device()
+        rollout = server.assign(server.version())
+        twin = second_store(server, device)
+        twin.birth()
+        device.commit()
+        server.fleet.readmit(device.id, device.incarnation, "test")
+        server.controller.tick()
+        assert server.members(rollout)[device.id].state is MemberState.COMMITTED
+        assert [record.counted for record in server.fleet.receipts(ReceiptQuery()).rows] == [True]
+        assert not server.known(device).updating
+
     def test_store_that_was_not_chosen_and_speaks_again_is_a_clone_again(self, server: Server) -> None:
         device = committed(server)
         twin = second_store(server, device)

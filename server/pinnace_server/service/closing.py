@@ -1,0 +1,75 @@
+"""What a receipt that counts closes: the assignment that it is about, and the member of its rollout."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from pinnace_contract.ids import DeviceId, IncarnationId
+from pinnace_contract.latest import Outcome, Receipt
+from pinnace_server.domain.records import Assignment, MemberState
+from pinnace_server.service.ports import Tables
+
+_MEMBERS: Final = {
+    Outcome.COMMITTED: MemberState.COMMITTED,
+    Outcome.REVERTED: MemberState.REVERTED,
+    Outcome.FAILED: MemberState.FAILED,
+    Outcome.REJECTED: MemberState.REJECTED,
+    Outcome.SUPERSEDED: MemberState.SUPERSEDED,
+    Outcome.CANCELLED: MemberState.CANCELLED,
+    Outcome.UNKNOWN: MemberState.FAILED,
+}
+
+
+def close(tables: Tables, receipt: Receipt, now: float) -> list[str]:
+    """Write down how the assignment that a receipt is about ended, and how far its rollout's member is.
+
+    The device's last word counts, not the last to arrive: one that was lost on the way comes again, later. Returns the
+    topics of what changed.
+    """
+    if tables.receipts.has_later(receipt):
+        return []
+    topics: list[str] = []
+    assignment = tables.assignments.get(receipt.device, receipt.model)
+    if assignment is not None and _is_about(receipt, assignment):
+        tables.assignments.save(
+            replace(
+                assignment,
+                outcome=receipt.outcome,
+                cause=receipt.cause,
+                detail=receipt.detail,
+                ended_at_s=now,
+            )
+        )
+        topics.append("rollouts")
+    member = tables.rollouts.member_of(receipt.device, receipt.model, receipt.generation)
+    if member is not None:
+        tables.rollouts.save_members(
+            [
+                replace(
+                    member,
+                    state=_MEMBERS[receipt.outcome],
+                    cause=receipt.cause,
+                    detail=receipt.detail,
+                    changed_at_s=now,
+                )
+            ]
+        )
+        topics.append(f"rollout:{member.rollout}")
+    return topics
+
+
+def close_recorded(tables: Tables, device: DeviceId, incarnation: IncarnationId, now: float) -> list[str]:
+    """Let what a store said count, now that it is known to be the device: it was acknowledged, so it is not said again.
+
+    Returns the topics of what changed.
+    """
+    topics: list[str] = []
+    for receipt in tables.receipts.count(device, incarnation):
+        topics += close(tables, receipt, now)
+    return topics
+
+
+def _is_about(receipt: Receipt, assignment: Assignment) -> bool:
+    entry = assignment.entry
+    return receipt.generation == entry.generation and receipt.attempt == entry.attempt
