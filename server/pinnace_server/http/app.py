@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from pinnace_server.http import problems, reference
 from pinnace_server.http.borders import LOOPBACK_NAMES, BodyBorder, HostBorder
-from pinnace_server.http.routes import catalogue, fleet, rollouts, system, work
+from pinnace_server.http.routes import catalogue, export, fleet, rollouts, system, work
 from pinnace_server.service.services import Services
 from pinnace_server.settings import JSON_BODY_BYTES_MAX
 
@@ -36,7 +36,15 @@ def build(
         openapi_url="/openapi.json",
     )
     app.state.services = services
-    for router in (catalogue.router, work.router, fleet.router, rollouts.router, system.router, system.open_router):
+    for router in (
+        catalogue.router,
+        work.router,
+        fleet.router,
+        export.router,
+        rollouts.router,
+        system.router,
+        system.open_router,
+    ):
         app.include_router(router, prefix=PREFIX)
     reference.install(app)
     problems.install(app)

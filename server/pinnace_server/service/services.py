@@ -13,6 +13,7 @@ from pinnace_server.service.controller import Controller
 from pinnace_server.service.conversions import Conversions
 from pinnace_server.service.door import TokenDoor
 from pinnace_server.service.enrolment import Enrolment
+from pinnace_server.service.export import Export
 from pinnace_server.service.fleet import Fleet
 from pinnace_server.service.ingest import Ingest
 from pinnace_server.service.log import Log
@@ -50,6 +51,7 @@ class Services:
     conversions: Conversions
     enrolment: Enrolment
     fleet: Fleet
+    export: Export
     rollouts: Rollouts
     telemetry: Telemetry
     log: Log

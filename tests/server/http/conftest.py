@@ -14,6 +14,7 @@ from pinnace_server.blobs.quarantine import Quarantine
 from pinnace_server.http import app as api
 from pinnace_server.service.conversions import Conversions
 from pinnace_server.service.door import TokenDoor, hash_of
+from pinnace_server.service.export import Export
 from pinnace_server.service.log import Log
 from pinnace_server.service.services import Services, SystemStatus
 from pinnace_server.service.telemetry import Telemetry
@@ -78,6 +79,7 @@ def api_server(server: Server, tmp_path: Path) -> Iterator[Api]:
         conversions=conversions,
         enrolment=server.enrolment,
         fleet=server.fleet,
+        export=Export(server.world),
         rollouts=server.rollouts,
         telemetry=Telemetry(server.world),
         log=Log(server.world),

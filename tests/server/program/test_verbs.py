@@ -169,6 +169,19 @@ def test_status_tells_what_runs(terminal: Terminal) -> None:
     assert "configured broker" in terminal.run("status")
 
 
+def test_fleet_is_exported_to_a_file_or_printed(terminal: Terminal) -> None:
+    printed = terminal.json("export", "fleet")
+    assert isinstance(printed, dict)
+    assert (printed["format"], printed["format_version"], printed["devices"]) == ("pinnace-fleet", 1, [])
+    assert "total" not in printed
+    out = terminal.folder / "fleet.json"
+    assert "0 device(s)" in terminal.run("export", "fleet", "--out", str(out), "--anonymous")
+    written = json.loads(out.read_text())
+    assert (written["anonymous"], set(written)) == (True, set(printed))
+    said = terminal.run("export", "fleet", "--out", str(terminal.folder / "none" / "fleet.json"), status=1)
+    assert "No such file or directory" in said
+
+
 def test_token_of_another_server_is_refused(terminal: Terminal) -> None:
     terminal.monkeypatch.setenv("PINNACE_TOKEN", "wrong")
     assert "needs the admin token" in terminal.run("model", "list", status=1)
