@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -39,6 +39,7 @@ from pinnace_server.service.conversions import Conversions
 from pinnace_server.service.delivery import PacedDelivery
 from pinnace_server.service.door import TokenDoor
 from pinnace_server.service.enrolment import Enrolment
+from pinnace_server.service.export import Export
 from pinnace_server.service.fleet import Fleet
 from pinnace_server.service.ingest import Ingest
 from pinnace_server.service.log import Log
@@ -123,8 +124,8 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
     broker.start()
     stack.callback(broker.stop)
 
-    def receive(topic: str, payload: bytes) -> None:
-        ingest.receive(topic, payload)
+    def receive(messages: Sequence[tuple[str, bytes]]) -> None:
+        ingest.receive_all(messages)
 
     gateway = Gateway(
         broker.address,
@@ -170,6 +171,7 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
         conversions=conversions,
         enrolment=Enrolment(world),
         fleet=Fleet(world),
+        export=Export(world),
         rollouts=rollouts,
         telemetry=Telemetry(world),
         log=Log(world),

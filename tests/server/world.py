@@ -7,8 +7,10 @@ import dataclasses
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -75,7 +77,7 @@ from pinnace_server.service.controller import Controller
 from pinnace_server.service.enrolment import Enrolment
 from pinnace_server.service.fleet import Fleet
 from pinnace_server.service.ingest import Ingest
-from pinnace_server.service.ports import Listed, SignatureState, World
+from pinnace_server.service.ports import Listed, SignatureState, Store, World
 from pinnace_server.service.rollouts import Rollouts
 
 NOON = 1_795_435_200.0
@@ -146,6 +148,9 @@ class Signer:
     def renew_image(self) -> bool:
         return False
 
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def desired(self, assignments: AssignmentSet, releases: Mapping[ReleaseId, bytes]) -> bytes:
         had = self.highest.get(assignments.device)
         if self.refuses(assignments) or (had is not None and assignments.generation < had.generation):
@@ -197,11 +202,19 @@ class Courier:
         self.wants.append(want)
 
 
-class Server:
-    """Every service over one folder; ``restart`` is a new process on the same disk."""
+class ClosableStore(Store, Protocol):
+    """A store that a server lets go of when it ends."""
 
-    def __init__(self, folder: Path) -> None:
+    def close(self) -> None: ...
+
+
+class Server:
+    """Every service over one folder and one database; ``restart`` is a new process on the same disk."""
+
+    def __init__(self, folder: Path, open_store: Callable[[], ClosableStore] | None = None) -> None:
+        """``open_store`` opens the database again at each start; by default it is SQL in the folder."""
         self.folder = folder
+        self._open_store = open_store or (lambda: SqlStore(folder / "pinnace.db", durable=False))
         self.clock, self.chance, self.signer, self.broker, self.courier = (
             Clock(),
             Counted(),
@@ -209,7 +222,7 @@ class Server:
             Broker(),
             Courier(),
         )
-        self.store = SqlStore(folder / "pinnace.db", durable=False)
+        self.store = self._open_store()
         self._compose()
 
     def _compose(self) -> None:
@@ -235,7 +248,7 @@ class Server:
 
     def restart(self) -> None:
         self.store.close()
-        self.store = SqlStore(self.folder / "pinnace.db", durable=False)
+        self.store = self._open_store()
         self._compose()
 
     def close(self) -> None:

@@ -102,4 +102,5 @@ def _is_asked(event: Event, query: EventQuery) -> bool:
         and (query.model is None or event.model == query.model)
         and (query.version is None or event.version == query.version)
         and (query.rollout is None or event.rollout == query.rollout)
+        and (query.since_s is None or event.at_s >= query.since_s)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from pinnace_sim.memory.catalogue import MemoryModels, MemoryVersions
 from pinnace_sim.memory.fleet import MemoryDevices
@@ -19,6 +19,9 @@ from pinnace_sim.memory.tables import Disk
 from pinnace_sim.memory.telemetry import MemoryReceipts, MemoryReports
 
 CommitHook: TypeAlias = Callable[[int], None]
+
+
+_TOGETHER: Final = "together"
 
 
 class MemoryTables:
@@ -61,6 +64,9 @@ class MemoryStore:
     def read(self) -> Iterator[MemoryTables]:
         """One consistent look; nothing written in it is kept."""
         with self._turn:
+            if self._open == _TOGETHER:
+                yield self._tables
+                return
             self._begin("read")
             try:
                 yield self._tables
@@ -72,10 +78,37 @@ class MemoryStore:
     def write(self) -> Iterator[MemoryTables]:
         """One transaction; nothing is kept when the block or ``before_commit`` raises."""
         with self._turn:
-            self._begin("write")
+            if self._open == _TOGETHER:
+                with self._part():
+                    yield self._tables
+                return
+        with self._transaction("write"):
+            yield self._tables
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Commit all writes inside the block at its end; one that raises leaves nothing of itself."""
+        with self._transaction(_TOGETHER):
+            yield
+
+    @contextmanager
+    def _part(self) -> Iterator[None]:
+        undo = self._disk.undo
+        place = undo.place
+        try:
+            yield
+            undo.check()
+        except BaseException:
+            undo.roll_back(place)
+            raise
+
+    @contextmanager
+    def _transaction(self, kind: str) -> Iterator[None]:
+        with self._turn:
+            self._begin(kind)
             commit = self._commits + 1
             try:
-                yield self._tables
+                yield
                 if self.before_commit is not None:
                     self.before_commit(commit)
                 self._disk.undo.commit()

@@ -9,9 +9,9 @@ from operator import attrgetter
 from typing import Final
 
 from pinnace_contract.ids import BootId, DeviceId, IncarnationId, ModelName, ReceiptId, ReleaseId, VersionName
-from pinnace_contract.latest import Receipt
+from pinnace_contract.latest import Arm, Receipt
 from pinnace_server.domain import telemetry
-from pinnace_server.domain.queries import Listing, Page, ReceiptQuery
+from pinnace_server.domain.queries import UNCOUNTED_MAX, Listing, Page, ReceiptQuery
 from pinnace_server.domain.records import Counts, Minute, ReceiptRecord, ReceivedRange
 from pinnace_sim.memory.lists import cut
 from pinnace_sim.memory.tables import Disk, MinuteKey, RawReport
@@ -66,6 +66,19 @@ class MemoryReceipts:
     def attempts(self, devices: Iterable[DeviceId], release: ReleaseId) -> Mapping[DeviceId, int]:
         asked = ((device, self._disk.attempts.get((release, device))) for device in sorted(set(devices)))
         return {device: attempt for device, attempt in asked if attempt is not None}
+
+    def count(self, device: DeviceId, incarnation: IncarnationId) -> Sequence[Receipt]:
+        found = [
+            each
+            for each in self._disk.receipts.values()
+            if each.body.device == device and each.body.incarnation == incarnation and not each.counted
+        ]
+        newest = sorted(found, key=lambda each: (-each.body.counter, each.id))[:UNCOUNTED_MAX]
+        of_counter = self._disk.receipt_of_counter
+        first = [each for each in reversed(newest) if of_counter[device, incarnation, each.body.counter] == each.id]
+        for each in first:
+            self._disk.undo.put(self._disk.receipts, each.id, replace(each, counted=True))
+        return [each.body for each in first]
 
     def outcomes(self, model: ModelName) -> Mapping[tuple[VersionName, str], int]:
         found: dict[tuple[VersionName, str], int] = {}
@@ -127,6 +140,13 @@ class MemoryReports:
             if of_device is not None:
                 total = total.plus(of_device)
         return total
+
+    def answered(self, device: DeviceId, minute_from: int, minute_to: int) -> Mapping[ModelName, int]:
+        found: dict[ModelName, int] = {}
+        for minute in self.minutes(device, None, minute_from, minute_to):
+            if minute.arm is not Arm.SHADOW:
+                found[minute.model] = found.get(minute.model, 0) + minute.n
+        return {model: found[model] for model in sorted(found)}
 
     def keep_raw(self, device: DeviceId, boot: BootId, seq: int, received_at_s: float, envelope: bytes) -> None:
         self._disk.need_device(device)

@@ -78,12 +78,25 @@ class Undo:
         Raises:
             Violated: somebody swallowed the error of a violation.
         """
-        if self._spoilt:
-            raise Violated(f"this write cannot be committed: {self._spoilt}")
+        self.check()
         self._steps.clear()
 
-    def roll_back(self) -> None:
-        """Put everything back."""
-        while self._steps:
+    def check(self) -> None:
+        """Make sure that what changed could be committed.
+
+        Raises:
+            Violated
+        """
+        if self._spoilt:
+            raise Violated(f"this write cannot be committed: {self._spoilt}")
+
+    @property
+    def place(self) -> int:
+        """Where the transaction is now, for ``roll_back``."""
+        return len(self._steps)
+
+    def roll_back(self, to: int = 0) -> None:
+        """Put everything back that changed since a place."""
+        while len(self._steps) > to:
             self._steps.pop()()
         self._spoilt = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
@@ -10,10 +11,16 @@ from sqlmodel import Session, col, select
 from pinnace_contract.ids import Digest, ModelName, ReleaseId, VersionName
 from pinnace_contract.latest import Blob, WithdrawMode
 from pinnace_server.db import spelling
+from pinnace_server.db.rows import Rows
 from pinnace_server.db.spelling import Stored, there
 from pinnace_server.db.tables import AliasRow, BlobRow, ModelRow, VersionRow
 from pinnace_server.domain.queries import Listing, Page
 from pinnace_server.domain.records import AliasName, Model, Version
+
+_MODELS: Final = Rows(ModelRow)
+_ALIASES: Final = Rows(AliasRow)
+_VERSIONS: Final = Rows(VersionRow)
+_BLOBS: Final = Rows(BlobRow)
 
 
 class SqlModels:
@@ -27,15 +34,13 @@ class SqlModels:
         return self._models([row])[0] if row else None
 
     def add(self, model: Model) -> None:
-        self._session.add(
-            ModelRow(
-                name=model.name,
-                description=model.description,
-                created_at_s=model.created_at_s,
-                updated_at_s=model.updated_at_s,
-            )
+        _MODELS.add(
+            self._session,
+            name=model.name,
+            description=model.description,
+            created_at_s=model.created_at_s,
+            updated_at_s=model.updated_at_s,
         )
-        self._session.flush()
 
     def describe(self, name: ModelName, description: str) -> None:
         row = self._session.get_one(ModelRow, name)
@@ -51,8 +56,7 @@ class SqlModels:
         return Listing(rows=tuple(self._models(rows)), total=total)
 
     def point(self, name: ModelName, alias: AliasName, version: VersionName) -> None:
-        self._session.merge(AliasRow(model=name, alias=alias, version=version))
-        self._session.flush()
+        _ALIASES.put(self._session, model=name, alias=alias, version=version)
 
     def unpoint(self, name: ModelName, alias: AliasName) -> bool:
         row = self._session.get(AliasRow, (name, alias))
@@ -66,7 +70,9 @@ class SqlModels:
         rows = list(rows)
         names = [row.name for row in rows]
         aliases: dict[str, dict[AliasName, VersionName]] = {name: {} for name in names}
-        for alias in self._session.exec(select(AliasRow).where(col(AliasRow.model).in_(names))):
+        for alias in self._session.exec(
+            select(AliasRow).where(col(AliasRow.model).in_(names)).order_by(col(AliasRow.alias))
+        ):
             aliases[alias.model][AliasName(alias.alias)] = VersionName(alias.version)
         newest = {
             model: (versions, sequence)
@@ -110,24 +116,23 @@ class SqlVersions:
         return _version(self._session.get(VersionRow, (model, version)))
 
     def of_release(self, release: ReleaseId) -> Version | None:
-        return _version(self._session.exec(select(VersionRow).where(VersionRow.release == release)).first())
+        return next(map(_version, _VERSIONS.where(self._session, "release = ? LIMIT 1", release)), None)
 
     def add(self, version: Version) -> None:
-        self._session.add(
-            VersionRow(
-                model=version.model,
-                version=version.version,
-                release=version.release,
-                sequence=version.sequence,
-                epoch=version.epoch,
-                size_bytes=version.size_bytes,
-                body=spelling.body(Stored(release=version.body)),
-                created_at_s=version.created_at_s,
-                actor=version.actor,
-                card=version.card,
-                share_below=version.share_below,
-                withdrawn=version.withdrawn,
-            )
+        _VERSIONS.add(
+            self._session,
+            model=version.model,
+            version=version.version,
+            release=version.release,
+            sequence=version.sequence,
+            epoch=version.epoch,
+            size_bytes=version.size_bytes,
+            body=spelling.body(Stored(release=version.body)),
+            created_at_s=version.created_at_s,
+            actor=version.actor,
+            card=version.card,
+            share_below=version.share_below,
+            withdrawn=version.withdrawn,
         )
         for variant in version.body.variants:
             for blob in version.body.blobs(variant):
@@ -152,7 +157,7 @@ class SqlVersions:
         return (highest or 0) + 1
 
     def blob(self, digest: Digest) -> Blob | None:
-        row = self._session.get(BlobRow, digest)
+        row = _BLOBS.get(self._session, digest)
         return spelling.read_body(row.body).blob if row else None
 
     def list_blob(self, blob: Blob) -> None:

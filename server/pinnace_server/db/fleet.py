@@ -4,35 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from sqlalchemy import ColumnElement, func
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, col, select
 
 from pinnace_contract.ids import BootId, DeviceId, IncarnationId, KeyId, ModelName, VersionName
 from pinnace_contract.latest import Cause, Runtime
 from pinnace_server.db import device_search, spelling
 from pinnace_server.db.batches import in_batches
+from pinnace_server.db.rows import Rows, marks
 from pinnace_server.db.spelling import Stored, there
 from pinnace_server.db.tables import DeviceRow, IncarnationRow, LabelRow, SlotRow
 from pinnace_server.domain.queries import DeviceQuery, Listing
 from pinnace_server.domain.records import Device, DeviceState, Incarnation, Slot, Status
 from pinnace_server.domain.selector import Selector
 
+_DEVICES: Final = Rows(DeviceRow)
+_LABELS: Final = Rows(LabelRow)
+_INCARNATIONS: Final = Rows(IncarnationRow)
+_SLOTS: Final = Rows(SlotRow)
+
 
 class SqlDevices:
-    """``ports.Devices``."""
+    """``ports.Devices``. One transaction asks for the same device several times, and reads it once."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._known: dict[DeviceId, Device] = {}
+
+    def forget(self) -> None:
+        """Read everything again: a part of the transaction was undone."""
+        self._known.clear()
 
     def get(self, device: DeviceId) -> Device | None:
-        row = self._session.get(DeviceRow, device)
-        return self._devices([row])[0] if row else None
+        known = self._known.get(device)
+        if known is not None:
+            return known
+        row = _DEVICES.get(self._session, device)
+        if row is None:
+            return None
+        self._known[device] = found = self._devices([row])[0]
+        return found
 
     def some(self, devices: Sequence[DeviceId]) -> Sequence[Device]:
         found: dict[str, Device] = {}
         for some in in_batches(devices):
-            rows = self._session.exec(select(DeviceRow).where(col(DeviceRow.id).in_(some))).all()
+            rows = _DEVICES.where(self._session, f"id IN ({marks(some)})", *some)
             found |= {device.id: device for device in self._devices(rows)}
         return [found[device] for device in devices]
 
@@ -41,16 +59,14 @@ class SqlDevices:
         return self._devices([row])[0] if row else None
 
     def save(self, device: Device) -> None:
-        had = self._session.get(DeviceRow, device.id)
-        self._session.merge(_device_row(device))
-        self._session.flush()
-        labels = self._labels([device.id])[device.id] if had else {}
-        if dict(device.labels) != labels:
-            self._session.exec(delete(LabelRow).where(col(LabelRow.device) == device.id))
-            self._session.add_all(
-                LabelRow(device=device.id, key=key, value=value) for key, value in device.labels.items()
-            )
-            self._session.flush()
+        had = self._known.get(device.id)
+        _put_device(self._session, device)
+        labels = self._labels([device.id])[device.id] if had is None else had.labels
+        if device.labels != labels:
+            _LABELS.delete(self._session, "device = ?", device.id)
+            for key, value in device.labels.items():
+                _LABELS.add(self._session, device=device.id, key=key, value=value)
+        self._known[device.id] = replace(device, labels=dict(sorted(device.labels.items())))
 
     def listing(self, query: DeviceQuery) -> Listing[Device]:
         where = [*device_search.conditions(query), *device_search.status_condition(query)]
@@ -98,6 +114,7 @@ class SqlDevices:
                 ~col(DeviceRow.silent),
                 device_search.is_silent(now_s),
             )
+            .order_by(col(DeviceRow.id))
             .limit(limit)
         ).all()
         return self._devices(rows)
@@ -106,9 +123,7 @@ class SqlDevices:
         return self._session.exec(select(LabelRow.key).distinct().order_by(LabelRow.key)).all()
 
     def incarnations(self, device: DeviceId) -> Sequence[Incarnation]:
-        rows = self._session.exec(
-            select(IncarnationRow).where(IncarnationRow.device == device).order_by(col(IncarnationRow.first_seen_s))
-        )
+        rows = _INCARNATIONS.where(self._session, "device = ? ORDER BY first_seen_s, incarnation", device)
         return [
             Incarnation(
                 device=device,
@@ -122,38 +137,35 @@ class SqlDevices:
         ]
 
     def save_incarnation(self, incarnation: Incarnation) -> None:
-        self._session.merge(
-            IncarnationRow(
-                device=incarnation.device,
-                incarnation=incarnation.incarnation,
-                first_seen_s=incarnation.first_seen_s,
-                last_seen_s=incarnation.last_seen_s,
-                first_generation=incarnation.first_generation,
-                seq=incarnation.seq,
-            )
+        _INCARNATIONS.put(
+            self._session,
+            device=incarnation.device,
+            incarnation=incarnation.incarnation,
+            first_seen_s=incarnation.first_seen_s,
+            last_seen_s=incarnation.last_seen_s,
+            first_generation=incarnation.first_generation,
+            seq=incarnation.seq,
         )
-        self._session.flush()
 
     def slot(self, device: DeviceId, model: ModelName) -> Slot | None:
-        row = self._session.get(SlotRow, (device, model))
+        row = _SLOTS.get(self._session, device, model)
         return _slot(row) if row else None
 
     def slots(self, devices: Iterable[DeviceId], model: ModelName | None = None) -> Sequence[Slot]:
         found: list[Slot] = []
         for some in in_batches(devices):
-            where: list[ColumnElement[bool]] = [col(SlotRow.device).in_(some)]
+            condition, values = f"device IN ({marks(some)})", [*some]
             if model is not None:
-                where.append(col(SlotRow.model) == model)
-            rows = self._session.exec(select(SlotRow).where(*where).order_by(col(SlotRow.device), col(SlotRow.model)))
+                condition, values = f"{condition} AND model = ?", [*values, model]
+            rows = _SLOTS.where(self._session, f"{condition} ORDER BY device, model", *values)
             found.extend(_slot(row) for row in rows)
         return found
 
     def save_slots(self, device: DeviceId, slots: Sequence[Slot]) -> None:
         models = [slot.model for slot in slots]
-        self._session.exec(delete(SlotRow).where(col(SlotRow.device) == device, col(SlotRow.model).not_in(models)))
+        _SLOTS.delete(self._session, f"device = ? AND model NOT IN ({marks(models)})", device, *models)
         for slot in slots:
-            self._session.merge(_slot_row(slot))
-        self._session.flush()
+            _put_slot(self._session, slot)
 
     def serving(self, model: ModelName | None = None) -> Sequence[tuple[ModelName, VersionName | None, int]]:
         where: list[ColumnElement[bool]] = [col(DeviceRow.state) != DeviceState.DECOMMISSIONED.value]
@@ -164,16 +176,14 @@ class SqlDevices:
             .join(DeviceRow, col(DeviceRow.id) == col(SlotRow.device))
             .where(*where)
             .group_by(col(SlotRow.model), col(SlotRow.version))
-            .order_by(col(SlotRow.model))
+            .order_by(col(SlotRow.model), col(SlotRow.version))
         )
         return [(ModelName(name), VersionName(version) if version else None, n) for name, version, n in found]
 
     def _labels(self, devices: Iterable[str]) -> dict[str, dict[str, str]]:
         found: dict[str, dict[str, str]] = {device: {} for device in devices}
         for some in in_batches(found):
-            for label in self._session.exec(
-                select(LabelRow).where(col(LabelRow.device).in_(some)).order_by(col(LabelRow.key))
-            ):
+            for label in _LABELS.where(self._session, f"device IN ({marks(some)}) ORDER BY key", *some):
                 found[label.device][label.key] = label.value
         return found
 
@@ -219,8 +229,9 @@ def _device(row: DeviceRow, labels: Mapping[str, str]) -> Device:
     )
 
 
-def _device_row(device: Device) -> DeviceRow:
-    return DeviceRow(
+def _put_device(session: Session, device: Device) -> None:
+    _DEVICES.put(
+        session,
         id=device.id,
         name=device.name,
         serial=device.serial,
@@ -265,9 +276,10 @@ def _slot(row: SlotRow) -> Slot:
     )
 
 
-def _slot_row(slot: Slot) -> SlotRow:
+def _put_slot(session: Session, slot: Slot) -> None:
     current = slot.state.current
-    return SlotRow(
+    _SLOTS.put(
+        session,
         device=slot.device,
         model=slot.model,
         version=current.version if current else None,

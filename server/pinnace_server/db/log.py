@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import ColumnElement, func, or_
 from sqlmodel import Session, col, select
 
 from pinnace_contract.ids import DeviceId, ModelName, RolloutId, VersionName
 from pinnace_server.db import spelling
+from pinnace_server.db.rows import Rows, run
 from pinnace_server.db.tables import ClaimRow, EventRow, JobRow
 from pinnace_server.domain.queries import EventQuery, Listing, Page
 from pinnace_server.domain.records import ClaimRecord, Event, EventKind, Job, JobId, JobState, Severity, TokenId
+
+_CLAIMS: Final = Rows(ClaimRow)
 
 
 class SqlEvents:
@@ -21,22 +25,25 @@ class SqlEvents:
         self._session = session
 
     def append(self, event: Event) -> int:
-        row = EventRow(
-            at_s=event.at_s,
-            kind=event.kind.value,
-            actor=event.actor,
-            summary=event.summary,
-            severity=event.severity.value,
-            device=event.device,
-            model=event.model,
-            version=event.version,
-            rollout=event.rollout,
-            data=spelling.text_map(event.data),
+        added = run(
+            self._session,
+            "INSERT INTO events (at_s, kind, actor, summary, severity, device, model, version, rollout, data) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                event.at_s,
+                event.kind.value,
+                event.actor,
+                event.summary,
+                event.severity.value,
+                event.device,
+                event.model,
+                event.version,
+                event.rollout,
+                spelling.text_map(event.data),
+            ),
         )
-        self._session.add(row)
-        self._session.flush()
-        assert row.number is not None
-        return row.number
+        assert added.lastrowid is not None
+        return added.lastrowid
 
     def listing(self, query: EventQuery) -> Listing[Event]:
         where = _conditions(query)
@@ -70,20 +77,18 @@ class SqlClaims:
         return _claim(row) if row else None
 
     def save(self, claim: ClaimRecord) -> None:
-        self._session.merge(
-            ClaimRow(
-                id=claim.id,
-                secret_hash=claim.secret_hash,
-                note=claim.note,
-                uses_left=claim.uses_left,
-                expires_s=claim.expires_s,
-                serial_pattern=claim.serial_pattern,
-                labels=spelling.text_map(claim.labels),
-                actor=claim.actor,
-                created_at_s=claim.created_at_s,
-            )
+        _CLAIMS.put(
+            self._session,
+            id=claim.id,
+            secret_hash=claim.secret_hash,
+            note=claim.note,
+            uses_left=claim.uses_left,
+            expires_s=claim.expires_s,
+            serial_pattern=claim.serial_pattern,
+            labels=spelling.text_map(claim.labels),
+            actor=claim.actor,
+            created_at_s=claim.created_at_s,
         )
-        self._session.flush()
 
     def remove(self, token: TokenId) -> bool:
         row = self._session.get(ClaimRow, token)
@@ -179,6 +184,8 @@ def _conditions(query: EventQuery) -> list[ColumnElement[bool]]:
             where.append(col(column) == value)
     if query.after is not None:
         where.append(col(EventRow.number) > query.after)
+    if query.since_s is not None:
+        where.append(col(EventRow.at_s) >= query.since_s)
     return where
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from sqlalchemy import ColumnElement, exists, func
 from sqlmodel import Session, col, select
@@ -11,6 +12,7 @@ from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, Rollout
 from pinnace_contract.latest import Cause, Intent, Outcome
 from pinnace_server.db import spelling
 from pinnace_server.db.batches import in_batches
+from pinnace_server.db.rows import Rows, marks
 from pinnace_server.db.spelling import Stored, there
 from pinnace_server.db.tables import AssignmentRow, DesiredRow, DeviceRow, EvidenceRow, MemberRow, RolloutRow
 from pinnace_server.domain.queries import Listing, RolloutQuery
@@ -28,6 +30,12 @@ from pinnace_server.domain.records import (
 
 _MAY_GET_NEW = (DeviceState.PENDING.value, DeviceState.ACTIVE.value)
 
+_ASSIGNMENTS: Final = Rows(AssignmentRow)
+_DESIRED: Final = Rows(DesiredRow)
+_ROLLOUTS: Final = Rows(RolloutRow)
+_MEMBERS: Final = Rows(MemberRow)
+_EVIDENCE: Final = Rows(EvidenceRow)
+
 
 class SqlAssignments:
     """``ports.Assignments``."""
@@ -36,56 +44,49 @@ class SqlAssignments:
         self._session = session
 
     def get(self, device: DeviceId, model: ModelName) -> Assignment | None:
-        row = self._session.get(AssignmentRow, (device, model))
+        row = _ASSIGNMENTS.get(self._session, device, model)
         return _assignment(row) if row else None
 
     def of(self, devices: Iterable[DeviceId]) -> Sequence[Assignment]:
         found: list[Assignment] = []
         for some in in_batches(devices):
-            rows = self._session.exec(
-                select(AssignmentRow)
-                .where(col(AssignmentRow.device).in_(some))
-                .order_by(col(AssignmentRow.device), col(AssignmentRow.model))
-            )
+            of_these = f"device IN ({marks(some)}) ORDER BY device, model"
+            rows = _ASSIGNMENTS.where(self._session, of_these, *some)
             found.extend(_assignment(row) for row in rows)
         return found
 
     def save(self, assignment: Assignment) -> None:
         entry = assignment.entry
-        self._session.merge(
-            AssignmentRow(
-                device=assignment.device,
-                model=assignment.model,
-                release=entry.release,
-                generation=entry.generation,
-                entry=spelling.body(Stored(entry=entry)),
-                rollout=assignment.rollout,
-                actor=assignment.actor,
-                assigned_at_s=assignment.assigned_at_s,
-                before=spelling.body(Stored(before=assignment.before)) if assignment.before else None,
-                outcome=assignment.outcome.value if assignment.outcome else None,
-                cause=assignment.cause.value,
-                detail=assignment.detail,
-                ended_at_s=assignment.ended_at_s,
-            )
+        _ASSIGNMENTS.put(
+            self._session,
+            device=assignment.device,
+            model=assignment.model,
+            release=entry.release,
+            generation=entry.generation,
+            entry=spelling.body(Stored(entry=entry)),
+            rollout=assignment.rollout,
+            actor=assignment.actor,
+            assigned_at_s=assignment.assigned_at_s,
+            before=spelling.body(Stored(before=assignment.before)) if assignment.before else None,
+            outcome=assignment.outcome.value if assignment.outcome else None,
+            cause=assignment.cause.value,
+            detail=assignment.detail,
+            ended_at_s=assignment.ended_at_s,
         )
-        self._session.flush()
 
     def desired(self, device: DeviceId) -> DesiredSet | None:
-        row = self._session.get(DesiredRow, device)
+        row = _DESIRED.get(self._session, device)
         return _desired(row) if row else None
 
     def save_desired(self, desired: DesiredSet) -> None:
-        self._session.merge(
-            DesiredRow(
-                device=desired.device,
-                generation=desired.generation,
-                incarnation=desired.assignments.incarnation,
-                body=spelling.body(Stored(assignments=desired.assignments)),
-                signed_at_s=desired.signed_at_s,
-            )
+        _DESIRED.put(
+            self._session,
+            device=desired.device,
+            generation=desired.generation,
+            incarnation=desired.assignments.incarnation,
+            body=spelling.body(Stored(assignments=desired.assignments)),
+            signed_at_s=desired.signed_at_s,
         )
-        self._session.flush()
 
     def unsigned(self, limit: int) -> Sequence[DesiredSet]:
         rows = self._session.exec(
@@ -109,6 +110,7 @@ class SqlAssignments:
                 col(DesiredRow.incarnation) != col(DeviceRow.incarnation),
                 col(DeviceRow.state).in_(_MAY_GET_NEW),
             )
+            .order_by(col(DesiredRow.device))
             .limit(limit)
         )
         return [_desired(row) for row in rows]
@@ -121,30 +123,28 @@ class SqlRollouts:
         self._session = session
 
     def get(self, rollout: RolloutId) -> Rollout | None:
-        row = self._session.get(RolloutRow, rollout)
+        row = _ROLLOUTS.get(self._session, rollout)
         return _rollout(row) if row else None
 
     def save(self, rollout: Rollout) -> None:
-        self._session.merge(
-            RolloutRow(
-                id=rollout.id,
-                model=rollout.model,
-                version=rollout.version,
-                release=rollout.release,
-                intent=rollout.intent.value,
-                selector=rollout.selector,
-                policy=rollout.policy,
-                state=rollout.state.value,
-                reason=rollout.reason,
-                verdict=spelling.text_map(rollout.verdict),
-                halts=rollout.halts,
-                plan=rollout.plan,
-                actor=rollout.actor,
-                created_at_s=rollout.created_at_s,
-                ended_at_s=rollout.ended_at_s,
-            )
+        _ROLLOUTS.put(
+            self._session,
+            id=rollout.id,
+            model=rollout.model,
+            version=rollout.version,
+            release=rollout.release,
+            intent=rollout.intent.value,
+            selector=rollout.selector,
+            policy=rollout.policy,
+            state=rollout.state.value,
+            reason=rollout.reason,
+            verdict=spelling.text_map(rollout.verdict),
+            halts=rollout.halts,
+            plan=rollout.plan,
+            actor=rollout.actor,
+            created_at_s=rollout.created_at_s,
+            ended_at_s=rollout.ended_at_s,
         )
-        self._session.flush()
 
     def listing(self, query: RolloutQuery) -> Listing[Rollout]:
         where: list[ColumnElement[bool]] = []
@@ -183,15 +183,11 @@ class SqlRollouts:
         return [_rollout(row) for row in rows]
 
     def members(self, rollout: RolloutId) -> Sequence[Member]:
-        rows = self._session.exec(
-            select(MemberRow)
-            .where(col(MemberRow.rollout) == rollout)
-            .order_by(col(MemberRow.wave), col(MemberRow.device))
-        )
+        rows = _MEMBERS.where(self._session, "rollout = ? ORDER BY wave, device", rollout)
         return [_member(row) for row in rows]
 
     def member(self, rollout: RolloutId, device: DeviceId) -> Member | None:
-        row = self._session.get(MemberRow, (rollout, device))
+        row = _MEMBERS.get(self._session, rollout, device)
         return _member(row) if row else None
 
     def member_of(self, device: DeviceId, model: ModelName, generation: int) -> Member | None:
@@ -203,27 +199,25 @@ class SqlRollouts:
                 col(MemberRow.generation) == generation,
                 col(RolloutRow.model) == model,
             )
-            .order_by(col(RolloutRow.created_at_s).desc())
+            .order_by(col(RolloutRow.created_at_s).desc(), col(RolloutRow.id).desc())
         ).first()
         return _member(row) if row else None
 
     def save_members(self, members: Iterable[Member]) -> None:
         for member in members:
-            self._session.merge(
-                MemberRow(
-                    rollout=member.rollout,
-                    device=member.device,
-                    wave=member.wave,
-                    release=member.release,
-                    variants=spelling.words(member.variants),
-                    state=member.state.value,
-                    generation=member.generation,
-                    cause=member.cause.value,
-                    detail=member.detail,
-                    changed_at_s=member.changed_at_s,
-                )
+            _MEMBERS.put(
+                self._session,
+                rollout=member.rollout,
+                device=member.device,
+                wave=member.wave,
+                release=member.release,
+                variants=spelling.words(member.variants),
+                state=member.state.value,
+                generation=member.generation,
+                cause=member.cause.value,
+                detail=member.detail,
+                changed_at_s=member.changed_at_s,
             )
-        self._session.flush()
 
     def counts(self, rollouts: Iterable[RolloutId]) -> Mapping[RolloutId, Mapping[str, int]]:
         found: dict[RolloutId, dict[str, int]] = {}
@@ -257,22 +251,20 @@ class SqlRollouts:
         )
 
     def add_evidence(self, rollout: RolloutId, device: DeviceId, counts: Counts) -> None:
-        row = self._session.get(EvidenceRow, (rollout, device))
+        row = _EVIDENCE.get(self._session, rollout, device)
         had = Counts() if row is None else _counts(row)
         both = had.plus(counts)
-        self._session.merge(
-            EvidenceRow(
-                rollout=rollout,
-                device=device,
-                n=both.n,
-                errors=both.errors,
-                predictions=both.predictions,
-                below=both.below,
-                labels=both.labels,
-                label_errors=both.label_errors,
-            )
+        _EVIDENCE.put(
+            self._session,
+            rollout=rollout,
+            device=device,
+            n=both.n,
+            errors=both.errors,
+            predictions=both.predictions,
+            below=both.below,
+            labels=both.labels,
+            label_errors=both.label_errors,
         )
-        self._session.flush()
 
 
 def _counts(row: EvidenceRow) -> Counts:

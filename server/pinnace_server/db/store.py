@@ -25,60 +25,54 @@ from pinnace_server.db.catalogue import SqlModels, SqlVersions
 from pinnace_server.db.fleet import SqlDevices
 from pinnace_server.db.log import SqlClaims, SqlEvents, SqlJobs
 from pinnace_server.db.rollouts import SqlAssignments, SqlRollouts
+from pinnace_server.db.rows import run
 from pinnace_server.db.telemetry import SqlReceipts, SqlReports
+from pinnace_server.db.turns import Turns
 from pinnace_server.errors import Code, StartRefused, Unavailable
 
 BUSY_TIMEOUT_MS: Final = 10_000  # another program may look into the file; none should hold it this long
 WRITE_WAIT_S: Final = 30.0  # a writer that waits longer behind others gives up with an error instead of piling up
 CONNECTIONS_MAX: Final = 50  # the web server's forty threads, the gateway and the controller
 _WRITES: Final = "pinnace_writes"
+_PART: Final = "one_of_together"
 
 
 class SqlTables:
-    """``ports.Tables`` on one session."""
+    """``ports.Tables`` on one session, which is one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.models = SqlModels(session)
+        self.versions = SqlVersions(session)
+        self.devices = SqlDevices(session)
+        self.assignments = SqlAssignments(session)
+        self.rollouts = SqlRollouts(session)
+        self.receipts = SqlReceipts(session)
+        self.reports = SqlReports(session)
+        self.events = SqlEvents(session)
+        self.claims = SqlClaims(session)
+        self.jobs = SqlJobs(session)
 
-    @property
-    def models(self) -> SqlModels:
-        return SqlModels(self._session)
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """Undo what the block wrote, and nothing else, when it raises."""
+        run(self._session, f"SAVEPOINT {_PART}")
+        try:
+            yield
+            self._session.flush()
+        except BaseException:
+            self._session.expunge_all()
+            self.devices.forget()
+            run(self._session, f"ROLLBACK TO {_PART}")
+            raise
+        finally:
+            run(self._session, f"RELEASE {_PART}")
 
-    @property
-    def versions(self) -> SqlVersions:
-        return SqlVersions(self._session)
 
-    @property
-    def devices(self) -> SqlDevices:
-        return SqlDevices(self._session)
+class _Together(threading.local):
+    """The transaction that this thread's writes are a part of."""
 
-    @property
-    def assignments(self) -> SqlAssignments:
-        return SqlAssignments(self._session)
-
-    @property
-    def rollouts(self) -> SqlRollouts:
-        return SqlRollouts(self._session)
-
-    @property
-    def receipts(self) -> SqlReceipts:
-        return SqlReceipts(self._session)
-
-    @property
-    def reports(self) -> SqlReports:
-        return SqlReports(self._session)
-
-    @property
-    def events(self) -> SqlEvents:
-        return SqlEvents(self._session)
-
-    @property
-    def claims(self) -> SqlClaims:
-        return SqlClaims(self._session)
-
-    @property
-    def jobs(self) -> SqlJobs:
-        return SqlJobs(self._session)
+    tables: SqlTables | None = None
 
 
 class SqlStore:
@@ -91,7 +85,8 @@ class SqlStore:
             StartRefused: the file is of a newer server, or is not a database.
         """
         self._engine = _engine(path, "FULL" if durable else "OFF")
-        self._writing = threading.Lock()
+        self._writing = Turns()
+        self._together = _Together()
         try:
             with self._engine.connect().execution_options(**{_WRITES: True}) as connection:
                 _migrate(connection, path)
@@ -104,13 +99,34 @@ class SqlStore:
 
     @contextmanager
     def read(self) -> Iterator[SqlTables]:
+        if self._together.tables is not None:
+            yield self._together.tables
+            return
         with Session(self._engine) as session:
             yield SqlTables(session)
             session.rollback()
 
     @contextmanager
     def write(self) -> Iterator[SqlTables]:
-        if not self._writing.acquire(timeout=WRITE_WAIT_S):
+        if self._together.tables is not None:
+            with self._together.tables.part():
+                yield self._together.tables
+            return
+        with self._transaction() as tables:
+            yield tables
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        with self._transaction() as tables:
+            self._together.tables = tables
+            try:
+                yield
+            finally:
+                self._together.tables = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[SqlTables]:
+        if not self._writing.acquire(WRITE_WAIT_S):
             raise Unavailable(f"the database was busy for {WRITE_WAIT_S:.0f} s", hint="try again; nothing was changed")
         try:
             writer = self._engine.execution_options(**{_WRITES: True})

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from sqlalchemy import ColumnElement, func
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, col, delete, select, update
 
 from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ModelName, ReceiptId, ReleaseId, VersionName
 from pinnace_contract.latest import Arm, Receipt
 from pinnace_server.db import spelling
 from pinnace_server.db.batches import in_batches
+from pinnace_server.db.rows import Rows
 from pinnace_server.db.spelling import Stored, there
 from pinnace_server.db.tables import MinuteRow, RangeRow, RawReportRow, ReceiptRow
 from pinnace_server.domain import telemetry
-from pinnace_server.domain.queries import Listing, ReceiptQuery
+from pinnace_server.domain.queries import UNCOUNTED_MAX, Listing, Page, ReceiptQuery
 from pinnace_server.domain.records import Counts, Minute, ReceiptRecord, ReceivedRange
 
-RAW_PER_DEVICE_MAX = 120  # two hours of reports at the usual cadence, to look into; the counts are in the minutes
+_RECEIPTS: Final = Rows(ReceiptRow)
+_RANGES: Final = Rows(RangeRow)
+_MINUTES: Final = Rows(MinuteRow)
+_RAW: Final = Rows(RawReportRow)
 
 
 class SqlReceipts:
@@ -27,49 +32,39 @@ class SqlReceipts:
         self._session = session
 
     def get(self, receipt: ReceiptId) -> ReceiptRecord | None:
-        row = self._session.get(ReceiptRow, receipt)
+        row = _RECEIPTS.get(self._session, receipt)
         return _receipt(row) if row else None
 
     def of_counter(self, device: DeviceId, incarnation: IncarnationId, counter: int) -> ReceiptRecord | None:
-        row = self._session.exec(
-            select(ReceiptRow).where(
-                ReceiptRow.device == device, ReceiptRow.incarnation == incarnation, ReceiptRow.counter == counter
-            )
-        ).first()
-        return _receipt(row) if row else None
+        of_counter = "device = ? AND incarnation = ? AND counter = ? LIMIT 1"
+        rows = _RECEIPTS.where(self._session, of_counter, device, incarnation, counter)
+        return _receipt(rows[0]) if rows else None
 
     def has_later(self, receipt: Receipt) -> bool:
-        later = select(ReceiptRow.id).where(
-            ReceiptRow.device == receipt.device,
-            ReceiptRow.incarnation == receipt.incarnation,
-            ReceiptRow.counter > receipt.counter,
-            ReceiptRow.model == receipt.model,
-            ReceiptRow.generation == receipt.generation,
-        )
-        return self._session.exec(later).first() is not None
+        later = "device = ? AND incarnation = ? AND counter > ? AND model = ? AND generation = ? LIMIT 1"
+        of = (receipt.device, receipt.incarnation, receipt.counter, receipt.model, receipt.generation)
+        return bool(_RECEIPTS.where(self._session, later, *of))
 
     def add(self, receipt: ReceiptRecord) -> None:
         body = receipt.body
-        self._session.add(
-            ReceiptRow(
-                id=receipt.id,
-                device=body.device,
-                incarnation=body.incarnation,
-                counter=body.counter,
-                model=body.model,
-                version=body.version,
-                release=body.release,
-                generation=body.generation,
-                attempt=body.attempt,
-                outcome=body.outcome.value,
-                cause=body.cause.value,
-                body=spelling.body(Stored(receipt=body)),
-                envelope=receipt.envelope,
-                received_at_s=receipt.received_at_s,
-                counted=receipt.counted,
-            )
+        _RECEIPTS.add(
+            self._session,
+            id=receipt.id,
+            device=body.device,
+            incarnation=body.incarnation,
+            counter=body.counter,
+            model=body.model,
+            version=body.version,
+            release=body.release,
+            generation=body.generation,
+            attempt=body.attempt,
+            outcome=body.outcome.value,
+            cause=body.cause.value,
+            body=spelling.body(Stored(receipt=body)),
+            envelope=receipt.envelope,
+            received_at_s=receipt.received_at_s,
+            counted=receipt.counted,
         )
-        self._session.flush()
 
     def listing(self, query: ReceiptQuery) -> Listing[ReceiptRecord]:
         where: list[ColumnElement[bool]] = []
@@ -102,6 +97,18 @@ class SqlReceipts:
                 found[DeviceId(device)] = attempt
         return found
 
+    def count(self, device: DeviceId, incarnation: IncarnationId) -> Sequence[Receipt]:
+        uncounted = f"device = ? AND incarnation = ? AND NOT counted ORDER BY counter DESC, id LIMIT {UNCOUNTED_MAX}"
+        found = [_receipt(row) for row in _RECEIPTS.where(self._session, uncounted, device, incarnation)]
+        first = [each for each in reversed(found) if self._is_first(each)]
+        for some in in_batches(each.id for each in first):
+            self._session.exec(update(ReceiptRow).where(col(ReceiptRow.id).in_(some)).values(counted=True))
+        return [each.body for each in first]
+
+    def _is_first(self, receipt: ReceiptRecord) -> bool:
+        of_counter = self.of_counter(receipt.body.device, receipt.body.incarnation, receipt.body.counter)
+        return of_counter is not None and of_counter.id == receipt.id
+
     def outcomes(self, model: ModelName) -> Mapping[tuple[VersionName, str], int]:
         found = self._session.exec(
             select(ReceiptRow.version, ReceiptRow.outcome, func.count())
@@ -118,11 +125,7 @@ class SqlReports:
         self._session = session
 
     def ranges(self, device: DeviceId, boot: BootId) -> Sequence[ReceivedRange]:
-        rows = self._session.exec(
-            select(RangeRow)
-            .where(col(RangeRow.device) == device, col(RangeRow.boot) == boot)
-            .order_by(col(RangeRow.seq_from))
-        )
+        rows = _RANGES.where(self._session, "device = ? AND boot = ? ORDER BY seq_from, dropped", device, boot)
         return [
             ReceivedRange(device=device, boot=boot, seq_from=row.seq_from, seq_to=row.seq_to, dropped=row.dropped)
             for row in rows
@@ -130,29 +133,63 @@ class SqlReports:
 
     def add_range(self, received: ReceivedRange) -> None:
         """Add numbers, joined with those next to them, so that a boot without gaps is one row."""
-        after = telemetry.joined([*self.ranges(received.device, received.boot), received])
-        self._session.exec(
-            delete(RangeRow).where(col(RangeRow.device) == received.device, col(RangeRow.boot) == received.boot)
-        )
-        self._session.add_all(
-            RangeRow(
-                device=each.device, boot=each.boot, dropped=each.dropped, seq_from=each.seq_from, seq_to=each.seq_to
+        before = self.ranges(received.device, received.boot)
+        after = telemetry.joined([*before, received])
+        for gone in set(before) - set(after):
+            _RANGES.delete(
+                self._session,
+                "device = ? AND boot = ? AND dropped = ? AND seq_from = ?",
+                gone.device,
+                gone.boot,
+                gone.dropped,
+                gone.seq_from,
             )
-            for each in after
+        for new in set(after) - set(before):
+            _RANGES.put(
+                self._session,
+                device=new.device,
+                boot=new.boot,
+                dropped=new.dropped,
+                seq_from=new.seq_from,
+                seq_to=new.seq_to,
+            )
+
+    def received(self, page: Page, device: DeviceId | None = None) -> Listing[ReceivedRange]:
+        where = [col(RangeRow.device) == device] if device is not None else []
+        total = self._session.exec(select(func.count()).select_from(RangeRow).where(*where)).one()
+        in_order = (RangeRow.device, RangeRow.boot, RangeRow.seq_from, RangeRow.dropped)
+        rows = self._session.exec(
+            select(RangeRow)
+            .where(*where)
+            .order_by(*(col(column) for column in in_order))
+            .limit(page.limit)
+            .offset(page.offset)
         )
-        self._session.flush()
+        return Listing(
+            rows=tuple(
+                ReceivedRange(
+                    device=DeviceId(row.device),
+                    boot=BootId(row.boot),
+                    seq_from=row.seq_from,
+                    seq_to=row.seq_to,
+                    dropped=row.dropped,
+                )
+                for row in rows
+            ),
+            total=total,
+        )
 
     def merge(self, minute: Minute) -> None:
         key = (minute.device, minute.model, minute.release, minute.variant, minute.arm.value, minute.minute)
-        row = self._session.get(MinuteRow, key)
-        self._session.merge(_minute_row(telemetry.merged(_minute(row), minute) if row else minute))
-        self._session.flush()
+        row = _MINUTES.get(self._session, *key)
+        _put_minute(self._session, telemetry.merged(_minute(row), minute) if row else minute)
 
     def minutes(self, device: DeviceId, model: ModelName | None, minute_from: int, minute_to: int) -> Sequence[Minute]:
         where = [col(MinuteRow.device) == device, col(MinuteRow.minute).between(minute_from, minute_to)]
         if model is not None:
             where.append(col(MinuteRow.model) == model)
-        rows = self._session.exec(select(MinuteRow).where(*where).order_by(col(MinuteRow.minute), col(MinuteRow.model)))
+        in_order = (MinuteRow.minute, MinuteRow.model, MinuteRow.release, MinuteRow.variant, MinuteRow.arm)
+        rows = self._session.exec(select(MinuteRow).where(*where).order_by(*(col(column) for column in in_order)))
         return [_minute(row) for row in rows]
 
     def fleet_minutes(self, minute_from: int, minute_to: int, model: ModelName | None = None) -> Iterable[Minute]:
@@ -186,24 +223,26 @@ class SqlReports:
             )
         return total
 
-    def keep_raw(self, device: DeviceId, boot: BootId, seq: int, received_at_s: float, envelope: bytes) -> None:
-        self._session.merge(
-            RawReportRow(device=device, boot=boot, seq=seq, received_at_s=received_at_s, envelope=envelope)
-        )
-        self._session.flush()
-        oldest_kept = self._session.exec(
-            select(RawReportRow.received_at_s)
-            .where(col(RawReportRow.device) == device)
-            .order_by(col(RawReportRow.received_at_s).desc())
-            .offset(RAW_PER_DEVICE_MAX - 1)
-            .limit(1)
-        ).first()
-        if oldest_kept is not None:
-            self._session.exec(
-                delete(RawReportRow).where(
-                    col(RawReportRow.device) == device, col(RawReportRow.received_at_s) < oldest_kept
-                )
+    def answered(self, device: DeviceId, minute_from: int, minute_to: int) -> Mapping[ModelName, int]:
+        found = self._session.exec(
+            select(MinuteRow.model, func.sum(MinuteRow.n))
+            .where(
+                col(MinuteRow.device) == device,
+                col(MinuteRow.minute).between(minute_from, minute_to),
+                col(MinuteRow.arm) != Arm.SHADOW.value,
             )
+            .group_by(col(MinuteRow.model))
+            .order_by(col(MinuteRow.model))
+        )
+        return {ModelName(model): n for model, n in found}
+
+    def keep_raw(self, device: DeviceId, boot: BootId, seq: int, received_at_s: float, envelope: bytes) -> None:
+        _RAW.put(self._session, device=device, boot=boot, seq=seq, received_at_s=received_at_s, envelope=envelope)
+        older = (
+            "device = ? AND received_at_s < (SELECT received_at_s FROM raw_reports WHERE device = ? "
+            "ORDER BY received_at_s DESC LIMIT 1 OFFSET ?)"
+        )
+        _RAW.delete(self._session, older, device, device, telemetry.RAW_PER_DEVICE_MAX - 1)
 
     def prune(self, *, minute_before: int, raw_before_s: float) -> int:
         minutes = self._session.exec(delete(MinuteRow).where(col(MinuteRow.minute) < minute_before))
@@ -244,9 +283,10 @@ def _minute(row: MinuteRow) -> Minute:
     )
 
 
-def _minute_row(minute: Minute) -> MinuteRow:
+def _put_minute(session: Session, minute: Minute) -> None:
     offset, counts = spelling.buckets(minute.latency)
-    return MinuteRow(
+    _MINUTES.put(
+        session,
         device=minute.device,
         model=minute.model,
         release=minute.release,

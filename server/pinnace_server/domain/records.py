@@ -409,6 +409,17 @@ class Counts:
             label_errors=self.label_errors + other.label_errors,
         )
 
+    def minus(self, other: Counts) -> Counts:
+        """Return what is left of this without the other, which was added before."""
+        return Counts(
+            n=self.n - other.n,
+            errors=self.errors - other.errors,
+            predictions=self.predictions - other.predictions,
+            below=self.below - other.below,
+            labels=self.labels - other.labels,
+            label_errors=self.label_errors - other.label_errors,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedRange:

@@ -19,6 +19,7 @@ from pinnace_server.domain.records import Counts, FeatureTotals, Minute, Receive
 CLOCK_AHEAD_MAX_S: Final = 300.0
 CLOCK_BEHIND_MAX_S: Final = 30 * 86_400.0  # a spool may be that old; a clock at 1970 is a broken one
 RANGES_MAX: Final = 256  # gaps of one boot that are remembered
+RAW_PER_DEVICE_MAX: Final = 120  # two hours of reports at the usual cadence, to look into; minutes hold the counts
 ERROR_NAMES_MAX: Final = 64
 CLASSES_MAX: Final = 2048
 SUM_MAX: Final = 1e300  # adding must not end in infinity, which JSON cannot say

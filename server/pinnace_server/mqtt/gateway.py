@@ -1,8 +1,9 @@
-"""The server's one MQTT connection: what devices send goes to the services one by one, what services say goes out.
+"""The server's one MQTT connection: what devices send goes to the services in order, what services say goes out.
 
-The network thread only puts messages on a bounded queue; one consumer thread hands them to the services and then lets
-the broker forget them, so a server that dies in between is sent them again. A third thread republishes everything that
-is retained where the broker may have lost it. What the messages mean is left to the services; duplicates are normal.
+The network thread only puts messages on a bounded queue; one consumer thread hands all that wait to the services and
+then lets the broker forget them, so a server that dies in between is sent them again. A third thread republishes
+everything that is retained where the broker may have lost it. What the messages mean is left to the services;
+duplicates are normal.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import queue
 import random
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,7 @@ from pinnace_server.mqtt.outgoing import MESSAGES_MAX, Outgoing
 # Broker and client agree on at most some hundred QoS 1 messages in flight, so only a flood of QoS 0 fills it.
 RECEIVED_MAX: Final = 2_000
 INFLIGHT_MAX: Final = 100
+TOGETHER_MAX: Final = 100  # all that the broker has in flight; for so long other writers of the database wait
 KEEPALIVE_S: Final = 30
 RECONNECT_S: Final = (0.2, 0.8)  # the first wait is drawn from here, and doubles
 RECONNECT_S_MAX: Final = 30.0
@@ -87,7 +89,7 @@ class Gateway:
     def __init__(
         self,
         address: Address,
-        receive: Callable[[str, bytes], None],
+        receive: Callable[[Sequence[tuple[str, bytes]]], None],
         retained: Callable[[], Iterable[tuple[Topic, bytes]]],
         *,
         now_s: Callable[[], float],
@@ -96,7 +98,9 @@ class Gateway:
         filters: Iterable[str] = topics.server_filters(),
         chance: random.Random | None = None,
     ) -> None:
-        """``client_id`` names the session at the broker, one each server; ``retained`` yields what belongs there."""
+        """``receive`` is given messages in order, and has kept them when it returns. ``client_id`` names the session at
+        the broker, one each server; ``retained`` yields what belongs there.
+        """
         self._receive = receive
         self._retained = retained
         self._now_s = now_s
@@ -124,7 +128,7 @@ class Gateway:
         self._client.loop_start()
 
     def stop(self) -> None:
-        """Finish the message at hand, send what waits, leave. The broker keeps the session and what was not handled."""
+        """Finish the messages at hand, send what waits, leave. The broker keeps the session and all other messages."""
         self._stopping.set()
         self._republish.set()
         with contextlib.suppress(queue.Full):  # then the consumer is awake anyway
@@ -265,18 +269,33 @@ class Gateway:
 
     def _consume(self) -> None:
         while not self._stopping.is_set():
-            received = self._incoming.get()
-            if received is None:
+            waiting = self._waiting()
+            if not waiting:
                 return
             try:
-                self._receive(received.topic, received.payload)
-            except Exception:  # one message must not end the road for all others
-                self._count(failed=1)
-                _log.exception("a message on %s failed", received.topic)
-            self._count(received=1)
+                self._receive([(each.topic, each.payload) for each in waiting])
+            except Exception:  # what failed once must not end the road for all that comes after
+                self._count(failed=len(waiting))
+                _log.exception("%d messages failed, the first on %s", len(waiting), waiting[0].topic)
+            self._count(received=len(waiting))
             # Numbers begin again with every session: one of an earlier connection may name another message now.
-            if received.connection == self._status.connections:
-                self._client.ack(received.number, received.qos)
+            for each in waiting:
+                if each.connection == self._status.connections:
+                    self._client.ack(each.number, each.qos)
+
+    def _waiting(self) -> list[_Received]:
+        """Wait for a message and return it with those behind it; none when the gateway stops."""
+        first = self._incoming.get()
+        found: list[_Received] = []
+        while first is not None:
+            found.append(first)
+            if len(found) >= TOGETHER_MAX:
+                break
+            try:
+                first = self._incoming.get_nowait()
+            except queue.Empty:
+                break
+        return found
 
     def _republish_loop(self) -> None:
         while True:

@@ -218,24 +218,39 @@ class Controller:
             self._world.changes.notify([f"device:{old.device}", "devices"])
 
     def sign(self) -> None:
-        """Sign and publish what is planned and not signed yet; publishing again after a crash is harmless."""
+        """Sign and publish what is planned and not signed yet; publishing again after a crash is harmless.
+
+        Only so many in one tick: they also begin to fetch together, and a fleet that all asks at once waits for chunks
+        until it asks again. The disk is waited for once for all that is signed, and once for writing it down.
+        """
         with self._world.store.read() as tables:
             unsigned = tables.assignments.unsigned(BATCH)
-        for desired in unsigned:
-            try:
-                payload = self._world.signing.desired(desired.assignments, self._releases(desired.assignments))
-            except (SigningRefused, NotFound) as error:
-                self._refused(desired, error)
-                continue
-            except OSError:
-                _log.exception("the set of %s cannot be signed and is tried again", desired.device)
-                continue
-            with self._world.store.write() as tables:
+        if not unsigned:
+            return
+        payloads: list[tuple[DesiredSet, bytes]] = []
+        refused: list[tuple[DesiredSet, ServerError]] = []
+        with self._world.signing.together():
+            for desired in unsigned:
+                try:
+                    payload = self._world.signing.desired(desired.assignments, self._releases(desired.assignments))
+                except (SigningRefused, NotFound) as error:
+                    refused.append((desired, error))
+                except OSError:
+                    _log.exception("the set of %s cannot be signed and is tried again", desired.device)
+                else:
+                    payloads.append((desired, payload))
+        for desired, why in refused:
+            self._refused(desired, why)
+        current: list[tuple[DeviceId, bytes]] = []
+        with self._world.store.write() as tables:
+            for desired, payload in payloads:
                 newest = tables.assignments.desired(desired.device)
                 if newest is None or newest.generation != desired.generation:
                     continue  # planned anew meanwhile: that one is signed next
                 tables.assignments.save_desired(replace(desired, signed_at_s=self._now()))
-            self._publish(desired.device, payload)
+                current.append((desired.device, payload))
+        for device, payload in current:
+            self._publish(device, payload)
 
     def _releases(self, assignments: AssignmentSet) -> dict[ReleaseId, bytes]:
         wanted = {entry.release for entry in assignments.entries if entry.release is not None}

@@ -110,6 +110,7 @@ def hear(tables: Tables, device: Device, said: IncarnationId, now: float, *, seq
 
     ``seq`` is the number of its statement, None where it has none.
     """
+    before = device
     known = tables.devices.incarnations(device.id)
     had = next((each for each in known if each.incarnation == said), None)
     speaker = identity.speaker_of(device, said, known, now)
@@ -129,7 +130,8 @@ def hear(tables: Tables, device: Device, said: IncarnationId, now: float, *, seq
         tables.events.append(_reinstalled(device, now))
     if device.state is DeviceState.PENDING:
         device = replace(device, state=DeviceState.ACTIVE)
-    tables.devices.save(device)
+    if device is not before:
+        tables.devices.save(device)
     return Heard(device=device)
 
 

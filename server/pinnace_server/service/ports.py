@@ -190,12 +190,23 @@ class Receipts(Protocol):
         """Count receipts that count by (version, outcome)."""
         ...
 
+    def count(self, device: DeviceId, incarnation: IncarnationId) -> Sequence[Receipt]:
+        """Let the newest receipts of a store that did not count do so, and return them by counter.
+
+        At most ``queries.UNCOUNTED_MAX``; of two with one counter only the one that ``of_counter`` returns may.
+        """
+        ...
+
 
 class Reports(Protocol):
     """Telemetry: which report numbers are accounted for, and what was counted, merged per minute."""
 
     def ranges(self, device: DeviceId, boot: BootId) -> Sequence[ReceivedRange]: ...
     def add_range(self, received: ReceivedRange) -> None: ...
+    def received(self, page: Page, device: DeviceId | None = None) -> Listing[ReceivedRange]:
+        """Return the numbers that are accounted for, by device and boot."""
+        ...
+
     def merge(self, minute: Minute) -> None: ...
     def minutes(
         self, device: DeviceId, model: ModelName | None, minute_from: int, minute_to: int
@@ -203,6 +214,10 @@ class Reports(Protocol):
     def fleet_minutes(self, minute_from: int, minute_to: int, model: ModelName | None = None) -> Iterable[Minute]: ...
     def counts(self, devices: Iterable[DeviceId], release: ReleaseId) -> Counts:
         """Add up what these devices counted for a release, over everything that is kept."""
+        ...
+
+    def answered(self, device: DeviceId, minute_from: int, minute_to: int) -> Mapping[ModelName, int]:
+        """Count what a device answered to applications in these minutes, by model, and not what a shadow answered."""
         ...
 
     def keep_raw(self, device: DeviceId, boot: BootId, seq: int, received_at_s: float, envelope: bytes) -> None: ...
@@ -277,6 +292,14 @@ class Store(Protocol):
 
     def write(self) -> AbstractContextManager[Tables]:
         """One transaction: committed and on disk when the block ends, nothing kept when it raises."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """Commit all writes of this thread inside the block at its end, with one wait for the disk.
+
+        Each write is still by itself: one that raises leaves nothing, and what comes after sees those before. Nothing
+        is on disk, and nobody else sees it, before the block has ended; when the block raises nothing is kept at all.
+        """
         ...
 
 
@@ -369,6 +392,10 @@ class Signing(Protocol):
 
     def listed(self, model: ModelName, release: ReleaseId) -> Listed:
         """Check the image repository's own signatures and return what they say of a release."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """Persist all that ``desired`` returns inside the block when the block ends; nobody may see it before."""
         ...
 
     def desired(self, assignments: AssignmentSet, releases: Mapping[ReleaseId, bytes]) -> bytes:

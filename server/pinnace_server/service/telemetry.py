@@ -8,7 +8,8 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId, ModelName, VersionName
 from pinnace_server.domain import telemetry
-from pinnace_server.domain.records import Counts, Minute
+from pinnace_server.domain.queries import Listing, Page
+from pinnace_server.domain.records import Counts, Minute, ReceivedRange
 from pinnace_server.errors import Refused
 from pinnace_server.service.fleet import found_device
 from pinnace_server.service.ports import World
@@ -55,6 +56,17 @@ class Telemetry:
             version = versions[row.release]
             groups.setdefault((row.minute, row.model, version.version if version else None), []).append(row)
         return tuple(_point(*key, together) for key, together in sorted(groups.items(), key=lambda each: each[0][:2]))
+
+    def received(self, page: Page, device: DeviceId | None = None) -> Listing[ReceivedRange]:
+        """Return which reports are accounted for, of one device or of all.
+
+        Raises:
+            NotFound
+        """
+        with self._world.store.read() as tables:
+            if device is not None:
+                found_device(tables, device)
+            return tables.reports.received(page, device)
 
 
 def _point(minute: int, model: ModelName, version: VersionName | None, rows: Sequence[Minute]) -> Point:

@@ -2,8 +2,9 @@
 
 A ``want`` grants a window: so many of its missing chunks, and no more until the next one. Sending is fair by time: each
 chunk moves its device's next turn by the time it takes at the device's rate, and the earliest turn is served first.
-Chunks are QoS 0, and a broker drops what comes too fast for its queues without a word: hence a rate for each device and
-one for all.
+Only so many devices are served at a time and the others wait in line: sent a chunk each in turn, a large fleet would
+wait for each next one until it is overdue. Chunks are QoS 0, and a broker drops what comes too fast for its queues
+without a word: hence a rate for each device, and one for all, which ``pace.py`` adapts.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, Digest
+from pinnace_server.service.pace import IN_FLIGHT_S, Pace
 
 MIB: Final = 1024 * 1024
 DEVICE_BYTES_S: Final = 8 * MIB
 DEVICE_BURST_BYTES: Final = MIB // 4  # four chunks at once: small models do not wait
 TOTAL_BYTES_S: Final = 64 * MIB  # what one broker process passes on without falling behind
 TOTAL_BURST_BYTES: Final = MIB
-IN_FLIGHT_S: Final = 0.5  # a chunk still missing after that was lost; before it, it is on its way
+SERVED_MAX: Final = 64  # devices at a time: together they are sent what a broker can take, and each its window soon
 DEVICES_MAX: Final = 20_000
 WISHES_MAX: Final = 8  # blobs that one device can be sent at the same time
 FORGET_AFTER_S: Final = 60.0
@@ -74,6 +76,8 @@ class Wishes:
         self._rates = rates or Rates()
         self._queues: dict[DeviceId, _Queue] = {}
         self._turns: list[tuple[float, int, DeviceId]] = []
+        self._line: deque[DeviceId] = deque()
+        self._pace = Pace(self._rates.total_bytes_s)
         self._order = itertools.count()
         self._total_turn_s = float("-inf")
         self._forgot_at_s = float("-inf")
@@ -109,15 +113,14 @@ class Wishes:
         if previous is None and len(each.wishes) >= WISHES_MAX:
             del each.wishes[min(each.wishes, key=lambda known: each.wishes[known].asked_at_s)]
         wanted = list(missing)
-        sent_at_s = {
-            index: at_s
-            for index, at_s in (previous.sent_at_s if previous else {}).items()
-            if now_s - at_s < IN_FLIGHT_S
-        }
-        in_flight = sum(index in sent_at_s for index in wanted)
-        granted = [index for index in wanted if index not in sent_at_s][: max(0, window - in_flight)]
+        sent = previous.sent_at_s if previous else {}
+        sent_at_s = {index: sent[index] for index in wanted if index in sent}
+        self._pace.late(now_s, sum(now_s - at_s >= IN_FLIGHT_S for at_s in sent_at_s.values()))
+        in_flight_s = self._pace.in_flight_s
+        sent_at_s = {index: at_s for index, at_s in sent_at_s.items() if now_s - at_s < in_flight_s}
+        granted = [index for index in wanted if index not in sent_at_s][: max(0, window - len(sent_at_s))]
         each.wishes[blob] = _Wish(queued=deque(granted), sent_at_s=sent_at_s, sizes=sizes, asked_at_s=now_s)
-        self._line_up(now_s, device, each)
+        self._line_up(device, each)
 
     def drop(self, device: DeviceId, blob: Digest) -> None:
         """Forget a wish that cannot be granted."""
@@ -128,7 +131,7 @@ class Wishes:
         """Return what to send now, or how many seconds nothing may be sent, or None: nothing is wanted."""
         self._forget(now_s)
         rates = self._rates
-        while self._turns:
+        while self._admitted(now_s):
             turn_s, _, device = self._turns[0]
             each = self._queues[device]
             found = next(((blob, wish) for blob, wish in each.wishes.items() if wish.queued), None)
@@ -138,7 +141,7 @@ class Wishes:
                 continue
             wait_s = max(
                 turn_s - rates.device_burst_bytes / rates.device_bytes_s,
-                self._total_turn_s - rates.total_burst_bytes / rates.total_bytes_s,
+                self._total_turn_s - rates.total_burst_bytes / self._pace.bytes_s,
             )
             if wait_s > now_s:
                 return wait_s - now_s
@@ -152,16 +155,29 @@ class Wishes:
         wish.sent_at_s[index] = now_s
         size = wish.sizes[index]
         each.turn_s = max(each.turn_s, now_s) + size / self._rates.device_bytes_s
-        self._total_turn_s = max(self._total_turn_s, now_s) + size / self._rates.total_bytes_s
+        self._total_turn_s = max(self._total_turn_s, now_s) + size / self._pace.bytes_s
+        self._pace.sent(now_s)
         if not wish.queued:  # the next one of this device first, when both are asked for again
             each.wishes[blob] = each.wishes.pop(blob)
-        self._line_up(now_s, device, each)
+        if any(wish.queued for wish in each.wishes.values()):
+            each.waiting = True
+            self._serve(now_s, device, each)
         return Parcel(device=device, blob=blob, index=index, offset=sum(wish.sizes[:index]), size_bytes=size)
 
-    def _line_up(self, now_s: float, device: DeviceId, each: _Queue) -> None:
+    def _line_up(self, device: DeviceId, each: _Queue) -> None:
         if each.waiting or not any(wish.queued for wish in each.wishes.values()):
             return
         each.waiting = True
+        self._line.append(device)
+
+    def _admitted(self, now_s: float) -> bool:
+        """Serve who waits in line as far as there is a place; tell whether anybody is served."""
+        while self._line and len(self._turns) < SERVED_MAX:
+            device = self._line.popleft()
+            self._serve(now_s, device, self._queues[device])
+        return bool(self._turns)
+
+    def _serve(self, now_s: float, device: DeviceId, each: _Queue) -> None:
         # Time that was not used is not saved up, or one long idle device would hold up all others.
         each.turn_s = max(each.turn_s, now_s)
         heapq.heappush(self._turns, (each.turn_s, next(self._order), device))

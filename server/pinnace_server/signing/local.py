@@ -7,6 +7,7 @@ process of its own will stand behind the same port.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Self
 
@@ -116,6 +117,10 @@ class LocalSigning:
     def listed(self, model: ModelName, release: ReleaseId) -> Listed:
         """Check the image repository's own signatures and return what they say of a release."""
         return inspection.listed(self.image_roots(), self.image_metadata(), model, release)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Keep what is signed inside the block with one wait for the disk; show it to nobody before the block ends."""
+        return self._store.transaction()
 
     def desired(self, assignments: AssignmentSet, releases: Mapping[ReleaseId, bytes]) -> bytes:
         """Return the payload of ``down/{id}/desired`` for this set.

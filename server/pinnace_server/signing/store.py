@@ -126,17 +126,23 @@ class Store:
     def transaction(self) -> Iterator[None]:
         """All or nothing, and on the disk before it returns; also against other processes.
 
+        Inside another one it is a part of that: still all or nothing, and on the disk with all the rest.
+
         Raises:
             StoreUnavailable, StoreDamaged
         """
         with self._lock, _translated(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            part = self._connection.in_transaction
+            begin, commit = ("SAVEPOINT part", "RELEASE part") if part else ("BEGIN IMMEDIATE", "COMMIT")
+            self._connection.execute(begin)
             try:
                 yield
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("ROLLBACK TO part" if part else "ROLLBACK")
+                if part:
+                    self._connection.execute(commit)
                 raise
-            self._connection.execute("COMMIT")
+            self._connection.execute(commit)
 
     def files(self, repository: str, role: str) -> tuple[SignedFile, ...]:
         """Return the kept versions of a role's file, the newest first."""

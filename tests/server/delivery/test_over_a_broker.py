@@ -6,7 +6,7 @@ import contextlib
 import queue
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,9 +84,10 @@ class Server:
 
 @contextlib.contextmanager
 def _server(port: int, *, loss: float = 0.0, rates: Rates | None = None) -> Iterator[Server]:
-    def receive(topic: str, payload: bytes) -> None:
-        with contextlib.suppress(ContractError):
-            delivery.wanted(codec.from_json(Want, payload))
+    def receive(messages: Sequence[tuple[str, bytes]]) -> None:
+        for _, payload in messages:
+            with contextlib.suppress(ContractError):
+                delivery.wanted(codec.from_json(Want, payload))
 
     gateway = Gateway(Address(host=LOOPBACK, port=port), receive, tuple, now_s=time.time)
     outlet = LossyOutlet(gateway=gateway, loss=loss)

@@ -138,6 +138,7 @@ def test_every_address_has_a_verb_or_belongs_to_programs(document: dict[str, Any
         "/api/v1/health",
         "/api/v1/ready",
         "/api/v1/receipts/{receipt}",
+        "/api/v1/report-ranges",
         "/api/v1/devices/{device}/latency",
         "/api/v1/models/{model}/versions/{version}/release",
         "/api/v1/models/{model}/versions/{version}/variants",

@@ -11,6 +11,7 @@ import pytest
 
 from pinnace_contract import codec
 from pinnace_contract.latest import Cause, Enrolled, Outcome
+from pinnace_contract.topics import Up
 from pinnace_server.domain.records import EventKind
 from pinnace_server.service.conversions import ConversionFailed
 from tests.server.http.conftest import UPLOAD_BYTES_MAX, Api
@@ -222,6 +223,24 @@ class TestRoad:
         assert get(api_server, f"/devices/{device.id}")["models"][0]["current"]["version"] == "1"
         outcomes = get(api_server, "/receipts?model=digits&outcome=committed")
         assert [each["version"] for each in outcomes["items"]] == ["1", "2", "1"]
+
+    def test_report_ranges_tell_which_reports_are_in(self, api_server: Api) -> None:
+        device, other = enrolled(api_server), enrolled(api_server, "other")
+        for report in (device.report(), device.report()):
+            device.send(Up.REPORT, report)
+        device.report()  # is lost on the way
+        device.send(Up.REPORT, device.report())
+        other.send(Up.REPORT, other.report())
+        found = get(api_server, f"/report-ranges?device={device.id}")
+        assert found["total"] == 2
+        assert [(each["boot"], each["seq_from"], each["seq_to"], each["dropped"]) for each in found["items"]] == [
+            (device.boot, 1, 2, False),
+            (device.boot, 4, 4, False),
+        ]
+        assert {each["device"] for each in get(api_server, "/report-ranges")["items"]} == {device.id, other.id}
+        first = get(api_server, "/report-ranges?limit=1")
+        assert (len(first["items"]), first["next"], first["total"]) == (1, 1, 3)
+        assert api_server.client.get("/api/v1/report-ranges?device=nobody").status_code == 404
 
     def test_failure_is_told_with_its_cause(self, api_server: Api) -> None:
         device = enrolled(api_server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,6 +118,22 @@ def test_refused_set_spends_no_version(signing: LocalSigning) -> None:
     with pytest.raises(SetRefused, match="the limit is 8192"):
         issue(signing, replace(assignment(2), entries=many))
     assert _versions(issue(signing, assignment(2))) == (2, 2, 2)
+
+
+def test_sets_that_are_signed_together_are_kept_together_and_a_refused_one_spends_nothing(
+    signing: LocalSigning, tmp_path: Path, clock: HandClock
+) -> None:
+    with signing.together():
+        issue(signing, assignment(1))
+        with pytest.raises(GenerationRefused):
+            issue(signing, assignment(0))
+        issue(signing, assignment(2))
+    with suppress(ZeroDivisionError), signing.together():
+        issue(signing, assignment(3))
+        raise ZeroDivisionError
+    again = open_signing(tmp_path, clock)
+    assert _versions(issue(again, assignment(3))) == (3, 3, 3)
+    again.close()
 
 
 def test_set_that_names_an_unknown_release_is_refused(signing: LocalSigning) -> None:

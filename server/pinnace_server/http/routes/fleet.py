@@ -142,6 +142,14 @@ def latency(
     return bodies.Series(points=[bodies.Point.of(point) for point in points])
 
 
+@router.get("/report-ranges", responses=errors(401, 404, 422, 503), summary="List which reports were received")
+def report_ranges(served: Served, _: Actor, page: Paged, device: DeviceFilter = None) -> Listed[bodies.ReportRange]:
+    """Return which report numbers of each run of each agent are accounted for, by device: what is not in, is not here
+    yet."""
+    found = served.telemetry.received(page, device_id(device) if device else None)
+    return listed([bodies.ReportRange.of(received) for received in found.rows], found.total, page)
+
+
 @router.get("/receipts", responses=errors(401, 404, 422, 503), summary="List receipts")
 def receipts(
     served: Served,

@@ -329,7 +329,9 @@ class Receipt(BaseModel):
     detail: str
     counted: bool = Field(description="False: kept, but no evidence, because the device may be two.")
     received_at_s: float
-    receipt: dict[str, Any] = Field(description="Everything that was signed; see the device contract.")
+    receipt: dict[str, Any] = Field(
+        description="Everything that was signed, see the device contract; and the version, if it was not read yet."
+    )
 
     @classmethod
     def of(cls, record: records.ReceiptRecord) -> Receipt:
@@ -411,6 +413,31 @@ class NewClaimToken(BaseModel):
     note: str = Field(default="", max_length=256)
     serial_pattern: str = Field(default="", max_length=128, description="A glob; empty allows any serial number.")
     labels: dict[str, str] = Field(default={}, max_length=64, description="What its devices are labelled with.")
+
+
+class ReportRange(BaseModel):
+    """Report numbers of one run of an agent that are accounted for."""
+
+    model_config = like(
+        {"device": "camera-7-a1b2c3", "boot": INCARNATION, "seq_from": 1, "seq_to": 1440, "dropped": False}
+    )
+
+    device: str
+    boot: str = Field(description="Names the run; numbers begin at 1 in each.")
+    seq_from: int
+    seq_to: int
+    dropped: bool = Field(description="The device had no room for them, threw them away and said so.")
+
+    @classmethod
+    def of(cls, received: records.ReceivedRange) -> ReportRange:
+        """Return a range as a body."""
+        return cls(
+            device=received.device,
+            boot=received.boot,
+            seq_from=received.seq_from,
+            seq_to=received.seq_to,
+            dropped=received.dropped,
+        )
 
 
 class ClaimToken(BaseModel):

@@ -1,0 +1,336 @@
+"""Assignments, signed sets, rollouts and members, over both databases."""
+
+from __future__ import annotations
+
+import pytest
+
+from pinnace_contract.ids import RolloutId
+from pinnace_contract.latest import Cause, Intent, Outcome
+from pinnace_server.db import batches
+from pinnace_server.domain.queries import Page, RolloutQuery
+from pinnace_server.domain.records import Counts, DeviceState, MemberState, PlanId, RolloutState
+from pinnace_server.service.ports import Store
+from tests.server.db.contract.rows import (
+    DIGITS,
+    FIRST,
+    NOW,
+    SECOND,
+    VIOLATED,
+    WORDS,
+    assignment,
+    camera,
+    desired,
+    device,
+    entry,
+    fleet,
+    member,
+    rollout,
+    running,
+    undone,
+    written,
+)
+
+R1, R2, R3 = RolloutId("r1"), RolloutId("r2"), RolloutId("r3")
+STATES = list(DeviceState)
+
+
+class TestAssignments:
+    @pytest.fixture(autouse=True)
+    def devices(self, store: Store) -> None:
+        fleet(store, 3)
+
+    def test_newest_word_replaces_the_one_before(self, store: Store) -> None:
+        ended = assignment(
+            1,
+            before=running("0"),
+            outcome=Outcome.FAILED,
+            cause=Cause.NO_FALLBACK,
+            detail="why",
+            ended_at_s=NOW,
+            entry=entry(DIGITS, None),
+        )
+        written(store, lambda tables: tables.assignments.save(assignment(1)))
+        written(store, lambda tables: tables.assignments.save(ended))
+        with store.read() as tables:
+            assert tables.assignments.get(camera(1), DIGITS) == ended
+            assert tables.assignments.get(camera(1), WORDS) is None
+            assert tables.assignments.get(camera(9), DIGITS) is None
+
+    def test_they_are_ordered_by_device_and_model(self, store: Store) -> None:
+        with store.write() as tables:
+            for n, model in ((2, WORDS), (1, WORDS), (2, DIGITS), (1, DIGITS), (3, DIGITS)):
+                tables.assignments.save(assignment(n, model))
+        with store.read() as tables:
+            found = tables.assignments.of(iter([camera(2), camera(1), camera(9), camera(2)]))
+            assert [(each.device, each.model) for each in found] == [
+                (camera(n), model) for n in (1, 2) for model in (DIGITS, WORDS)
+            ]
+            assert list(tables.assignments.of([])) == []
+
+    def test_assignment_of_a_device_that_is_not_there_is_refused(self, store: Store) -> None:
+        with pytest.raises(VIOLATED):
+            written(store, lambda tables: tables.assignments.save(assignment(9)))
+
+
+class TestSets:
+    @pytest.fixture(autouse=True)
+    def devices(self, store: Store) -> None:
+        fleet(store, 4)
+
+    def unsigned(self, store: Store, limit: int = 10) -> list[str]:
+        with store.read() as tables:
+            return [each.device for each in tables.assignments.unsigned(limit)]
+
+    def stale(self, store: Store, limit: int = 10) -> list[str]:
+        with store.read() as tables:
+            return [each.device for each in tables.assignments.stale(limit)]
+
+    def test_last_set_is_kept(self, store: Store) -> None:
+        with store.write() as tables:
+            tables.assignments.save_desired(desired(1, 1, signed=True))
+            tables.assignments.save_desired(desired(1, 2))
+        with store.read() as tables:
+            assert tables.assignments.desired(camera(1)) == desired(1, 2)
+            assert tables.assignments.desired(camera(2)) is None
+        with pytest.raises(VIOLATED):
+            written(store, lambda tables: tables.assignments.save_desired(desired(9)))
+
+    def test_unsigned_are_the_oldest_generations_first(self, store: Store) -> None:
+        with store.write() as tables:
+            for n, generation in ((3, 1), (2, 2), (1, 2), (4, 0)):
+                tables.assignments.save_desired(desired(n, generation))
+            tables.assignments.save_desired(desired(4, signed=True))
+        assert self.unsigned(store) == [camera(3), camera(1), camera(2)]
+        assert self.unsigned(store, limit=2) == [camera(3), camera(1)]
+
+    def test_nothing_is_signed_for_a_decommissioned_device(self, store: Store) -> None:
+        written(store, lambda tables: tables.assignments.save_desired(desired(1)))
+        for state in STATES:
+            written(store, lambda tables, state=state: tables.devices.save(device(1, state=state)))  # type: ignore[misc]
+            assert self.unsigned(store) == [camera(1)] * (state is not DeviceState.DECOMMISSIONED)
+
+    def test_set_is_stale_when_its_device_has_another_store(self, store: Store) -> None:
+        with store.write() as tables:
+            tables.assignments.save_desired(desired(1))
+            tables.assignments.save_desired(desired(2, made_for=SECOND))
+            tables.assignments.save_desired(desired(3, made_for=None))
+        assert self.stale(store) == [camera(2)]
+        written(store, lambda tables: tables.devices.save(device(1, incarnation=SECOND)))
+        written(store, lambda tables: tables.devices.save(device(3, incarnation=SECOND)))
+        assert self.stale(store) == [camera(1), camera(2)]
+        assert self.stale(store, limit=1) == [camera(1)]
+        written(store, lambda tables: tables.assignments.save_desired(desired(1, 2, made_for=SECOND)))
+        written(store, lambda tables: tables.devices.save(device(2, incarnation=SECOND)))
+        assert self.stale(store) == []
+
+    def test_staleness_that_was_undone_is_not(self, store: Store) -> None:
+        written(store, lambda tables: tables.assignments.save_desired(desired(1)))
+        undone(store, lambda tables: tables.devices.save(device(1, incarnation=SECOND)))
+        undone(store, lambda tables: tables.assignments.save_desired(desired(1, made_for=SECOND)))
+        assert self.stale(store) == []
+        written(store, lambda tables: tables.devices.save(device(1, incarnation=SECOND)))
+        undone(store, lambda tables: tables.devices.save(device(1, incarnation=FIRST)))
+        assert self.stale(store) == [camera(1)]
+
+    def test_stale_are_only_devices_that_may_get_new_ones(self, store: Store) -> None:
+        with store.write() as tables:
+            for n, state in enumerate(STATES, 1):
+                tables.devices.save(device(n, state=state))
+                tables.assignments.save_desired(desired(n, made_for=SECOND))
+        may = {DeviceState.PENDING, DeviceState.ACTIVE}
+        assert self.stale(store) == [camera(n) for n, state in enumerate(STATES, 1) if state in may]
+
+
+class TestRollouts:
+    def test_rollout_comes_back_whole_and_is_replaced(self, store: Store) -> None:
+        said = rollout(
+            "r1",
+            version=None,
+            release=None,
+            intent=Intent.REMOVE,
+            selector="site=lyon",
+            policy='{"a": 1}',
+            state=RolloutState.HALTED,
+            reason="why",
+            verdict={"n": "7", "a": "1"},
+            halts=R2,
+            plan=PlanId("p"),
+            ended_at_s=NOW,
+        )
+        with store.write() as tables:
+            tables.rollouts.save(rollout("r1"))
+            tables.rollouts.save(said)
+        with store.read() as tables:
+            assert tables.rollouts.get(R1) == said
+            assert tables.rollouts.get(R2) is None
+            assert list(tables.rollouts.active()) == []
+
+    def test_listing_is_newest_first(self, store: Store) -> None:
+        with store.write() as tables:
+            tables.rollouts.save(rollout("a", created_at_s=1.0))
+            tables.rollouts.save(rollout("b", created_at_s=1.0, state=RolloutState.HALTED))
+            tables.rollouts.save(rollout("c", created_at_s=3.0, model=WORDS))
+            tables.rollouts.save(rollout("d", created_at_s=2.0))
+        expected = {
+            RolloutQuery(): "cdba",
+            RolloutQuery(model=DIGITS): "dba",
+            RolloutQuery(state=RolloutState.ACTIVE): "cda",
+            RolloutQuery(state=RolloutState.HALTED, model=WORDS): "",
+        }
+        with store.read() as tables:
+            for query, names in expected.items():
+                found = tables.rollouts.listing(query)
+                assert ("".join(each.id for each in found.rows), found.total) == (names, len(names))
+            second = tables.rollouts.listing(RolloutQuery(page=Page(limit=2, offset=1)))
+            assert ([each.id for each in second.rows], second.total) == (["d", "b"], 4)
+            assert [each.id for each in tables.rollouts.active()] == ["a", "d", "c"]
+
+    def test_rollout_owns_while_an_assignment_names_it(self, store: Store) -> None:
+        def owning() -> list[str]:
+            with store.read() as tables:
+                return [each.id for each in tables.rollouts.owning()]
+
+        fleet(store, 2)
+        with store.write() as tables:
+            tables.rollouts.save(rollout("r1", created_at_s=2.0))
+            tables.rollouts.save(rollout("r2", created_at_s=1.0, state=RolloutState.FINISHED))
+            tables.rollouts.save(rollout("r3", created_at_s=1.0))
+            tables.assignments.save(assignment(1, DIGITS, "r1"))
+            tables.assignments.save(assignment(2, DIGITS, "r1"))
+            tables.assignments.save(assignment(1, WORDS, "r2"))
+            tables.assignments.save(assignment(2, WORDS, "unknown"))
+        assert owning() == ["r2", "r1"]
+        undone(store, lambda tables: tables.assignments.save(assignment(1, WORDS, "r3")))
+        assert owning() == ["r2", "r1"]
+        written(store, lambda tables: tables.assignments.save(assignment(1, WORDS, "r3")))
+        assert owning() == ["r3", "r1"]
+        written(store, lambda tables: tables.assignments.save(assignment(1, DIGITS, "r3")))
+        assert owning() == ["r3", "r1"]
+        written(store, lambda tables: tables.assignments.save(assignment(2, DIGITS, "r3")))
+        assert owning() == ["r3"]
+
+    @pytest.mark.parametrize("state", RolloutState)
+    @pytest.mark.parametrize("intent", Intent)
+    def test_upgrades_that_were_not_stopped_are_judged(self, store: Store, state: RolloutState, intent: Intent) -> None:
+        fleet(store, 1)
+        with store.write() as tables:
+            tables.rollouts.save(rollout("r1", state=state, intent=intent))
+            tables.assignments.save(assignment(1))
+        judged = state in (RolloutState.ACTIVE, RolloutState.FINISHED) and intent is Intent.UPGRADE
+        with store.read() as tables:
+            assert [each.id for each in tables.rollouts.owning()] == ["r1"] * judged
+
+
+class TestMembers:
+    @pytest.fixture(autouse=True)
+    def rollouts(self, store: Store) -> None:
+        fleet(store, 4)
+        with store.write() as tables:
+            tables.rollouts.save(rollout("r1", created_at_s=1.0))
+            tables.rollouts.save(rollout("r2", created_at_s=2.0))
+            tables.rollouts.save(rollout("r3", created_at_s=2.0, model=WORDS))
+
+    def test_member_is_replaced_as_it_goes_on(self, store: Store) -> None:
+        said = member(
+            "r1",
+            1,
+            wave=2,
+            release=None,
+            variants=(),
+            state=MemberState.FAILED,
+            generation=7,
+            cause=Cause.NO_FALLBACK,
+            detail="why",
+        )
+        written(store, lambda tables: tables.rollouts.save_members([member("r1", 1)]))
+        written(store, lambda tables: tables.rollouts.save_members(iter([said, member("r1", 2)])))
+        with store.read() as tables:
+            assert tables.rollouts.member(R1, camera(1)) == said
+            assert tables.rollouts.member(R1, camera(2)) == member("r1", 2)
+            assert tables.rollouts.member(R1, camera(3)) is None
+            assert tables.rollouts.member(R2, camera(1)) is None
+
+    def test_members_are_ordered_by_wave_and_device(self, store: Store) -> None:
+        with store.write() as tables:
+            tables.rollouts.save_members(
+                [member("r1", n, wave=wave) for n, wave in ((4, 0), (2, 1), (1, 1), (3, 0))] + [member("r2", 1)]
+            )
+        with store.read() as tables:
+            assert [each.device for each in tables.rollouts.members(R1)] == [camera(n) for n in (3, 4, 1, 2)]
+            assert list(tables.rollouts.members(R3)) == []
+
+    @pytest.mark.parametrize("wrong", [member("unknown", 1), member("r1", 9)])
+    def test_member_of_nothing_is_refused(self, store: Store, wrong: object) -> None:
+        with pytest.raises(VIOLATED):
+            written(store, lambda tables: tables.rollouts.save_members([wrong]))  # type: ignore[list-item]
+
+    def test_member_is_found_by_generation_the_newest_rollout_first(self, store: Store) -> None:
+        def of(n: int, generation: int) -> str | None:
+            with store.read() as tables:
+                found = tables.rollouts.member_of(camera(n), DIGITS, generation)
+                return found.rollout if found else None
+
+        with store.write() as tables:
+            tables.rollouts.save_members([member(name, 1, generation=5) for name in ("r1", "r2", "r3")])
+        assert of(1, 5) == R2
+        assert of(1, 4) is None
+        assert of(2, 5) is None
+        with store.read() as tables:
+            assert tables.rollouts.member_of(camera(1), WORDS, 5) == member("r3", 1, generation=5)
+        undone(store, lambda tables: tables.rollouts.save_members([member("r2", 1, generation=6)]))
+        assert of(1, 5) == R2
+        written(store, lambda tables: tables.rollouts.save_members([member("r2", 1, generation=6)]))
+        assert (of(1, 5), of(1, 6)) == (R1, R2)
+
+    def test_equally_old_rollouts_are_told_apart_by_id(self, store: Store) -> None:
+        with store.write() as tables:
+            for name in ("b", "c", "a"):
+                tables.rollouts.save(rollout(name, created_at_s=9.0))
+                tables.rollouts.save_members([member(name, 1, generation=5)])
+        with store.read() as tables:
+            found = tables.rollouts.member_of(camera(1), DIGITS, 5)
+            assert found is not None
+            assert found.rollout == "c"
+
+    def test_members_are_counted_by_state(self, store: Store) -> None:
+        with store.write() as tables:
+            tables.rollouts.save_members([member("r1", n) for n in (1, 2, 3)] + [member("r2", 1)])
+            tables.rollouts.save_members([member("r1", 1, state=MemberState.COMMITTED)])
+            tables.rollouts.save_members([member("r1", 2, state=MemberState.ASSIGNED)])
+            tables.rollouts.save_members([member("r1", 2, state=MemberState.COMMITTED)])
+        undone(store, lambda tables: tables.rollouts.save_members([member("r1", 3, state=MemberState.FAILED)]))
+        with store.read() as tables:
+            found = tables.rollouts.counts([R2, R1, R3, R1])
+            assert found == {R1: {"committed": 2, "waiting": 1}, R2: {"waiting": 1}}
+            assert [list(found), list(found[R1])] == [[R1, R2], ["committed", "waiting"]]
+            assert tables.rollouts.counts([]) == {}
+
+    def test_counts_come_in_order_from_more_rollouts_than_one_statement_takes(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(batches, "IN_MAX", 2)
+        names = [RolloutId(f"x{n}") for n in range(5)]
+        with store.write() as tables:
+            for name in names:
+                tables.rollouts.save(rollout(name))
+            tables.rollouts.save_members([member(name, 1) for name in names])
+        with store.read() as tables:
+            assert list(tables.rollouts.counts(reversed(names))) == names
+
+    def test_evidence_adds_up(self, store: Store) -> None:
+        some = Counts(n=10, errors=1, predictions=9, below=2, labels=3, label_errors=1)
+        with store.write() as tables:
+            assert tables.rollouts.evidence(R1) == Counts()
+            tables.rollouts.add_evidence(R1, camera(1), some)
+            tables.rollouts.add_evidence(R1, camera(1), some)
+            tables.rollouts.add_evidence(R1, camera(2), Counts(n=1))
+            tables.rollouts.add_evidence(R2, camera(2), Counts(n=5))
+        undone(store, lambda tables: tables.rollouts.add_evidence(R1, camera(1), some))
+        with store.read() as tables:
+            assert tables.rollouts.evidence(R1) == some.plus(some).plus(Counts(n=1))
+            assert tables.rollouts.evidence(RolloutId("unknown")) == Counts()
+
+    @pytest.mark.parametrize(("name", "n"), [("unknown", 1), ("r1", 9)])
+    def test_evidence_of_nothing_is_refused(self, store: Store, name: str, n: int) -> None:
+        with pytest.raises(VIOLATED):
+            written(store, lambda tables: tables.rollouts.add_evidence(RolloutId(name), camera(n), Counts(n=1)))
