@@ -12,14 +12,15 @@ from enum import StrEnum
 from typing import Final
 
 from pinnace_agent.adapters.worker_process import Start
-from pinnace_agent.core.device import DeviceState
-from pinnace_agent.core.slot import ACTIVATED_PHASES, Servable, Slot
+from pinnace_agent.core.device import DeviceState, Sealed
+from pinnace_agent.core.slot import ACTIVATED_PHASES, Reason, Servable, Slot
 from pinnace_agent.store_blobs import BLOBS
+from pinnace_agent.worker.events import LoadFailed, NowServing, WorkerExited
 from pinnace_contract import codec, envelope, topics
 from pinnace_contract.errors import ContractError
-from pinnace_contract.ids import BootId, DeviceId, Digest, ReceiptId, ReleaseId, digest_of
-from pinnace_contract.latest import Intent, Outcome, Phase, Receipt, Release, Report, Reported
-from pinnace_sim.device import SimDevice
+from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ReceiptId, ReleaseId, digest_of
+from pinnace_contract.latest import Cause, DroppedRange, Intent, Outcome, Phase, Receipt, Release, Report, Reported
+from pinnace_sim.device import SimDevice, Told
 from pinnace_sim.journal import Journal
 
 _SERVED_BY_CANDIDATE: Final = frozenset({Phase.SELF_TEST, *ACTIVATED_PHASES})
@@ -73,13 +74,16 @@ class Checks:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.signed: dict[ReleaseId, int] = {}  # and its security epoch
+        self.names: dict[ReleaseId, str] = {}  # of versions
         self.issued: dict[tuple[DeviceId, int], frozenset[tuple[str, int, ReleaseId | None]]] = {}
         self._saved: dict[str, DeviceState] = {}
         self._had: set[tuple[str, str]] = set()
-        self._said: dict[tuple[DeviceId, int], Reported] = {}
+        self._said: dict[tuple[DeviceId, IncarnationId, int], Reported] = {}
+        self._believed: dict[tuple[DeviceId, IncarnationId], int] = {}
         self._starts: dict[tuple[str, int, int, Digest], Starts] = defaultdict(Starts)
         self.receipts: dict[str, dict[ReceiptId, Receipt]] = defaultdict(dict)
         self.reports: dict[str, dict[tuple[BootId, int], dict[ReleaseId, int]]] = defaultdict(dict)
+        self.kept_reports: dict[str, set[tuple[BootId, int]]] = defaultdict(set)
 
     # --- the device --------------------------------------------------------------------------------------------------
 
@@ -93,6 +97,8 @@ class Checks:
                     Rule.FORGOTTEN, device.name, f"{_numbers(last)} was saved, and the disk gave back {have}"
                 )
         self._saved[device.name] = state
+        for each in state.outbox:  # of a write that was durable when the power went, and not yet said to be
+            self._receipt(device, each)
         for slot in state.slots:
             self._servable(device, slot)
 
@@ -101,6 +107,8 @@ class Checks:
         self._saved[device.name] = after
         self._grown(device, before, after)
         fresh = self._new_receipts(device, before, after)
+        if after.refused.cause is not before.refused.cause:
+            self._journal.write("refused", device.name, why=_words(after.refused))
         for slot in after.slots:
             old = before.slot(slot.model) or Slot(model=slot.model)
             if slot is old:
@@ -109,15 +117,11 @@ class Checks:
             if slot.current is not None:
                 self._had.add((device.name, slot.model))
             self._kept(device, slot)
-            if (old.phase, old.generation) != (slot.phase, slot.generation):
-                why = str(slot.reason.cause)
-                self._journal.write(
-                    "phase", device.name, model=slot.model, phase=str(slot.phase), generation=slot.generation, why=why
-                )
+            self._tell_moves(device, old, slot)
 
     def starts(self, device: SimDevice, order: Start) -> None:
         """A worker starts."""
-        self._journal.write("starts", device.name, model=order.model, release=order.release[:12])
+        self._journal.write("starts", device.name, model=order.model, version=self._version(order.release))
         epoch = self.signed.get(order.release)
         if epoch is None:
             raise Violation(Rule.UNSIGNED, device.name, f"release {order.release[:12]} starts, and nobody signed it")
@@ -138,20 +142,35 @@ class Checks:
                 Rule.NOT_SAVED_FIRST, device.name, f"release {order.release[:12]} starts before that was saved"
             )
 
+    def hears(self, device: SimDevice, event: Told) -> None:
+        """A worker begins to serve, or is no more."""
+        model, version = event.worker.model, self._version(event.worker.release)
+        match event:
+            case NowServing():
+                self._journal.write("serves", device.name, model=model, version=version)
+            case WorkerExited():
+                self._journal.write("exited", device.name, model=model, version=version, why=str(event.cause))
+            case LoadFailed():
+                self._journal.write("not_loaded", device.name, model=model, version=version, why=str(event.cause))
+
     def says(self, device: SimDevice, topic: topics.Topic, payload: bytes) -> None:
         """A device sends something."""
         if not isinstance(topic, topics.UpTopic) or topic.channel is not topics.Up.REPORTED:
             return
         said = envelope.unseal(Reported, payload, _anything)
-        self._said[said.device, said.seq] = said
+        self._said[said.device, said.incarnation, said.seq] = said
 
-    def spooled(self, device: SimDevice, sealed: bytes) -> None:
-        """A report is on the disk and will be sent."""
+    def spools(self, device: SimDevice, sealed: bytes) -> None:
+        """A report is being written to the disk."""
         report = envelope.unseal(Report, sealed, _anything)
         counts: dict[ReleaseId, int] = {}
         for block in report.blocks:
             counts[block.release] = counts.get(block.release, 0) + block.n
         self.reports[device.name][report.boot, report.seq_to] = counts
+
+    def spooled(self, device: SimDevice, report: DroppedRange) -> None:
+        """A report is on the disk for good, and will be sent."""
+        self.kept_reports[device.name].add((report.boot, report.seq_to))
 
     def failed(self, device: SimDevice, error: Exception) -> None:
         """The agent ended by an error of its own."""
@@ -165,9 +184,13 @@ class Checks:
             there = "what is planned is not in the database yet" if planned is None else f"{planned} is in the database"
             raise Violation(Rule.PUBLISHED_UNPLANNED, device, f"generation {generation} was sent, and {there}")
 
-    def believes(self, device: DeviceId, seq: int, state: object) -> None:
-        """The server took a device's word."""
-        said = self._said.get((device, seq))
+    def believes(self, device: DeviceId, incarnation: IncarnationId, seq: int, state: object) -> None:
+        """The server took the word of one of a device's stores."""
+        said = self._said.get((device, incarnation, seq))
+        newest = self._believed.get((device, incarnation), 0)
+        if seq < newest:
+            raise Violation(Rule.BELIEF, device, f"the server believed statement {newest}, and now {seq}, an older one")
+        self._believed[device, incarnation] = seq
         if said is None:
             raise Violation(Rule.BELIEF, device, f"the server believes a statement {seq} that was never made")
         if state not in said.models:
@@ -222,18 +245,51 @@ class Checks:
         old = {each.id for each in before.outbox}
         fresh = []
         for each in after.outbox:
-            if each.id not in old and each.id not in self.receipts[device.name]:
-                receipt = envelope.unseal(Receipt, each.sealed, _anything)
-                self.receipts[device.name][each.id] = receipt
-                fresh.append(receipt)
-                self._journal.write(
-                    "receipt",
-                    device.name,
-                    generation=receipt.generation,
-                    outcome=str(receipt.outcome),
-                    cause=str(receipt.cause),
-                )
+            if each.id not in old:
+                fresh += self._receipt(device, each)
+        if before.outbox is not after.outbox:
+            kept = {each.id for each in after.outbox}
+            for done in (each for each in old if each not in kept):
+                generation = self.receipts[device.name][done].generation
+                self._journal.write("acknowledged", device.name, generation=generation)
         return fresh
+
+    def _receipt(self, device: SimDevice, sealed: Sealed) -> list[Receipt]:
+        """Note a receipt that is on the disk; return it unless it was known."""
+        if sealed.id in self.receipts[device.name]:
+            return []
+        receipt = envelope.unseal(Receipt, sealed.sealed, _anything)
+        self.receipts[device.name][sealed.id] = receipt
+        self._tell_receipt(device, receipt)
+        return [receipt]
+
+    def _tell_receipt(self, device: SimDevice, receipt: Receipt) -> None:
+        evidence = receipt.evidence
+        self._journal.write(
+            "receipt",
+            device.name,
+            generation=receipt.generation,
+            version="" if receipt.release is None else self._version(receipt.release),
+            outcome=str(receipt.outcome),
+            cause=str(receipt.cause),
+            text=receipt.detail,
+            active=receipt.active.version if receipt.active else "",
+            evidence=f"{evidence.kind} {evidence.inferences}" if evidence else "",
+        )
+
+    def _tell_moves(self, device: SimDevice, old: Slot, new: Slot) -> None:
+        if (old.phase, old.generation) != (new.phase, new.generation):
+            generation, why = new.generation, _words(new.reason)
+            self._journal.write(
+                "phase", device.name, model=new.model, phase=str(new.phase), generation=generation, why=why
+            )
+        elif old.reason.cause is not new.reason.cause:
+            self._journal.write("waits", device.name, model=new.model, phase=str(new.phase), why=_words(new.reason))
+        if new.work is not None and new.work.contacted and not (old.work is not None and old.work.contacted):
+            self._journal.write("contact", device.name, model=new.model)
+
+    def _version(self, release: ReleaseId) -> str:
+        return self.names.get(release, release[:12])
 
     def _kept(self, device: SimDevice, slot: Slot) -> None:
         bad = {(each.release, each.variant) for each in slot.bad if each.permanent}
@@ -249,9 +305,11 @@ class Checks:
             if not removed and slot.ended is None:
                 raise Violation(Rule.NO_MODEL, device.name, f"{slot.model} had a model and has none")
             return
-        good = (slot.current, *slot.last_good, *slot.emergency_good)
-        if not any(is_whole(device, each) for each in good):
-            raise Violation(Rule.NO_MODEL, device.name, f"no file of {slot.model} that it could serve is whole")
+        for each in (slot.current, *slot.last_good):
+            if not is_whole(device, each):
+                raise Violation(
+                    Rule.NO_MODEL, device.name, f"a file of {each.version}, which it may need, is not whole"
+                )
 
     def _count_start(self, device: SimDevice, slot: Slot, order: Start) -> None:
         assert slot.work is not None
@@ -284,6 +342,13 @@ def is_whole(device: SimDevice, servable: Servable) -> bool:
         if content is None or digest_of(content) != blob.digest:
             return False
     return True
+
+
+def _words(reason: Reason) -> str:
+    """Return a reason in a line; the empty line where there is nothing to say."""
+    if reason.cause is Cause.NONE:
+        return ""
+    return f"{reason.cause}: {reason.detail}" if reason.detail else str(reason.cause)
 
 
 def _numbers(state: DeviceState) -> tuple[int, int, int]:

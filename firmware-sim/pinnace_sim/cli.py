@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from pinnace_sim import explore, replay, shrink
+from pinnace_sim import explore, replay, shrink, trace_cli, traces
 from pinnace_sim.errors import SimError
 from pinnace_sim.explore import Found, Summary
 from pinnace_sim.faults import FaultKind
 from pinnace_sim.fleet import cli as fleet_cli
 from pinnace_sim.plan import Plan
+from pinnace_sim.rehearsal import cli as rehearsal_cli
+from pinnace_sim.scenarios import cli as scenarios_cli
 from pinnace_sim.world import Outcome, World
 
 EPILOG = """\
@@ -60,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     exploring.add_argument("--logs", type=Path, default=Path("pinnace-sim-logs"), metavar="DIR", help="for broken ones")
     exploring.add_argument("--no-logs", action="store_true", help="write no logs of broken worlds")
     exploring.add_argument("--stop-after", type=int, default=10, metavar="N", help="broken worlds (default 10)")
+    exploring.add_argument("--trace", type=Path, metavar="FILE", help=trace_cli.HELP)
     exploring.add_argument("--json", action="store_true", help="print the summary as JSON")
     exploring.set_defaults(run=_explore)
     replaying = commands.add_parser("replay", help="play the world of a log again and compare every line")
@@ -69,12 +72,17 @@ def _parser() -> argparse.ArgumentParser:
     shrinking.add_argument("log", type=Path)
     shrinking.add_argument("--out", type=Path, metavar="LOG", help="default: LOG with .small before its ending")
     shrinking.set_defaults(run=_shrink)
+    trace_cli.add_parser(commands)
+    rehearsal_cli.add_parser(commands)
+    scenarios_cli.add_parsers(commands)
     fleet_cli.add_parser(commands)
     return parser
 
 
 def _explore(chosen: argparse.Namespace) -> int:
     drawn = explore.story(chosen.story, chosen.devices, chosen.hours)
+    if chosen.trace is not None:
+        drawn = traces.driven(drawn, traces.read(chosen.trace))
     seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
     live = sys.stderr.isatty() and not chosen.json
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Final, Protocol
 
@@ -18,22 +19,23 @@ from pinnace_agent.adapters.mqtt_paho import Arrived, Connected, Disconnected
 from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.assembly import Ground, assemble
 from pinnace_agent.core.device import DeviceState
+from pinnace_agent.core.events import Vetoed
 from pinnace_agent.core.surroundings import Host, HostRuntime
 from pinnace_agent.daemon import QUEUE_MAX, Daemon, Happened
 from pinnace_agent.errors import AgentError
+from pinnace_agent.requests import Request
 from pinnace_agent.store import Store
 from pinnace_agent.store_blobs import BLOBS
 from pinnace_agent.store_port import StorageBroken, StorageError
-from pinnace_agent.worker.events import Collected, ExitCause
+from pinnace_agent.worker.events import Collected, ExitCause, LoadFailed, NowServing, WorkerExited
 from pinnace_contract import topics
-from pinnace_contract.ids import BootId, DeviceId, IncarnationId, ReleaseId, digest_of
+from pinnace_contract.ids import BootId, DeviceId, IncarnationId, ModelName, ReleaseId, digest_of
 from pinnace_contract.latest import (
     DroppedRange,
     Enrolled,
     EnrolRequest,
     Health,
     Phase,
-    Runtime,
     SystemHealth,
     parse_claim_token,
 )
@@ -53,8 +55,10 @@ STEP_GROWTH: Final = 1.5
 SURELY_CUT_S: Final = 2.0  # a power cut that waits for the disk's next operations does not wait longer
 CLOCK_HEALED_S: Final = (600.0, 3_600.0)  # until the network tells the time again
 START_AGAIN_S: Final = 5.0
-MEMORY_BYTES: Final = 1 << 30
 HASH_S: Final = 0.05
+
+
+Told = NowServing | WorkerExited | LoadFailed
 
 
 class PowerCut(BaseException):
@@ -67,8 +71,10 @@ class Watch(Protocol):
     def booted(self, device: SimDevice, state: DeviceState) -> None: ...
     def saved(self, device: SimDevice, before: DeviceState, after: DeviceState) -> None: ...
     def starts(self, device: SimDevice, order: Start) -> None: ...
+    def hears(self, device: SimDevice, event: Told) -> None: ...
     def says(self, device: SimDevice, topic: topics.Topic, payload: bytes) -> None: ...
-    def spooled(self, device: SimDevice, sealed: bytes) -> None: ...
+    def spools(self, device: SimDevice, sealed: bytes) -> None: ...
+    def spooled(self, device: SimDevice, report: DroppedRange) -> None: ...
     def failed(self, device: SimDevice, error: Exception) -> None: ...
 
 
@@ -87,13 +93,14 @@ class SimDevice:
         nature_of: Callable[[ReleaseId], Nature],
         watch: Watch,
     ) -> None:
-        self.plan, self.name = plan, plan.name
+        self.plan, self.name, self.seed = plan, plan.name, seed
         self.schedule, self.network, self.journal, self.counts = schedule, network, journal, counts
         self.nature_of, self.watch = nature_of, watch
         self.chance = chances.stream(seed, f"device {plan.name}")
         self.key = chances.DeviceKey(seed, plan.name)
         self.disk = Disk(capacity_bytes=plan.disk_bytes)
         self.id = DeviceId("")
+        self.enrolled: tuple[trust.Trusted, identities.Identity] | None = None
         self.run: Run | None = None
         self.skew_s = 0.0
         self.full_until_s = self.broken_until_s = 0.0
@@ -111,22 +118,42 @@ class SimDevice:
             csr_pem=self.key.signing_request(),
             incarnation=incarnation,
             name=self.name,
-            hardware="sim",
-            agent_version="0.1.0",
-            runtimes=(Runtime.ONNX,),
+            hardware=self.plan.hardware,
+            agent_version=self.plan.agent_version,
+            runtimes=self.plan.runtimes,
         )
         enrolled = ask(request)
+        pins = (token.image_root, token.director_root)
+        trusted = trust.first_trust(enrolled.image_roots, enrolled.director_roots, pins)
+        who = identities.Identity(
+            device=enrolled.device, server="http://server", endpoints=enrolled.endpoints, hardware=self.plan.hardware
+        )
+        self._make_store(incarnation, trusted, who)
+
+    def twin(self) -> SimDevice:
+        """Return another board with this one's key and identity, and a store of its own."""
+        assert self.enrolled is not None, "only a device with an identity has a twin"
+        twin = SimDevice(
+            replace(self.plan, name=f"{self.name}-twin"),
+            self.seed,
+            schedule=self.schedule,
+            network=self.network,
+            journal=self.journal,
+            counts=self.counts,
+            nature_of=self.nature_of,
+            watch=self.watch,
+        )
+        twin.key = self.key
+        twin._make_store(IncarnationId(chances.stream_hex(twin.chance, 16)), *self.enrolled)
+        return twin
+
+    def _make_store(self, incarnation: IncarnationId, trusted: trust.Trusted, who: identities.Identity) -> None:
         store = Store(self.disk)
         store.open()
         store.save(DeviceState(incarnation=incarnation))
-        pins = (token.image_root, token.director_root)
-        trusted = trust.first_trust(enrolled.image_roots, enrolled.director_roots, pins)
         store.save_metadata(trust.UNIT, trust.to_files(trusted))
-        self.id = enrolled.device
-        who = identities.Identity(
-            device=enrolled.device, server="http://server", endpoints=enrolled.endpoints, hardware="sim"
-        )
         identities.save(store, who)
+        self.id, self.enrolled = who.device, (trusted, who)
 
     # --- power -------------------------------------------------------------------------------------------------------
 
@@ -147,22 +174,24 @@ class SimDevice:
             return
         self.run.begin()
 
-    def power_cut(self, off_s: float) -> None:
-        """Lose the power now, and have it again later."""
+    def power_cut(self, off_s: float, before: str = "") -> None:
+        """Lose the power now, and have it again later; ``before`` is what the disk was about to do."""
         if self.run is None:
             return
-        self.journal.write("power_cut", self.name, operations=self.disk.operations)
+        self.journal.write("power_cut", self.name, operations=self.disk.operations, before=before)
         self._end_run()
         self.disk = self.disk.after_power_cut(self.chance)
         self.schedule.after(off_s, self.power_on)
 
-    def power_cut_soon(self, off_s: float, operations: int) -> None:
-        """Lose the power before the disk's next operation but so many, or soon if the disk does nothing."""
+    def power_cut_soon(self, off_s: float, operations: int, *, patient: bool = False) -> None:
+        """Lose the power before the disk's next operation but so many; soon if it does nothing, unless ``patient``."""
         run = self.run
         if run is None:
             return
         self.operations_left = operations
         run.off_s = off_s
+        if patient:
+            return
         self.schedule.after(SURELY_CUT_S, lambda: self.power_cut(off_s) if self.run is run else None)
 
     def restart(self, off_s: float) -> None:
@@ -181,6 +210,17 @@ class SimDevice:
         """Let the worker that serves die."""
         return self.run is not None and self.run.workers.kill(cause)
 
+    def retire(self) -> None:
+        """Lose the power for good."""
+        self.journal.write("retired", self.name)
+        self._end_run()
+
+    def veto(self, model: ModelName, seconds: float) -> bool:
+        """Let an application ask not to be disturbed; tell whether there was a run to ask."""
+        if self.run is not None:
+            self.run.hear(Request(model=model, event=Vetoed(seconds=seconds, reason="an application is busy")))
+        return self.run is not None
+
     def _end_run(self) -> None:
         run, self.run = self.run, None
         if run is not None:
@@ -189,15 +229,15 @@ class SimDevice:
 
     # --- clocks ------------------------------------------------------------------------------------------------------
 
-    def jump_clock(self, seconds: float) -> None:
-        """Let the board's clock be wrong by so much for a while."""
+    def jump_clock(self, seconds: float, lasts_s: float = 0.0) -> None:
+        """Let the board's clock be wrong by so much for so long; 0 is a while."""
         self.skew_s = seconds
-        self.schedule.after(self.chance.uniform(*CLOCK_HEALED_S), self._heal_clock)
+        self.schedule.after(lasts_s or self.chance.uniform(*CLOCK_HEALED_S), self._heal_clock)
 
-    def start_in_1970(self, off_s: float) -> None:
+    def start_in_1970(self, off_s: float, lasts_s: float = 0.0) -> None:
         """Lose the power on a board whose clock has no battery."""
         self.power_cut(off_s)
-        self.jump_clock(-NOON_S - self.schedule.now_s)
+        self.jump_clock(-NOON_S - self.schedule.now_s, lasts_s)
 
     def slow_down(self, seconds: float) -> bool:
         """Let inference be slow for a while; tell whether there is a run."""
@@ -235,10 +275,12 @@ class Run:
         device.disk.before_each = self._before_operation
         store = _WatchedStore(self)
         loaded = store.open()
-        assert loaded is not None, "an enrolled device has a state"
+        if loaded is None:
+            raise identities.NotEnrolled("the state is gone")
         store.last = loaded.state
         trusted = trust.from_files(store.metadata(trust.UNIT))
-        assert trusted is not None, "an enrolled device has trusted roots"
+        if trusted is None:
+            raise identities.NotEnrolled("the trusted metadata is gone")
         self.link = Link(self)
         self.workers = Workers(
             timer=_RunTimer(self),
@@ -253,9 +295,9 @@ class Run:
         host = Host(
             device=device.id,
             boot=self.boot,
-            hardware="sim",
-            agent_version="0.1.0",
-            runtimes=(HostRuntime(runtime=Runtime.ONNX, version=RUNTIME),),
+            hardware=device.plan.hardware,
+            agent_version=device.plan.agent_version,
+            runtimes=tuple(HostRuntime(runtime=each, version=RUNTIME) for each in device.plan.runtimes),
         )
         self.store = store
         self.daemon: Daemon = assemble(
@@ -276,7 +318,7 @@ class Run:
                 clock=self.clock,
                 wall=self.wall,
                 report_every_s=device.plan.report_every_s,
-                worker_memory_bytes=MEMORY_BYTES,
+                worker_memory_bytes=device.plan.memory_bytes,
             )
         ).daemon
 
@@ -305,6 +347,8 @@ class Run:
             self.happened.put_nowait(happened)
         except queue.Full:
             return
+        if isinstance(happened, Told):
+            self.device.watch.hears(self.device, happened)
         if not isinstance(happened, Collected):  # asked for at every turn of a trial: no news by itself
             self._step_s = FIRST_STEP_S
         self._turn_at(self.schedule.now_s)
@@ -323,8 +367,8 @@ class Run:
         self.ahead_s = 0.0
         try:
             action()
-        except PowerCut:
-            device.power_cut(self.off_s)
+        except PowerCut as cut:
+            device.power_cut(self.off_s, str(cut))
             return False
         except Exception as error:  # an agent never ends by itself: whatever it was, it is a finding
             device.watch.failed(device, error)
@@ -398,7 +442,7 @@ class Run:
         if device.operations_left is not None:
             device.operations_left -= 1
             if device.operations_left < 0:
-                raise PowerCut
+                raise PowerCut(f"{operation} {path}")
         if now_s < device.full_until_s and operation in ("create", "allocate"):
             device.counts[FaultKind.DISK_FULL] += 1
             device.disk.capacity_bytes = 0
@@ -507,9 +551,10 @@ class _WatchedStore(Store):
             self._run.device.watch.saved(self._run.device, before, state)
 
     def spool(self, report: DroppedRange, sealed: bytes, at_s: float) -> None:
-        """Keep a report, and tell once it is durable."""
+        """Keep a report, and tell before, for a power cut may spare it, and once it is durable."""
+        self._run.device.watch.spools(self._run.device, sealed)
         super().spool(report, sealed, at_s)
-        self._run.device.watch.spooled(self._run.device, sealed)
+        self._run.device.watch.spooled(self._run.device, report)
 
 
 class _RunTimer:
@@ -549,14 +594,14 @@ class _Board:
     def health(self) -> Health:
         return Health(
             cpu_share=0.1,
-            memory_free_bytes=MEMORY_BYTES,
-            memory_total_bytes=MEMORY_BYTES,
+            memory_free_bytes=self._device.plan.memory_bytes,
+            memory_total_bytes=self._device.plan.memory_total_bytes,
             disk_free_bytes=self._device.disk.free_bytes(),
         )
 
     def summary(self) -> SystemHealth:
         return SystemHealth(
-            memory_free_bytes=MEMORY_BYTES,
-            memory_total_bytes=MEMORY_BYTES,
+            memory_free_bytes=self._device.plan.memory_bytes,
+            memory_total_bytes=self._device.plan.memory_total_bytes,
             disk_free_bytes=self._device.disk.free_bytes(),
         )

@@ -199,7 +199,7 @@ class Disk:
         )
 
     def _like(self) -> Disk:
-        disk = Disk(syncs=self.syncs, syncs_dirs=self.syncs_dirs, capacity_bytes=self.capacity_bytes)
+        disk = type(self)(syncs=self.syncs, syncs_dirs=self.syncs_dirs, capacity_bytes=self.capacity_bytes)
         disk.operations = self.operations
         return disk
 

@@ -15,6 +15,7 @@ from typing import Final
 from pinnace_sim import chance as chances
 
 DAY_S: Final = 86_400.0
+INCIDENTS_AROUND_MAX: Final = 8
 
 
 class FaultKind(StrEnum):
@@ -46,20 +47,27 @@ class FaultKind(StrEnum):
     WORKER_CRASH = "worker_crash"
     WORKER_HANG = "worker_hang"
     WORKER_SLOW = "worker_slow"
+    CLONE = "clone"
+    VETO = "veto"
     # the server
     SERVER_KILL = "server_kill"
     SERVER_AWAY = "server_away"
+    SERVER_POWER = "server_power"  # and the broker's, on the same machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """One fault: from when, to whom (a device's name, or nobody's), for how long, and how much or after how many."""
+    """One fault: from when, to whom (a device's name, or nobody's), for how long, and how much or after how many.
+
+    ``patient``: a cut or kill that counts operations or commits waits for the last of them, however long that takes.
+    """
 
     at_s: float
     kind: FaultKind
     who: str = ""
     lasts_s: float = 0.0
     number: int = 0
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +113,22 @@ class Faults:
 
 
 _CENTRAL: Final = frozenset(
-    {FaultKind.BROKER_RESTART, FaultKind.BROKER_AMNESIA, FaultKind.SERVER_KILL, FaultKind.SERVER_AWAY}
+    {
+        FaultKind.BROKER_RESTART,
+        FaultKind.BROKER_AMNESIA,
+        FaultKind.SERVER_KILL,
+        FaultKind.SERVER_AWAY,
+        FaultKind.SERVER_POWER,
+    }
 )
+
+
+_COUNTED: Final = frozenset({FaultKind.POWER_CUT, FaultKind.SERVER_KILL, FaultKind.SERVER_POWER})
+PATIENT_SHARE: Final = 0.7  # of cuts and kills that wait for their operation or commit: the others come in quiet times
+
+
+def _is_patient(draw: random.Random, kind: FaultKind) -> bool:
+    return kind in _COUNTED and draw.random() < PATIENT_SHARE
 
 
 def _drawn(draw: random.Random, kind: FaultKind, who: str, rate: Rate, seconds: float) -> list[Incident]:
@@ -121,13 +143,48 @@ def _drawn(draw: random.Random, kind: FaultKind, who: str, rate: Rate, seconds: 
                 who=who,
                 lasts_s=round(lasts_s, 3),
                 number=draw.randint(*rate.number),
+                patient=_is_patient(draw, kind),
             )
         )
         at_s += lasts_s + draw.expovariate(rate.a_day / DAY_S)
     return found
 
 
+DELIBERATE: Final = frozenset({FaultKind.CLONE, FaultKind.VETO})
+"""Only in plans that are made by hand: what follows is for an operator or an application to end."""
+
 NONE: Final = Faults()
+
+AROUND_AN_UPDATE: Final[tuple[tuple[FaultKind, Rate], ...]] = (
+    (FaultKind.PARTITION, Rate(a_day=1, lasts_s=(5, 600))),
+    (FaultKind.RESET, Rate(a_day=1)),
+    (FaultKind.BROKER_RESTART, Rate(a_day=1, lasts_s=(1, 60))),
+    (FaultKind.BROKER_AMNESIA, Rate(a_day=1, lasts_s=(1, 60))),
+    (FaultKind.STALE_DESIRED, Rate(a_day=1)),
+    (FaultKind.POWER_CUT, Rate(a_day=1, lasts_s=(1, 60), number=(0, 60))),
+    (FaultKind.POWER_CUT, Rate(a_day=1, lasts_s=(1, 10), number=(0, 60))),
+    (FaultKind.AGENT_RESTART, Rate(a_day=1, lasts_s=(1, 30))),
+    (FaultKind.DISK_FULL, Rate(a_day=1, lasts_s=(5, 60))),
+    (FaultKind.DISK_ERROR, Rate(a_day=1, lasts_s=(5, 60), number=(1, 3))),
+    (FaultKind.WORKER_CRASH, Rate(a_day=1)),
+    (FaultKind.SERVER_KILL, Rate(a_day=1, lasts_s=(1, 30), number=(0, 24))),
+    (FaultKind.SERVER_POWER, Rate(a_day=1, lasts_s=(5, 60), number=(0, 24))),
+)
+"""What is drawn in the minutes after an order, where there is most to break; the rates' frequency is not looked at."""
+
+
+def incidents_around(seed: int, at_s: float, devices: Sequence[str]) -> tuple[Incident, ...]:
+    """Return some incidents of the minutes after a moment."""
+    draw, found = chances.stream(seed, f"around {at_s}"), []
+    for _ in range(draw.randint(0, INCIDENTS_AROUND_MAX)):
+        kind, rate = draw.choice(AROUND_AN_UPDATE)
+        who = "" if kind in _CENTRAL else draw.choice(devices)
+        at = round(at_s + draw.expovariate(1 / 90.0), 3)
+        lasts_s = round(draw.uniform(*rate.lasts_s), 3)
+        number, patient = draw.randint(*rate.number), _is_patient(draw, kind)
+        found.append(Incident(at_s=at, kind=kind, who=who, lasts_s=lasts_s, number=number, patient=patient))
+    return tuple(found)
+
 
 EVERYTHING: Final = Faults(
     messages=MessageFaults(loss=0.1, duplicate=0.05, slow=0.02, reorder=0.02, damage=0.01),
@@ -152,5 +209,6 @@ EVERYTHING: Final = Faults(
         (FaultKind.WORKER_SLOW, Rate(a_day=1, lasts_s=(60, 1_800))),
         (FaultKind.SERVER_KILL, Rate(a_day=4, lasts_s=(1, 60), number=(0, 12))),
         (FaultKind.SERVER_AWAY, Rate(a_day=0.5, lasts_s=(600, 7_200))),
+        (FaultKind.SERVER_POWER, Rate(a_day=2, lasts_s=(5, 120), number=(0, 6))),
     ),
 )

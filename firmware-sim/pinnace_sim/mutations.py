@@ -39,12 +39,13 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutation:
-    """One deliberate bug, and within how many seeds it is found."""
+    """One deliberate bug, within how many seeds it is found, and a seed that is known to find it."""
 
     name: str
     what: str
     edits: tuple[Edit, ...]
     seeds: int
+    found_by: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,29 +187,23 @@ MUTATIONS: Final = (
         edits=(
             _edit(
                 "server/pinnace_server/service/ingest.py",
-                "                self._outcomes.receipt(receipt, payload)\n",
-                "                with self._world.store.read() as tables:\n"
-                "                    if tables.receipts.get(receipt.id) is not None:\n"
-                "                        return\n"
-                "                self._outcomes.receipt(receipt, payload)\n",
+                "        self._outcomes.receipt(receipt, sealed)\n",
+                "        with self._world.store.read() as tables:\n"
+                "            if tables.receipts.get(receipt.id) is not None:\n"
+                "                return\n"
+                "        self._outcomes.receipt(receipt, sealed)\n",
             ),
         ),
         seeds=40,
     ),
     Mutation(
         name="acknowledge-before-commit",
-        what="a report is acknowledged before it is in the database",
+        what="a report or receipt is acknowledged before it is in the database for good",
         edits=(
             _edit(
                 "server/pinnace_server/service/ingest.py",
-                "                if not self._outcomes.report(report, payload):\n                    return\n",
-                "",
-            ),
-            _edit(
-                "server/pinnace_server/service/ingest.py",
-                "                self._acknowledge(report.device, report.incarnation, reports=(covered,))\n",
-                "                self._acknowledge(report.device, report.incarnation, reports=(covered,))\n"
-                "                self._outcomes.report(report, payload)\n",
+                "        self._after.append(lambda: self._world.publisher.publish(topic, sealed))\n",
+                "        self._world.publisher.publish(topic, sealed)\n",
             ),
         ),
         seeds=150,

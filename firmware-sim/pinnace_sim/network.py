@@ -7,7 +7,9 @@ drawn here.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Protocol
@@ -16,12 +18,14 @@ from pinnace_contract import topics
 from pinnace_sim import chance as chances
 from pinnace_sim.faults import FaultKind, MessageFaults
 from pinnace_sim.journal import Journal
+from pinnace_sim.links import Course, LinkRow
 from pinnace_sim.schedule import Schedule
 
 KEEPALIVE_S: Final = 45.0  # one and a half times the agent's 30 s: when a silent connection is given up
 QUEUED_MAX: Final = 1_000  # QoS 1 messages that the broker holds for a client that is away
 AUTOSAVE_S: Final = 5.0  # what a restart of the embedded broker may take of the last seconds
 SERVER: Final = "server"
+UNREACHABLE: Final = "the broker cannot be reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Connection:
     will: Message | None
     bytes_s: float
     alive: bool = True
+    flushed: bool = False  # its process died, and what it had said is still sent by the system
     up_free_s: float = 0.0
     down_free_s: float = 0.0
 
@@ -81,6 +86,9 @@ class Network:
         self._chance = chances.stream(seed, "network")
         self._sessions: dict[str, Session] = {}
         self._lines: dict[str, Line] = {}
+        self._courses: dict[str, Course] = {}
+        self.size_of: Callable[[Message], int] = lambda message: len(message.payload)
+        self.carried: Counter[str] = Counter()  # bytes of each client, both ways
         self._retained: dict[str, bytes] = {}
         self._changed: deque[tuple[float, str, bytes | None]] = deque()
         self._down_until_s = 0.0
@@ -91,14 +99,14 @@ class Network:
     def connect(self, connection: Connection) -> None:
         """Begin a connection; ``connected`` or ``lost`` follows."""
         if self._is_dark(connection.name) or self._is_down:
-            self._schedule.after(10.0, lambda: self._end(connection, "the broker cannot be reached", will_after_s=None))
+            self._schedule.after(10.0, lambda: self._end(connection, UNREACHABLE, will_after_s=None))
             return
         self._schedule.after(2 * self._delay_s(connection.name), lambda: self._accept(connection))
 
     def publish(self, connection: Connection, message: Message, *, retained: bool) -> None:
         """Send to the broker; what is under way when the connection ends is lost."""
-        arrives_s = self._arrival(connection, len(message.payload), up=True)
-        if message.qos == 0 and self._falls(FaultKind.LOSS, self._faults.loss):
+        arrives_s = self._arrival(connection, self.size_of(message), up=True)
+        if message.qos == 0 and self._falls(FaultKind.LOSS, self._loss(connection.name)):
             return
         self._schedule.at(arrives_s, lambda: self._received(connection, message, retained))
 
@@ -127,6 +135,22 @@ class Network:
                 min(seconds, KEEPALIVE_S), lambda: self._end(connection, "nothing was heard", will_after_s=0.0)
             )
 
+    def follow(self, name: str, course: Course) -> None:
+        """Let a device's line be as a trace says from now on."""
+        self._courses[name] = course
+        self._turn(name, course)
+
+    def _turn(self, name: str, course: Course) -> None:
+        if self._courses.get(name) is not course:
+            return
+        now_s = self._schedule.now_s
+        row, next_s = course.at(now_s), course.next_after(now_s)
+        up, down = row.up_bytes_s <= 0, row.down_bytes_s <= 0
+        if up or down:
+            self.darken(name, next_s - now_s, up=up, down=down)
+        if next_s < math.inf:
+            self._schedule.at(next_s, lambda: self._turn(name, course))
+
     def reset(self, name: str) -> bool:
         """Break a connection now; tell whether there was one."""
         session = self._sessions.get(name)
@@ -135,10 +159,10 @@ class Network:
         self._end(session.connection, "the connection was reset", will_after_s=self._chance.uniform(0.0, KEEPALIVE_S))
         return True
 
-    def vanish(self, connection: Connection) -> None:
-        """Let a client be no more, without a word: the broker notices later."""
+    def vanish(self, connection: Connection, *, flushes: bool = False) -> None:
+        """Let a client be no more, without a word: the broker notices later. ``flushes``: its machine lives on."""
         if connection.alive:
-            connection.alive = False
+            connection.alive, connection.flushed = False, flushes
             self._schedule.after(self._chance.uniform(0.0, KEEPALIVE_S), lambda: self._say_will(connection))
 
     def restart(self, seconds: float, *, forgets: bool) -> None:
@@ -166,6 +190,7 @@ class Network:
         """Let nothing go wrong any more."""
         self._calm = True
         self._lines.clear()
+        self._courses.clear()
         self._down_until_s = 0.0
 
     def inject(self, message: Message) -> None:
@@ -201,14 +226,31 @@ class Network:
     def _delay_s(self, name: str) -> float:
         if name == SERVER:
             return 0.002
-        delay_s = self._chance.uniform(*self._faults.delay_s)
+        row = self._row(name)
+        delay_s = self._chance.uniform(*self._faults.delay_s) if row is None else row.delay_s
         if self._falls(FaultKind.SLOW, self._faults.slow):
             delay_s += self._chance.uniform(*self._faults.slow_s)
         return delay_s
 
+    def _row(self, name: str) -> LinkRow | None:
+        course = self._courses.get(name)
+        return None if course is None else course.at(self._schedule.now_s)
+
+    def _loss(self, name: str) -> float:
+        row = self._row(name)
+        return self._faults.loss if row is None else max(self._faults.loss, row.loss)
+
+    def _bytes_s(self, connection: Connection, *, up: bool) -> float:
+        """Return what the line carries now; a message that is under way when that changes goes on as it began."""
+        row = self._row(connection.name)
+        if row is None:
+            return connection.bytes_s
+        return (row.up_bytes_s if up else row.down_bytes_s) or connection.bytes_s
+
     def _arrival(self, connection: Connection, size_bytes: int, *, up: bool) -> float:
         """Return when a message is at the other end: after its bytes, in order, unless it is overtaken."""
-        now_s, took_s = self._schedule.now_s, size_bytes / connection.bytes_s
+        self.carried[connection.name] += size_bytes
+        now_s, took_s = self._schedule.now_s, size_bytes / self._bytes_s(connection, up=up)
         free_s = connection.up_free_s if up else connection.down_free_s
         arrives_s = max(now_s + self._delay_s(connection.name), free_s) + took_s
         if connection.name != SERVER and self._falls(FaultKind.REORDER, self._faults.reorder):
@@ -223,7 +265,7 @@ class Network:
         if not connection.alive:
             return
         if self._is_down or self._is_dark(connection.name):
-            self._end(connection, "the broker cannot be reached", will_after_s=None)
+            self._end(connection, UNREACHABLE, will_after_s=None)
             return
         known = connection.name in self._sessions
         session = self._sessions.setdefault(connection.name, Session())
@@ -232,16 +274,19 @@ class Network:
         session.connection = connection
         self._journal.write("connected", connection.name, number=connection.number, session=known)
         connection.client.connected(connection.number, known)
-        for topic in sorted(self._retained):
-            if _subscriber(topic) in (connection.name, ""):
-                self._send(connection, Message(topic, self._retained[topic], 1))
+        # What waited is sent with the connection, what is retained only when the client has subscribed (MQTT 3.1.1,
+        # 3.8.4): the newest comes last.
         waiting, session.waiting = session.waiting, deque()
         for _, message in waiting:
             self._send(connection, message)
+        for topic in sorted(self._retained):
+            if _subscriber(topic) in (connection.name, ""):
+                self._send(connection, Message(topic, self._retained[topic], 1))
 
     def _received(self, connection: Connection, message: Message, retained: bool) -> None:
         line = self._lines.get(connection.name)
-        if not connection.alive or self._is_down or (line is not None and line.up_dark_s > self._schedule.now_s):
+        is_dark = line is not None and line.up_dark_s > self._schedule.now_s
+        if not (connection.alive or connection.flushed) or self._is_down or is_dark:
             return
         self._route(message, retained=retained)
         if message.qos == 1 and self._falls(FaultKind.DUPLICATE, self._faults.duplicate):
@@ -276,9 +321,9 @@ class Network:
             session.waiting.append((self._schedule.now_s, message))
 
     def _send(self, connection: Connection, message: Message) -> None:
-        arrives_s = self._arrival(connection, len(message.payload), up=False)
+        arrives_s = self._arrival(connection, self.size_of(message), up=False)
         if message.qos == 0 and connection.name != SERVER:
-            if self._falls(FaultKind.LOSS, self._faults.loss):
+            if self._falls(FaultKind.LOSS, self._loss(connection.name)):
                 return
             if self._falls(FaultKind.DAMAGE, self._faults.damage):
                 message = Message(message.topic, self._damaged(message.payload), 0)
@@ -318,6 +363,7 @@ class Network:
             session.connection = None
         if connection.will is not None and not self._is_down:
             will, connection.will = connection.will, None
+            self._journal.write("will", connection.name, number=connection.number)
             self._route(will, retained=True)
 
     def _damaged(self, payload: bytes) -> bytes:

@@ -10,12 +10,15 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from pinnace_contract.ids import DeviceId, Digest, digest_of
 from pinnace_contract.topics import Topic
 from pinnace_server.device_keys import P256Keys
+from pinnace_server.domain.queries import EventQuery, Page
+from pinnace_server.domain.records import EventKind
 from pinnace_server.errors import NotFound
 from pinnace_server.service.catalogue import Catalogue
 from pinnace_server.service.changes import ChangeHub
@@ -28,6 +31,7 @@ from pinnace_server.service.offers import Offers
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.retained import retained
 from pinnace_server.service.rollouts import Rollouts
+from pinnace_server.service.wishes import Rates
 from pinnace_server.signing import store as signing_store
 from pinnace_server.signing.local import LocalSigning
 from pinnace_sim import chance as chances
@@ -40,7 +44,9 @@ TICK_S: Final = 1.0  # after something changed, as in the program
 REST_S: Final = 120.0  # when nothing does: what the clock alone makes due is at most this late
 BYTES_S: Final = 100_000_000.0
 RECONNECT_S: Final = 1.0
+FOLLOWS_S: Final = 1.0  # within which what goes down with the server is down as well
 QUEUED_MAX: Final = 10_000
+EVENTS_AT_ONCE: Final = 200
 
 
 class Killed(BaseException):
@@ -55,6 +61,7 @@ class Disk(Protocol):
 
     def read(self) -> AbstractContextManager[Tables]: ...
     def write(self) -> AbstractContextManager[Tables]: ...
+    def together(self) -> AbstractContextManager[None]: ...
 
 
 class SimServer:
@@ -79,10 +86,13 @@ class SimServer:
             chances.server_keys(seed),
             self.now,
         )
+        self.rates: Rates | None = None
         self.is_on = False
         self._connections = 0
-        self._commits_left: int | None = None
+        self._steps_left: int | None = None
+        self._told_event = 0
         self._back_after_s = 0.0
+        self._then: Callable[[], None] = lambda: None
         self.heard: Callable[[Message], None] = lambda _message: None
         self.published: Callable[[Topic, bytes], None] = lambda _topic, _payload: None
 
@@ -113,7 +123,11 @@ class SimServer:
             endpoints=("mqtt://broker",),
         )
         self.delivery = PacedDelivery(
-            self.blobs, Offers(self.store), self._outlet, monotonic_s=lambda: self.schedule.now_s
+            self.blobs,
+            Offers(self.store),
+            self._outlet,
+            rates=self.rates,
+            monotonic_s=lambda: self.schedule.now_s,
         )
         self.ingest = Ingest(self.world, _Courier(self))
         self.catalogue, self.rollouts = Catalogue(self.world), Rollouts(self.world)
@@ -121,32 +135,46 @@ class SimServer:
         self.controller = Controller(self.world, self.rollouts)
         self._tick_due: Due | None = None
         self._delivery_due: Due | None = None
-        self.store.before_commit = self._before_commit
-        self.store.after_commit = self._after_commit
+        self.store.before_commit = partial(self._step, "before")
+        self.store.after_commit = partial(self._step, "after")
         self._outlet.connect()
         self._tick_at(self.schedule.now_s)
 
-    def kill(self, off_s: float) -> None:
-        """Be no more, and start again later."""
+    def kill(self, off_s: float, when: str = "") -> None:
+        """Be no more, and start again later; ``when`` says at which commit."""
         if not self.is_on:
             return
         self.is_on = False
-        self._commits_left = None
+        self._steps_left = None
         self.store.before_commit = self.store.after_commit = None
-        self.journal.write("server_killed")
+        self.journal.write("server_killed", when=when)
+        self.schedule.after(self._chance.uniform(0.0, FOLLOWS_S), self._then)
+        self._then = lambda: None
         self._outlet.vanish()
         for due in (self._tick_due, self._delivery_due):
             if due is not None:
                 due.cancel()
         self.schedule.after(off_s, self.start)
 
-    def kill_soon(self, off_s: float, commits: int) -> None:
-        """Be killed at one of the next commits: before the even ones, after the odd ones; soon if there is none."""
+    def kill_soon(
+        self, off_s: float, steps: int, *, patient: bool = False, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """Be killed at one of the next commits: 0 before the first, 1 after it, 2 before the second, and so on.
+
+        Soon if there is none, unless ``patient``. ``then`` is what goes down with it.
+        """
         if not self.is_on:
             return
-        self._commits_left, self._back_after_s = commits, off_s
+        self._steps_left, self._back_after_s, self._then = steps, off_s, then
+        if patient:
+            return
         outlet = self._outlet
         self.schedule.after(10.0, lambda: self.kill(off_s) if self.is_on and self._outlet is outlet else None)
+
+    def be_calm(self) -> None:
+        """Let nothing go wrong any more, and be there."""
+        self._steps_left = None
+        self.start()
 
     def guarded(self, action: Callable[[], object]) -> bool:
         """Run a piece of the server; False where it was killed in it."""
@@ -154,22 +182,17 @@ class SimServer:
             return False
         try:
             action()
-        except Killed:
-            self.kill(self._back_after_s)
+        except Killed as killed:
+            self.kill(self._back_after_s, str(killed))
             return False
         return True
 
-    def _before_commit(self, _number: int) -> None:
-        if self._commits_left is not None:
-            self._commits_left -= 1
-            if self._commits_left < 0:
-                raise Killed
-
-    def _after_commit(self, _number: int) -> None:
-        if self._commits_left is not None and self._commits_left % 2 == 1:
-            self._commits_left -= 1
-            if self._commits_left < 0:
-                raise Killed
+    def _step(self, side: str, commit: int) -> None:
+        """Stand before or after a commit."""
+        if self._steps_left is not None:
+            self._steps_left -= 1
+            if self._steps_left < 0:
+                raise Killed(f"{side} commit {commit}")
 
     # --- work --------------------------------------------------------------------------------------------------------
 
@@ -197,6 +220,18 @@ class SimServer:
     def _changed(self, topic: str) -> None:
         if topic in ("rollouts", "devices"):
             self._tick_at(self.schedule.now_s + TICK_S)
+        elif topic == "events":
+            self._tell_events()
+
+    def _tell_events(self) -> None:
+        """Write what the server's log says; phases are left out, for the devices' own lines tell them."""
+        with self.store.read() as tables:
+            fresh = tables.events.listing(EventQuery(after=self._told_event, page=Page(limit=EVENTS_AT_ONCE))).rows
+        for event in fresh:
+            self._told_event = event.number
+            if event.kind is not EventKind.PHASE_CHANGED:
+                who = event.device or ""
+                self.journal.write("server_says", who, kind=str(event.kind), text=event.summary)
 
     def _tick(self) -> None:
         self._tick_due = None
@@ -273,7 +308,7 @@ class Outlet:
         """Be no more, without a word."""
         self._gone = True
         if self._connection is not None:
-            self._server.network.vanish(self._connection)
+            self._server.network.vanish(self._connection, flushes=True)
 
     # --- the network's side
 

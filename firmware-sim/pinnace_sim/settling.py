@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pinnace_agent.core.slot import Servable
+from pinnace_agent.worker.events import WorkerRef
 from pinnace_contract.ids import ReleaseId
 from pinnace_contract.latest import Phase
 from pinnace_server.service.ports import Tables
 from pinnace_sim.checks import Rule, Violation, is_whole
 from pinnace_sim.device import SimDevice
+from pinnace_sim.plan import Nature
 
 if TYPE_CHECKING:
     from pinnace_sim.world import World
@@ -31,13 +34,13 @@ def check(world: World) -> None:
             states = sorted(str(each.state) for each in tables.rollouts.members(rollout.id))
             raise Violation(Rule.NOT_CONVERGED, rollout.id, f"it is still under way: {', '.join(states)}")
         for device in world.devices.values():
-            _device(tables, device)
+            _device(world, tables, device)
             _receipts(world, tables, device)
             _reports(world, tables, device)
         _counted(world, tables)
 
 
-def _device(tables: Tables, device: SimDevice) -> None:
+def _device(world: World, tables: Tables, device: SimDevice) -> None:
     known = tables.devices.get(device.id)
     if device.run is None or known is None:
         raise Violation(Rule.NOT_CONVERGED, device.name, "it is not on")
@@ -57,7 +60,8 @@ def _device(tables: Tables, device: SimDevice) -> None:
             raise Violation(Rule.NOT_CONVERGED, device.name, f"it is still in phase {slot.phase}: {slot.reason}")
         serving = device.run.workers.serving(slot.model)
         if slot.current is not None:
-            if serving is None or not slot.current.is_same(serving.release, serving.variant):
+            dies = world.natures[slot.current.release] in (Nature.CRASHES, Nature.HANGS)  # and is being started again
+            if not (serving is None and dies) and not _serves(slot.current, serving):
                 raise Violation(Rule.NO_MODEL, device.name, f"{slot.current.version} is committed and does not serve")
             if not is_whole(device, slot.current):
                 raise Violation(Rule.NO_MODEL, device.name, f"a file of {slot.current.version} is not whole")
@@ -67,6 +71,10 @@ def _device(tables: Tables, device: SimDevice) -> None:
         current = told.current.release if told is not None and told.current is not None else None
         if told is None or current != (slot.current.release if slot.current else None):
             raise Violation(Rule.BELIEF, device.name, "the server believes that it runs something else")
+
+
+def _serves(current: Servable, serving: WorkerRef | None) -> bool:
+    return serving is not None and current.is_same(serving.release, serving.variant)
 
 
 def _receipts(world: World, tables: Tables, device: SimDevice) -> None:
@@ -82,7 +90,7 @@ def _receipts(world: World, tables: Tables, device: SimDevice) -> None:
 def _reports(world: World, tables: Tables, device: SimDevice) -> None:
     assert device.run is not None
     waiting = {(each.boot, each.seq_to) for each in device.run.store.spooled()}
-    for boot, seq in world.checks.reports[device.name]:
+    for boot, seq in sorted(world.checks.kept_reports[device.name]):
         if (boot, seq) in waiting:
             continue
         ranges = tables.reports.ranges(device.id, boot)

@@ -6,11 +6,11 @@ taken out, large ones first, for as long as the same rule is still broken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from pinnace_sim.checks import Rule, Violation
+from pinnace_sim.checks import Violation
 from pinnace_sim.errors import NothingBroken
 from pinnace_sim.faults import NO_MESSAGE_FAULTS
 from pinnace_sim.plan import Plan
@@ -37,49 +37,59 @@ def shrink(plan: Plan, told: Callable[[Plan, int], None] = lambda _plan, _tries:
     Raises:
         NothingBroken: this one breaks none.
     """
-    first = World(plan).run().violation
-    if first is None:
-        raise NothingBroken("the world of this log breaks no rule with this code")
-    found, tries = Shrunk(plan=plan, violation=first, tries=1), 1
-    changed = True
-    while changed and tries < TRIES_MAX:
-        changed = False
-        for simpler in _simpler(found.plan):
-            tries += 1
-            violation = _broken(simpler, first.rule)
-            if violation is not None:
-                found, changed = Shrunk(plan=simpler, violation=violation, tries=tries), True
-                told(simpler, tries)
-                break
-            if tries >= TRIES_MAX:
-                break
-    return replace(found, tries=tries)
-
-
-def _broken(plan: Plan, rule: Rule) -> Violation | None:
     violation = World(plan).run().violation
-    return violation if violation is not None and violation.rule is rule else None
+    if violation is None:
+        raise NothingBroken("the world of this log breaks no rule with this code")
+    search = _Search(plan, violation, told)
+    before: Plan | None = None
+    while before != search.plan and search.tries < TRIES_MAX:
+        before = search.plan
+        search.round()
+    return Shrunk(plan=search.plan, violation=search.violation, tries=search.tries)
 
 
-def _simpler(plan: Plan) -> Iterator[Plan]:
-    """Yield simpler plans, the boldest first."""
-    if plan.messages != NO_MESSAGE_FAULTS:
-        yield replace(plan, messages=NO_MESSAGE_FAULTS)
-    for device in plan.devices:
-        if len(plan.devices) > 1:
-            yield plan.without_device(device.name)
-    for fewer in _without_parts(plan.incidents):
-        yield replace(plan, incidents=fewer)
-    for orders in _without_parts(plan.orders):
-        yield replace(plan, orders=orders)
-    if plan.hours > HOURS_STEP:
-        yield replace(plan, hours=plan.hours / 2)
-        yield replace(plan, hours=plan.hours - HOURS_STEP)
+class _Search:
+    """The simplest plan so far."""
 
+    def __init__(self, plan: Plan, violation: Violation, told: Callable[[Plan, int], None]) -> None:
+        self.plan, self.violation, self.tries = plan, violation, 1
+        self._rule, self._told = violation.rule, told
 
-def _without_parts(items: Sequence[T]) -> Iterator[tuple[T, ...]]:
-    size = len(items)
-    while size >= 1:
-        for start in range(0, len(items), size):
-            yield (*items[:start], *items[start + size :])
-        size //= 2
+    def round(self) -> None:
+        """Try to do without everything, the boldest first."""
+        self._try(replace(self.plan, messages=NO_MESSAGE_FAULTS))
+        for device in self.plan.devices:
+            if len(self.plan.devices) > 1:
+                self._try(self.plan.without_device(device.name))
+        self._thin_out(self.plan.incidents, lambda plan, left: replace(plan, incidents=left))
+        self._thin_out(self.plan.orders, lambda plan, left: replace(plan, orders=left))
+        while self.plan.hours > HOURS_STEP and self._try(replace(self.plan, hours=self.plan.hours / 2)):
+            pass
+        while self.plan.hours > HOURS_STEP and self._try(replace(self.plan, hours=self.plan.hours - HOURS_STEP)):
+            pass
+
+    def _thin_out(self, items: Sequence[T], put: Callable[[Plan, tuple[T, ...]], Plan]) -> None:
+        """Leave out runs of items, at first half of them at once, in the end one at a time."""
+        left, size = tuple(items), max(1, len(items) // 2)
+        while True:
+            start = 0
+            while start < len(left):
+                fewer = (*left[:start], *left[start + size :])
+                if self._try(put(self.plan, fewer)):
+                    left = fewer
+                else:
+                    start += size
+            if size == 1:
+                return
+            size //= 2
+
+    def _try(self, plan: Plan) -> bool:
+        if plan == self.plan or self.tries >= TRIES_MAX:
+            return False
+        self.tries += 1
+        violation = World(plan).run().violation
+        if violation is None or violation.rule is not self._rule:
+            return False
+        self.plan, self.violation = plan, violation
+        self._told(plan, self.tries)
+        return True

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from pinnace_sim import chance as chances
-from pinnace_sim.faults import EVERYTHING, Faults
+from pinnace_sim.faults import EVERYTHING, Faults, incidents_around
 from pinnace_sim.plan import DevicePlan, Nature, Order, OrderKind, Plan
 
 NATURES: Final = (
@@ -35,10 +35,19 @@ def one_update(seed: int, *, devices: int = 3, hours: float = 24.0, faults: Faul
     return _plan(seed, fleet, orders, hours, faults)
 
 
-def many_updates(seed: int, *, devices: int = 20, hours: float = 168.0, faults: Faults = EVERYTHING) -> Plan:
-    """A week or so: a new version every day or two, of every nature."""
+def many_updates(
+    seed: int,
+    *,
+    devices: int = 20,
+    hours: float = 168.0,
+    faults: Faults = EVERYTHING,
+    report_every_s: int | None = None,
+) -> Plan:
+    """A week or so: a new version every day or two, of every nature. ``report_every_s`` None: drawn for each device."""
     draw = chances.stream(seed, "story")
     fleet = _fleet(draw, devices)
+    if report_every_s is not None:
+        fleet = tuple(replace(each, report_every_s=report_every_s) for each in fleet)
     orders, at_s, number = list(_first()), draw.uniform(0.1, 1.0) * 86_400, 2
     while at_s < hours * 3600 * 0.95:
         orders += _update(draw, str(number), at_s, hours * 3600)
@@ -48,6 +57,12 @@ def many_updates(seed: int, *, devices: int = 20, hours: float = 168.0, faults: 
 
 
 def _plan(seed: int, fleet: tuple[DevicePlan, ...], orders: Sequence[Order], hours: float, faults: Faults) -> Plan:
+    names = [each.name for each in fleet]
+    incidents = list(faults.incidents(seed, names, hours * 3600))
+    if faults.rates:
+        for order in orders:
+            if order.kind is OrderKind.ASSIGN:
+                incidents += incidents_around(seed, order.at_s, names)
     return Plan(
         seed=seed,
         hours=hours,
@@ -55,7 +70,7 @@ def _plan(seed: int, fleet: tuple[DevicePlan, ...], orders: Sequence[Order], hou
         devices=fleet,
         orders=tuple(sorted(orders, key=lambda order: order.at_s)),
         messages=faults.messages,
-        incidents=faults.incidents(seed, [each.name for each in fleet], hours * 3600),
+        incidents=tuple(sorted(incidents, key=lambda each: (each.at_s, each.kind, each.who))),
     )
 
 

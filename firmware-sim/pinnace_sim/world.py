@@ -6,6 +6,7 @@ ends with its plan, or at the first broken rule.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import Counter
@@ -21,7 +22,7 @@ from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, Rollout
 from pinnace_contract.latest import AssignmentSet, ContactMode, ContactPolicy, TrialMode, TrialPolicy
 from pinnace_server.domain.policy import Terms
 from pinnace_server.domain.records import DeviceState
-from pinnace_server.errors import ServerError
+from pinnace_server.errors import Conflict, ServerError
 from pinnace_sim import catalogue, settling
 from pinnace_sim import chance as chances
 from pinnace_sim.checks import Checks, Rule, Violation
@@ -30,7 +31,7 @@ from pinnace_sim.faults import FaultKind, Incident
 from pinnace_sim.journal import Journal
 from pinnace_sim.memory.store import MemoryStore
 from pinnace_sim.network import Message, Network
-from pinnace_sim.plan import Nature, Order, OrderKind, Plan
+from pinnace_sim.plan import DevicePlan, Nature, Order, OrderKind, Plan
 from pinnace_sim.schedule import Schedule
 from pinnace_sim.server import Disk, SimServer
 
@@ -76,7 +77,8 @@ class World:
         self.server.published = self._published
         self.natures: dict[ReleaseId, Nature] = {}
         self.rollouts: list[RolloutId] = []
-        self.devices = {each.name: self._device(each.name) for each in plan.devices}
+        self.devices = {each.name: self._device(each) for each in plan.devices}
+        self.twins: dict[DeviceId, SimDevice] = {}
         self._old_desired: dict[DeviceId, list[bytes]] = {}
 
     def run(self) -> Outcome:
@@ -105,8 +107,10 @@ class World:
 
     # --- beginning and end
 
-    def _device(self, name: str) -> SimDevice:
-        plan = next(each for each in self.plan.devices if each.name == name)
+    def _device(self, plan: DevicePlan) -> SimDevice:
+        def nature_of(release: ReleaseId) -> Nature:
+            return plan.nature_of(self.checks.names.get(release, ""), self.natures.get(release, Nature.GOOD))
+
         return SimDevice(
             plan,
             self.plan.seed,
@@ -114,7 +118,7 @@ class World:
             network=self.network,
             journal=self.journal,
             counts=self.counts,
-            nature_of=lambda release: self.natures.get(release, Nature.GOOD),
+            nature_of=nature_of,
             watch=self.checks,
         )
 
@@ -122,8 +126,11 @@ class World:
         self.server.start()
         claim = self.server.enrolment.create(uses=max(1, len(self.devices)), life_s=86_400, actor=OPERATOR)
         self.server.catalogue.add_model(MODEL, "", OPERATOR)
+        courses = self.plan.courses()
         for device in self.devices.values():
             device.enrol(claim.text, self.server.enrolment.enrol)
+            if device.name in courses:
+                self.network.follow(device.id, courses[device.name])
             self.schedule.after(device.chance.uniform(0.0, 5.0), device.power_on)
         for order in self.plan.orders:
             self.schedule.at(order.at_s, partial(self._obey, order, 0))
@@ -134,7 +141,9 @@ class World:
         """Let the faults stop: what was away comes back by itself."""
         self.journal.write("calm")
         self.network.be_calm()
-        self.server.start()
+        self.server.be_calm()
+        for twin in self.twins.values():
+            self._retire(twin)
         for device in self.devices.values():
             device.be_calm()
 
@@ -174,19 +183,28 @@ class World:
         draft = catalogue.draft(draw, self.plan.weights_bytes, order.epoch)
         for content in draft.contents.values():
             self.server.blobs.add(content)
-        made = self.server.catalogue.register(
-            model=MODEL, version=VersionName(order.version), draft=draft, files={}, actor=OPERATOR
-        )
-        self.natures[made.release] = order.nature
+        with contextlib.suppress(Conflict):  # killed right after the commit, the server has it already
+            self.server.catalogue.register(
+                model=MODEL, version=VersionName(order.version), draft=draft, files={}, actor=OPERATOR
+            )
+        self._remember(order.version)
+
+    def _remember(self, version: str) -> None:
+        """Note what a version is like on devices, and that it was signed."""
+        made = self.server.catalogue.version(MODEL, version)
+        meant = (each for each in self.plan.orders if each.kind is OrderKind.REGISTER and each.version == version)
+        self.natures[made.release] = next(meant).nature
         self.checks.signed[made.release] = made.body.epoch
+        self.checks.names[made.release] = version
 
     def _assign(self, order: Order) -> None:
+        self._remember(order.version)
         trial = (
             TrialPolicy(inferences=order.trial_inferences, duration_s=order.trial_s)
             if order.trial_inferences
             else TrialPolicy(mode=TrialMode.NONE)
         )
-        contact = ContactPolicy() if order.contact else ContactPolicy(mode=ContactMode.NONE)
+        contact = ContactPolicy(timeout_s=order.contact_s) if order.contact else ContactPolicy(mode=ContactMode.NONE)
         selected = f"device={self.devices[order.who].id}" if order.who else ""
         made = self.server.rollouts.assign(
             model=MODEL,
@@ -213,7 +231,10 @@ class World:
             case FaultKind.BROKER_AMNESIA:
                 self.network.restart(incident.lasts_s, forgets=True)
             case FaultKind.SERVER_KILL:
-                self.server.kill_soon(incident.lasts_s, incident.number)
+                self.server.kill_soon(incident.lasts_s, incident.number, patient=incident.patient)
+            case FaultKind.SERVER_POWER:
+                broker = partial(self.network.restart, incident.lasts_s, forgets=False)
+                self.server.kill_soon(incident.lasts_s, incident.number, patient=incident.patient, then=broker)
             case FaultKind.SERVER_AWAY:
                 self.server.kill(incident.lasts_s)
             case _:
@@ -237,7 +258,7 @@ class World:
                 others = [each.id for each in self.devices.values() if each is not device]
                 return bool(others) and self._replay(device.chance.choice(others), device.id)
             case FaultKind.POWER_CUT:
-                device.power_cut_soon(incident.lasts_s, incident.number)
+                device.power_cut_soon(incident.lasts_s, incident.number, patient=incident.patient)
                 return device.run is not None
             case FaultKind.ABSENCE:
                 device.power_cut(incident.lasts_s)
@@ -250,9 +271,13 @@ class World:
                 device.broken_until_s, device.broken_every = now_s + incident.lasts_s, incident.number
                 return False
             case FaultKind.CLOCK_JUMP:
-                device.jump_clock(incident.number)
+                device.jump_clock(incident.number, incident.lasts_s)
             case FaultKind.CLOCK_1970:
-                device.start_in_1970(1.0)
+                device.start_in_1970(1.0, incident.lasts_s)
+            case FaultKind.CLONE:
+                return self._clone(device, incident.lasts_s)
+            case FaultKind.VETO:
+                return device.veto(MODEL, incident.lasts_s)
             case FaultKind.WORKER_CRASH:
                 return device.kill_worker(ExitCause.CRASHED)
             case FaultKind.WORKER_HANG:
@@ -262,6 +287,20 @@ class World:
             case _:
                 return False
         return True
+
+    def _clone(self, device: SimDevice, lasts_s: float) -> bool:
+        """Switch on another board with a device's identity; 0 is until the world calms down."""
+        if device.id in self.twins:
+            return False
+        twin = self.twins[device.id] = device.twin()
+        twin.power_on()
+        if lasts_s:
+            self.schedule.after(lasts_s, partial(self._retire, twin))
+        return True
+
+    def _retire(self, twin: SimDevice) -> None:
+        if twin.run is not None:
+            twin.retire()
 
     def _replay(self, of: DeviceId, to: DeviceId) -> bool:
         """Let somebody publish what a device was once told, to it or to another one."""
@@ -297,8 +336,9 @@ class World:
             slots = tables.devices.slots([topic.device])
             known = tables.devices.get(topic.device)
         for slot in slots:
-            self.checks.believes(topic.device, slot.seq, slot.state)
-        if known is not None and known.state is DeviceState.QUARANTINED:
+            self.checks.believes(topic.device, slot.incarnation, slot.seq, slot.state)
+        alone = topic.device not in self.twins
+        if known is not None and known.state is DeviceState.QUARANTINED and alone:
             raise Violation(Rule.CLONE, topic.device, "it was put in quarantine, and there is only one of it")
 
 
