@@ -1,0 +1,70 @@
+"""What the simulator costs, what it finds, and that it writes the same log twice.
+
+One process plays one world; times are of this machine. Mutations are hunted as the tests do, each with one seed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import figures
+from figures import Figure
+
+from pinnace_sim import mutations, stories
+from pinnace_sim.plan import Plan
+from pinnace_sim.world import World
+
+HOURLY_S = 3_600
+
+
+def main() -> None:
+    """Measure and print."""
+    chosen = figures.arguments(__doc__ or "")
+    found: list[Figure] = []
+    for measure in (repeated, large, found_bugs):
+        for figure in measure(chosen.quick):
+            figures.show(figure, as_json=chosen.json)
+            found.append(figure)
+    if not chosen.quick:
+        figures.keep("sim", found)
+
+
+def repeated(quick: bool) -> Iterator[Figure]:
+    """Two runs of a world write the same bytes."""
+    plan = stories.one_update(11, hours=6.0 if quick else 24.0)
+    first, second = (World(plan, keeps_log=True).run() for _ in range(2))
+    yield Figure(figure="same_log_twice", value=float(first.lines == second.lines), unit="bool", aim=">= 1")
+
+
+def large(quick: bool) -> Iterator[Figure]:
+    """A hundred devices for a month, and a thousand for a day, with faults and hourly reports."""
+    del quick  # never easier work
+    for name, devices, hours, aim in (
+        ("sim_100_devices_30_days", 100, 720.0, "<= 60"),
+        ("sim_1000_devices_1_day", 1_000, 24.0, "<= 120"),
+    ):
+        plan = stories.many_updates(1, devices=devices, hours=hours, report_every_s=HOURLY_S)
+        took_s, events = _played(plan)
+        yield Figure(figure=name, value=round(took_s, 1), unit="s", aim=aim)
+        yield Figure(figure=f"{name}_events", value=round(events / took_s), unit="1/s")
+
+
+def _played(plan: Plan) -> tuple[float, int]:
+    began = time.perf_counter()
+    outcome = World(plan).run()
+    if outcome.violation is not None:
+        raise RuntimeError(f"seed {plan.seed}: {outcome.violation}")
+    return time.perf_counter() - began, outcome.events
+
+
+def found_bugs(quick: bool) -> Iterator[Figure]:
+    """How many of the deliberate bugs a world with a known seed finds."""
+    del quick
+    caught = sum(bool(mutations.hunt(each, first_seed=each.found_by, seeds=1).rule) for each in mutations.MUTATIONS)
+    yield Figure(figure="mutations_found", value=float(caught), unit="count", aim=">= 12")
+    yield Figure(figure="mutations_tried", value=float(len(mutations.MUTATIONS)), unit="count")
+
+
+if __name__ == "__main__":
+    main()
