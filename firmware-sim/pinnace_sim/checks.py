@@ -80,6 +80,7 @@ class Checks:
         self._had: set[tuple[str, str]] = set()
         self._said: dict[tuple[DeviceId, IncarnationId, int], Reported] = {}
         self._believed: dict[tuple[DeviceId, IncarnationId], int] = {}
+        self._present: dict[tuple[DeviceId, IncarnationId], int] = {}
         self._starts: dict[tuple[str, int, int, Digest], Starts] = defaultdict(Starts)
         self.receipts: dict[str, dict[ReceiptId, Receipt]] = defaultdict(dict)
         self.reports: dict[str, dict[tuple[BootId, int], dict[ReleaseId, int]]] = defaultdict(dict)
@@ -195,6 +196,14 @@ class Checks:
             raise Violation(Rule.BELIEF, device, f"the server believes a statement {seq} that was never made")
         if state not in said.models:
             raise Violation(Rule.BELIEF, device, f"the server believes of statement {seq} what it did not say")
+
+    def present(self, device: DeviceId, incarnation: IncarnationId, connection: int) -> None:
+        """The server took a birth or a will."""
+        newest = self._present.get((device, incarnation), 0)
+        if connection < newest:
+            text = f"the server believed connection {newest}, and now {connection}, an older one"
+            raise Violation(Rule.BELIEF, device, text)
+        self._present[device, incarnation] = connection
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

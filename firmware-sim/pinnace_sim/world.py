@@ -18,7 +18,7 @@ from typing import Final
 from pinnace_agent.worker.events import ExitCause
 from pinnace_contract import codec, topics
 from pinnace_contract.desired import ASSIGNMENT_FIELD, Desired
-from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, RolloutId, VersionName
+from pinnace_contract.ids import DeviceId, ModelName, ReleaseId, RolloutId, VersionName
 from pinnace_contract.latest import AssignmentSet, ContactMode, ContactPolicy, TrialMode, TrialPolicy
 from pinnace_server.domain.policy import Terms
 from pinnace_server.domain.records import DeviceState
@@ -330,11 +330,13 @@ class World:
 
     def _server_heard(self, message: Message) -> None:
         topic = topics.parse(message.topic)
-        if not isinstance(topic, topics.UpTopic) or topic.channel is not topics.Up.REPORTED:
+        if not isinstance(topic, topics.UpTopic) or topic.channel not in (topics.Up.REPORTED, topics.Up.STATE):
             return
         with self.server.store.read() as tables:
             slots = tables.devices.slots([topic.device])
             known = tables.devices.get(topic.device)
+        if known is not None:
+            self.checks.present(known.id, known.incarnation, known.connection or 0)
         for slot in slots:
             self.checks.believes(topic.device, slot.incarnation, slot.seq, slot.state)
         alone = topic.device not in self.twins
@@ -345,6 +347,3 @@ class World:
 def _set_of(payload: bytes) -> AssignmentSet:
     tree = json.loads(Desired.from_bytes(payload).targets)
     return codec.from_plain(AssignmentSet, tree["signed"][ASSIGNMENT_FIELD])
-
-
-__all__ = ["Digest", "Outcome", "World"]
