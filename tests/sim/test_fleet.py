@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -33,52 +34,29 @@ CAMERA, BOOT = DeviceId("camera-1"), BootId("b" * 32)
 
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE_S)
-class TestRun:
-    @pytest.fixture(scope="class")
-    def summary(self) -> dict[str, object]:
-        """A whole run as a user starts it: with devices that sleep, come and go."""
-        need("mosquitto")
-        command = [sys.executable, "-m", "pinnace_sim", "fleet", "--devices", str(DEVICES), "--profile", "mixed"]
-        command += ["--minutes", "0.4", "--report-every-s", str(REPORT_EVERY_S), "--model-bytes", "300000", "--json"]
-        done = subprocess.run(
-            [*command, "--processes", "2"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-        )
-        assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-        found: dict[str, object] = json.loads(done.stdout)
-        return found
-
-    def test_nothing_is_lost(self, summary: dict[str, object]) -> None:
-        assert summary["lost"] == 0, summary
-        assert summary["problems"] == []
-
-    def test_every_device_kept_the_model_and_said_so_once(self, summary: dict[str, object]) -> None:
-        receipts = summary["receipts"]
-        assert isinstance(receipts, dict)
-        assert receipts["committed"] >= DEVICES
-        assert {receipts[each] for each in ("lost", "twice", "uncommitted")} == {0}
-
-    def test_devices_came_and_went(self, summary: dict[str, object]) -> None:
-        assert summary["joined"] == summary["left"] == 1
-        assert summary["devices"] == DEVICES + 1
-
-    def test_reports_arrived_over_the_whole_time(self, summary: dict[str, object]) -> None:
-        reports = summary["reports"]
-        assert isinstance(reports, dict)
-        assert reports["received"] > 2 * DEVICES
-
-    def test_the_summary_has_its_shape(self, summary: dict[str, object]) -> None:
-        assert summary["profile"] == "mixed"
-        assert summary["processes"] == 2
-        assert summary["agent_failures"] == 0
-        assert set(summary["seconds"]) == {"enrol", "connect", "commit", "report", "finish"}  # type: ignore[call-overload]
-        for name in ("connect", "assigned_to_committed", "report_to_acknowledged"):
-            found = summary["percentiles_s"][name]  # type: ignore[index]
-            assert list(found) == ["p50", "p95", "p99", "max"]
-            assert list(found.values()) == sorted(found.values())
-        for who in ("broker", "server", "simulator"):
-            cost = summary["costs"][who]  # type: ignore[index]
-            assert cost["memory_peak_mib"] >= cost["memory_mib"] > 0
-            assert cost["cpu_s"] >= 0
+def test_a_fleet_with_devices_that_sleep_come_and_go_loses_nothing() -> None:
+    need("mosquitto")
+    command = [sys.executable, "-m", "pinnace_sim", "fleet", "--devices", str(DEVICES), "--profile", "mixed"]
+    command += ["--minutes", "0.4", "--report-every-s", str(REPORT_EVERY_S), "--model-bytes", "300000"]
+    command += ["--processes", "2", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    summary: dict[str, Any] = json.loads(done.stdout)
+    assert (summary["lost"], summary["agent_failures"], summary["problems"]) == (0, 0, [])
+    assert summary["joined"] == summary["left"] == 1, "somebody came and somebody went"
+    assert summary["devices"] == DEVICES + 1
+    assert summary["receipts"]["committed"] >= DEVICES
+    assert {summary["receipts"][each] for each in ("lost", "twice", "uncommitted")} == {0}
+    assert summary["reports"]["received"] > 2 * DEVICES
+    assert (summary["profile"], summary["processes"]) == ("mixed", 2)
+    assert set(summary["seconds"]) == {"enrol", "connect", "commit", "report", "finish"}
+    for name in ("connect", "assigned_to_committed", "report_to_acknowledged"):
+        found = summary["percentiles_s"][name]
+        assert list(found) == ["p50", "p95", "p99", "max"]
+        assert list(found.values()) == sorted(found.values())
+    for who in ("broker", "server", "simulator"):
+        cost = summary["costs"][who]
+        assert cost["memory_peak_mib"] >= cost["memory_mib"] > 0
 
 
 def test_an_unknown_profile_names_those_that_there_are() -> None:

@@ -71,6 +71,9 @@ def played(story: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(story(), 2 * PATIENCE_S))  # type: ignore[arg-type]  # a coroutine function's
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.mark.parametrize("qos", [0, 1])
 def test_what_is_published_arrives_and_is_acknowledged(mosquitto: Mosquitto, qos: int) -> None:
     async def story() -> None:

@@ -217,7 +217,7 @@ class Run:
         self._due: asyncio.TimerHandle | None = None
         self._due_s = 0.0
         self._spooled_s: dict[int, float] = {}
-        self._begun_s = self._loop.time()
+        self._begun_s: float | None = self._loop.time()
         self._is_connected = False
         self._happened = Inbox(QUEUE_MAX)
         self.boot = BootId(stream_hex(self._body.chance, 16))
@@ -313,9 +313,10 @@ class Run:
         self._turn_at(0.0)
 
     def _connection(self, *, up: bool) -> None:
-        if up and not self._is_connected:
+        if up and self._begun_s is not None:
             samples = self._tally.samples
             samples.add(samples.connect_s, self._loop.time() - self._begun_s)
+            self._begun_s = None  # the first connection of a run: later ones begin with somebody else's trouble
         self._tally.progress.connected += up - self._is_connected
         self._is_connected = up
 

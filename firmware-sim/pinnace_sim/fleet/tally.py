@@ -55,7 +55,6 @@ class Samples:
     connect_s: list[float] = field(default_factory=list)
     commit_s: list[float] = field(default_factory=list)
     acknowledge_s: list[float] = field(default_factory=list)
-    late_s: list[float] = field(default_factory=list)
 
     def add(self, samples: list[float], seconds: float) -> None:
         """Note one."""
