@@ -126,14 +126,17 @@ class Reporting(Generic[S]):
         self._resend.reconnected()
 
     def acknowledged(self, ranges: Sequence[ReportRange]) -> None:
-        """Delete what the server has, and what it was told of there."""
-        self._spool.acknowledge(ranges)
-        for seq, gaps in list(self._carried.items()):
-            if any(each.boot == self.window.boot and each.seq_from <= seq <= each.seq_to for each in ranges):
-                del self._carried[seq]
-                self._lost = tuple(gap for gap in self._lost if gap not in gaps)
-                if gaps:
-                    self._spool.forget_dropped(gaps)
+        """Delete what the server has, and what it was told of there. What the disk keeps is acknowledged once more."""
+        try:
+            self._spool.acknowledge(ranges)
+            for seq, gaps in list(self._carried.items()):
+                if any(each.boot == self.window.boot and each.seq_from <= seq <= each.seq_to for each in ranges):
+                    if gaps:
+                        self._spool.forget_dropped(gaps)
+                    del self._carried[seq]
+                    self._lost = tuple(gap for gap in self._lost if gap not in gaps)
+        except AgentError as error:
+            log.warning("acknowledged reports stay for now: %s", error)
 
 
 def _name(spooled: Spooled) -> str:

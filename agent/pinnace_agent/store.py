@@ -236,7 +236,8 @@ class Store:
 
     def acknowledge(self, ranges: Iterable[ReportRange]) -> None:
         """Remove reports that are in the server's database."""
-        self._spooled = store_spool.acknowledge(self._files, ranges, self.spooled())
+        waiting, self._spooled = self.spooled(), None  # read again, should the disk fail in the middle
+        self._spooled = store_spool.acknowledge(self._files, ranges, waiting)
 
     def dropped(self) -> tuple[DroppedRange, ...]:
         """Return the ranges of reports that had to go unsent."""
