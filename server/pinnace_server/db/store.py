@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
@@ -63,10 +63,11 @@ class SqlTables:
         except BaseException:
             self._session.expunge_all()
             self.devices.forget()
-            run(self._session, f"ROLLBACK TO {_PART}")
+            with suppress(OperationalError):  # a full disk has undone the whole transaction, and this part with it
+                run(self._session, f"ROLLBACK TO {_PART}")
+                run(self._session, f"RELEASE {_PART}")
             raise
-        finally:
-            run(self._session, f"RELEASE {_PART}")
+        run(self._session, f"RELEASE {_PART}")
 
 
 class _Together(threading.local):
@@ -109,7 +110,7 @@ class SqlStore:
     @contextmanager
     def write(self) -> Iterator[SqlTables]:
         if self._together.tables is not None:
-            with self._together.tables.part():
+            with _translated(), self._together.tables.part():
                 yield self._together.tables
             return
         with self._transaction() as tables:
@@ -130,7 +131,7 @@ class SqlStore:
             raise Unavailable(f"the database was busy for {WRITE_WAIT_S:.0f} s", hint="try again; nothing was changed")
         try:
             writer = self._engine.execution_options(**{_WRITES: True})
-            with Session(writer) as session:
+            with _translated(), Session(writer) as session:
                 yield SqlTables(session)
                 session.commit()
         finally:
@@ -139,6 +140,15 @@ class SqlStore:
     def close(self) -> None:
         """Let go of the file."""
         self._engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:  # full, read-only, busy: the rows are not what is wrong
+        problem = f"the database does not take what is written: {error.orig}"
+        raise Unavailable(problem, hint="nothing was changed; look at the disk, then try again") from error
 
 
 def _engine(path: Path, synchronous: str) -> Engine:

@@ -25,6 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from pinnace_contract import topics
 from pinnace_contract.topics import Topic
+from pinnace_server.errors import Unavailable
 from pinnace_server.mqtt.address import Address
 from pinnace_server.mqtt.outgoing import MESSAGES_MAX, Outgoing
 
@@ -32,6 +33,7 @@ from pinnace_server.mqtt.outgoing import MESSAGES_MAX, Outgoing
 RECEIVED_MAX: Final = 2_000
 INFLIGHT_MAX: Final = 100
 TOGETHER_MAX: Final = 100  # all that the broker has in flight; for so long other writers of the database wait
+KEEP_AGAIN_S: Final = 1.0  # until what could not be kept is handed over again
 KEEPALIVE_S: Final = 30
 RECONNECT_S: Final = (0.2, 0.8)  # the first wait is drawn from here, and doubles
 RECONNECT_S_MAX: Final = 30.0
@@ -272,16 +274,31 @@ class Gateway:
             waiting = self._waiting()
             if not waiting:
                 return
-            try:
-                self._receive([(each.topic, each.payload) for each in waiting])
-            except Exception:  # what failed once must not end the road for all that comes after
-                self._count(failed=len(waiting))
-                _log.exception("%d messages failed, the first on %s", len(waiting), waiting[0].topic)
+            if not self._handed_over(waiting):
+                return
             self._count(received=len(waiting))
             # Numbers begin again with every session: one of an earlier connection may name another message now.
             for each in waiting:
                 if each.connection == self._status.connections:
                     self._client.ack(each.number, each.qos)
+
+    def _handed_over(self, waiting: Sequence[_Received]) -> bool:
+        """Hand messages over until they are kept; False when the gateway stops first, and the broker keeps them.
+
+        Where the disk is full or the database busy, no message is at fault: the broker holds what comes meanwhile.
+        """
+        while True:
+            try:
+                self._receive([(each.topic, each.payload) for each in waiting])
+            except Unavailable as error:
+                _log.error("%d messages cannot be kept and are handed over again: %s", len(waiting), error)
+                if self._stopping.wait(KEEP_AGAIN_S):
+                    return False
+                continue
+            except Exception:  # what failed once must not end the road for all that comes after
+                self._count(failed=len(waiting))
+                _log.exception("%d messages failed, the first on %s", len(waiting), waiting[0].topic)
+            return True
 
     def _waiting(self) -> list[_Received]:
         """Wait for a message and return it with those behind it; none when the gateway stops."""

@@ -19,7 +19,7 @@ from pinnace_contract.ids import DeviceId, IncarnationId, KeyId, ReceiptId
 from pinnace_contract.latest import Ack, CommandResult, Presence, Receipt, Report, Reported, ReportRange, Want
 from pinnace_contract.topics import Down, DownTopic, ResultTopic, Up, UpTopic
 from pinnace_server.domain.records import Device, DeviceState, Event, EventKind, Severity
-from pinnace_server.errors import SignatureInvalid
+from pinnace_server.errors import SignatureInvalid, Unavailable
 from pinnace_server.service.hearing import Hearing
 from pinnace_server.service.outcomes import Outcomes
 from pinnace_server.service.ports import Changes, Delivery, Tables, World
@@ -85,7 +85,7 @@ class Ingest:
         """Take messages and commit them together. One that cannot be handled leaves the others alone, and is logged.
 
         Raises:
-            Exception: they could not be committed; nothing of any of them was kept.
+            Unavailable: they could not be committed, and nothing of any of them was kept. Give them again.
         """
         self._carry_out([partial(self._guarded, topic, work) for topic, work in self._read(messages)])
 
@@ -107,6 +107,8 @@ class Ingest:
     def _guarded(self, topic: str, work: _Work) -> None:
         try:
             work()
+        except Unavailable:  # no message's fault: nothing is to be lost for it
+            raise
         except Exception:  # a bug, or a row that cannot be: its own writes were undone
             self._failed += 1
             _log.exception("a message on %s failed", topic[:200])

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.topics import Down, DownTopic, Topic, Up, UpTopic
+from pinnace_server.errors import Unavailable
 from pinnace_server.mqtt import broker as brokers
 from pinnace_server.mqtt import gateway as gateways
 from pinnace_server.mqtt.address import LOOPBACK, Address
@@ -41,6 +42,7 @@ class Inbox:
     def __init__(self) -> None:
         self.received: list[tuple[str, bytes]] = []
         self.batches: list[int] = []
+        self.full, self.refused = False, 0
         self.gate = threading.Event()
         self.gate.set()
         self._changed = threading.Condition()
@@ -51,6 +53,9 @@ class Inbox:
             self.batches.append(len(messages))
             self._changed.notify_all()
         assert self.gate.wait(TIMEOUT_S)
+        if self.full:
+            self.refused += 1
+            raise Unavailable("the disk is full")
         if any(payload == b"bad" for _, payload in messages):
             raise ValueError("a message that the services cannot handle")
 
@@ -119,6 +124,36 @@ def test_message_that_fails_does_not_stop_the_next(mosquitto: Mosquitto, make: M
         device.publish(str(RECEIPT), b"good")
         inbox.wait_for(RECEIPT, b"good")
     assert gateway.status().failed == 1
+
+
+def test_message_that_could_not_be_kept_is_handed_over_again_before_the_next(
+    mosquitto: Mosquitto, make: Make, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "KEEP_AGAIN_S", 0.01)
+    _connected(make(mosquitto.port))
+    inbox.full = True
+    with peer(mosquitto.port) as device:
+        device.publish(str(RECEIPT), b"first")
+        eventually(lambda: inbox.refused > 2)
+        device.publish(str(RECEIPT), b"second")
+        inbox.full = False
+        inbox.wait_for(RECEIPT, b"second")
+    told = [payload for _, payload in inbox.received]
+    assert (told[0], told[-2:]) == (b"first", [b"first", b"second"])
+
+
+def test_message_that_could_not_be_kept_is_sent_to_the_next_server(
+    mosquitto: Mosquitto, make: Make, inbox: Inbox
+) -> None:
+    first = _connected(make(mosquitto.port))
+    inbox.full = True
+    with peer(mosquitto.port) as device:
+        device.publish(str(STATE), b"online")
+        eventually(lambda: inbox.refused > 0)
+        first.stop()
+    second = Inbox()
+    _connected(make(mosquitto.port, second))
+    second.wait_for(STATE, b"online")
 
 
 def test_messages_that_wait_are_handed_over_together_and_in_order(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pinnace_contract.latest import Want
 from pinnace_contract.topics import Up, UpTopic
 from pinnace_server.domain.records import EventKind
+from pinnace_server.errors import Unavailable
 from pinnace_server.service.outcomes import Outcomes
 from tests.server.world import Server, TestedDevice
 
@@ -147,3 +149,26 @@ def test_wishes_alone_need_no_commit(server: Server, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(server.store, "together", never)
     server.ingest.receive_all([(str(UpTopic(device=device.id, channel=Up.WANT)), device.sealed(wish))])
     assert server.courier.wants == [wish]
+
+
+def test_a_disk_that_fills_up_in_the_middle_is_no_messages_fault_and_nothing_of_the_others_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = server.device("one"), server.device("other")
+    messages = [report(one), report(other)]
+    real, calls = Outcomes.report, 0
+
+    def full_at_the_second(self: Outcomes, *arguments: Any) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Unavailable("the disk is full")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Outcomes, "report", full_at_the_second)
+    with pytest.raises(Unavailable):
+        server.ingest.receive_all(messages)
+    assert calls == 2, "the disk must have been full"
+    assert (acknowledged(one), ranges(server, one)) == ([], [])
+    server.ingest.receive_all(messages)
+    assert acknowledged(one) == acknowledged(other) == [(1, 1)]
