@@ -16,6 +16,8 @@ from pinnace_server.service.door import TOKEN_BYTES, hash_of
 
 HASH_FILE: Final = "admin-token.hash"
 TOKEN_FILE: Final = "admin-token"  # noqa: S105 -- a file's name
+# So that no token begins with "-", which `--token TOKEN` would take for an option, and a scanner knows one that leaked.
+TOKEN_PREFIX: Final = "pna_"  # noqa: S105 -- what tokens begin with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,7 @@ def load_or_make(data: Path) -> AdminToken:
     kept = data / HASH_FILE
     if kept.exists():
         return AdminToken(token_hash=kept.read_text().strip(), fresh=None)
-    token = secrets.token_urlsafe(TOKEN_BYTES)
+    token = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     # The hash last: a start that is cut off before it makes another token.
     _write(data / TOKEN_FILE, token)
     _write(kept, hash_of(token))
