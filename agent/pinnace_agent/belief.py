@@ -8,6 +8,7 @@ before it acts on what it was told.
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,6 +24,7 @@ from pinnace_contract.latest import AssignmentSet, Cause
 MIXED_MAX_S: Final = 600.0  # files that do not fit together are waited for this long, then it is an error
 RETRY_S: Final = 60.0  # until what was refused is looked at again, then twice as long each time
 RETRY_S_MAX: Final = 900.0  # a clock that was set mends it; what a stranger left on the broker never gets better
+DESIRED_MAX: Final = 8  # sets that came together; with more, the oldest go, and the broker has the newest
 PUBLISHED_MAX: Final = 16  # metadata files kept while their timestamp is awaited
 ROOTS_MAX: Final = 16  # that wait for one in between; the rest come again with the next connection
 
@@ -51,7 +53,7 @@ class Belief:
         self.trusted = trusted
         self._device = device
         self._incarnation = incarnation
-        self._desired: bytes | None = None
+        self._desired: deque[bytes] = deque(maxlen=DESIRED_MAX)
         self._timestamp: bytes | None = None
         self._published: dict[tuple[str, int], bytes] = {}
         self._roots: dict[tuple[topics.Repository, int], bytes] = {}
@@ -65,7 +67,12 @@ class Belief:
     @property
     def busy(self) -> bool:
         """Whether something that has come is still to be settled."""
-        return self._desired is not None or (self._timestamp is not None and not self._image_refused)
+        return bool(self._desired) or (self._timestamp is not None and not self._image_refused)
+
+    @property
+    def unread(self) -> bool:
+        """Whether sets have come that ``settle``, which takes one at a time, has not looked at."""
+        return bool(self._desired)
 
     @property
     def due_s(self) -> float:
@@ -87,7 +94,8 @@ class Belief:
             case topics.MetadataTopic() if len(payload) > trust.METADATA_BYTES_MAX:
                 pass
             case topics.DownTopic(channel=topics.Down.DESIRED):
-                self._desired, self._refused, self._image_refused = payload, None, False
+                self._desired.append(payload)  # each is looked at: the last to come need not be the newest
+                self._refused, self._image_refused = None, False
                 self._again_s, self._retry_s = math.inf, RETRY_S
             case topics.TimestampTopic():
                 self._timestamp, self._image_refused = payload, False
@@ -97,6 +105,8 @@ class Belief:
                 while len(self._published) > PUBLISHED_MAX:
                     del self._published[max(self._published, key=lambda key: key[1])]
             case topics.RootTopic(repository=repository, version=version):
+                if version <= trust.root_version(self._believed(repository)):
+                    return True  # brokers repeat every root with each connection
                 self._roots[repository, version] = payload
                 while len(self._roots) > ROOTS_MAX:
                     del self._roots[max(self._roots, key=lambda key: key[1])]
@@ -113,14 +123,16 @@ class Belief:
         refusal = self._walk_roots()
         if self.trusted != before or awake_s >= self._again_s:
             self._again_s, self._image_refused = math.inf, False
-            if self._desired is None:
-                self._desired, self._refused = self._refused, None
+            if not self._desired and self._refused is not None:
+                self._desired.append(self._refused)
+                self._refused = None
         refusal = refusal or self._settle_image(now_s, awake_s)
         wanted = None
-        if self._desired is not None:
-            message, self._desired = self._desired, None
+        if self._desired:
+            message = self._desired.popleft()
             try:
                 wanted = self._director_wants(message, now_s)
+                self._refused = None
             except ContractError as error:
                 refusal = Refusal(cause=Cause.SIGNATURE_INVALID, detail=str(error))
             except AgentError as error:
@@ -157,6 +169,9 @@ class Belief:
             return Refusal(cause=error.cause, detail=str(error))
         self._roots.clear()
         return None
+
+    def _believed(self, repository: topics.Repository) -> trust.Repository:
+        return self.trusted.image if repository is topics.Repository.IMAGE else self.trusted.director
 
     def _roots_of(self, repository: topics.Repository) -> list[bytes]:
         return [self._roots[key] for key in sorted(self._roots, key=lambda key: key[1]) if key[0] is repository]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from tuf.api.exceptions import RepositoryError
@@ -27,6 +28,8 @@ from pinnace_contract.latest import RELEASE_BYTES_MAX, AssignmentSet, Cause, Ent
 ROOT_BYTES_MAX: Final = 64 * 1024
 METADATA_BYTES_MAX: Final = 2 * 1024 * 1024  # the image repository's flat targets: about 4,000 releases
 ROOT_STEPS_MAX: Final = 256  # roots that one call walks; a chain longer than that is an attack
+_REMEMBERED: Final = 16  # files as read, and as verified: roots, timestamps and snapshots of both repositories
+_REMEMBERED_BYTES_MAX: Final = 16 * 1024
 TIME_STEP_MAX_S: Final = 24 * 3600  # how far ahead of max(floor, clock) a signed time may raise the floor
 
 _T = TypeVar("_T", Root, Timestamp, Snapshot, Targets)
@@ -97,8 +100,8 @@ def first_trust(image_roots: Sequence[bytes], director_roots: Sequence[bytes], p
     for name, roots, pin in chains:
         if not roots or digest_of(roots[0]) != pin:
             raise SignatureInvalid(f"the {name} repository's first root is not the one that the claim token names")
-        first = _read(Root, roots[0], f"{name} root", ROOT_BYTES_MAX)
-        _signed_by(first, Root.type, first, f"{name} root")
+        _read(Root, roots[0], f"{name} root", ROOT_BYTES_MAX)
+        _signed_by(roots[0], Root.type, roots[0], f"{name} root")
         repositories.append(update_root(Repository(root=roots[0]), name, roots[1:]))
     return Trusted(image=repositories[0], director=repositories[1])
 
@@ -120,10 +123,15 @@ def update_root(repository: Repository, name: str, roots: Sequence[bytes]) -> Re
             raise MetadataMixed(
                 f"{name} root {current.signed.version + 1} is missing before {candidate.signed.version}"
             )
-        for signer in (current, candidate):
-            _signed_by(signer, Root.type, candidate, f"{name} root {candidate.signed.version}")
+        for signer in (repository.root, data):
+            _signed_by(signer, Root.type, data, f"{name} root {candidate.signed.version}")
         repository, current = replace(repository, root=data), candidate
     return repository
+
+
+def root_version(repository: Repository) -> int:
+    """Return the version of the believed root."""
+    return _read(Root, repository.root, "root", ROOT_BYTES_MAX).signed.version
 
 
 def update_director(
@@ -136,8 +144,7 @@ def update_director(
     Raises:
         SignatureInvalid, MetadataRollback, MetadataExpired, WrongDevice, WrongIncarnation
     """
-    root = _read(Root, trusted.director.root, "director root", ROOT_BYTES_MAX)
-    targets = _delegated(root, Targets, desired.targets, "director targets").signed
+    targets = _delegated(trusted.director.root, Targets, desired.targets, "director targets").signed
     try:
         assignments = codec.from_plain(AssignmentSet, targets.unrecognized_fields.get(ASSIGNMENT_FIELD))
     except ContractError as error:
@@ -257,7 +264,7 @@ def _refresh(
 ) -> Repository:
     """Verify timestamp, snapshot and targets against the root and against what was believed before."""
     root = _read(Root, old.root, f"{name} root", ROOT_BYTES_MAX)
-    stamp = _delegated(root, Timestamp, timestamp, f"{name} timestamp")
+    stamp = _delegated(old.root, Timestamp, timestamp, f"{name} timestamp")
     if old.timestamp:
         believed = _read(Timestamp, old.timestamp, f"{name} timestamp", METADATA_BYTES_MAX)
         _not_older(f"{name} timestamp", stamp.signed.version, believed.signed.version)
@@ -266,7 +273,7 @@ def _refresh(
             raise SignatureInvalid(f"{name} timestamp: version {stamp.signed.version} was signed twice, differently")
     snapshot_bytes = find(Snapshot.type, stamp.signed.snapshot_meta.version)
     _matches(stamp.signed.snapshot_meta, snapshot_bytes, f"{name} snapshot")
-    shot = _delegated(root, Snapshot, snapshot_bytes, f"{name} snapshot")
+    shot = _delegated(old.root, Snapshot, snapshot_bytes, f"{name} snapshot")
     _same_version(f"{name} snapshot", shot.signed.version, stamp.signed.snapshot_meta.version)
     if old.snapshot:
         believed_meta = _read(Snapshot, old.snapshot, f"{name} snapshot", METADATA_BYTES_MAX).signed.meta
@@ -279,7 +286,7 @@ def _refresh(
         raise SignatureInvalid(f"{name} snapshot names no targets.json")
     targets_bytes = find(Targets.type, targets_meta.version)
     _matches(targets_meta, targets_bytes, f"{name} targets")
-    aims = _delegated(root, Targets, targets_bytes, f"{name} targets")
+    aims = _delegated(old.root, Targets, targets_bytes, f"{name} targets")
     _same_version(f"{name} targets", aims.signed.version, targets_meta.version)
     everything: tuple[Signed, ...] = (root.signed, stamp.signed, shot.signed, aims.signed)
     for signed in everything:
@@ -292,7 +299,7 @@ def _read(kind: type[_T], data: bytes, what: str, size_bytes_max: int) -> Metada
         raise SignatureInvalid(f"{what} has {len(data)} bytes; the limit is {size_bytes_max}")
     metadata: Metadata[Any]
     try:
-        metadata = Metadata.from_bytes(data)
+        metadata = _parsed(data) if len(data) <= _REMEMBERED_BYTES_MAX else Metadata.from_bytes(data)
     except (RepositoryError, ValueError, RecursionError) as error:
         raise SignatureInvalid(f"{what} is not TUF metadata: {error}"[:200]) from error
     if not isinstance(metadata.signed, kind):
@@ -300,17 +307,37 @@ def _read(kind: type[_T], data: bytes, what: str, size_bytes_max: int) -> Metada
     return metadata
 
 
-def _delegated(root: Metadata[Root], kind: type[_T], data: bytes, what: str) -> Metadata[_T]:
+@lru_cache(maxsize=_REMEMBERED)
+def _parsed(data: bytes) -> Metadata[Any]:
+    """Read what is read again and again: the root with every set, what is believed with everything newer."""
+    return Metadata.from_bytes(data)
+
+
+def _delegated(root: bytes, kind: type[_T], data: bytes, what: str) -> Metadata[_T]:
     metadata = _read(kind, data, what, METADATA_BYTES_MAX)
-    _signed_by(root, kind.type, metadata, what)
+    _signed_by(root, kind.type, data, what)
     return metadata
 
 
-def _signed_by(root: Metadata[Root], role: str, metadata: Metadata[Any], what: str) -> None:
+def _signed_by(root: bytes, role: str, data: bytes, what: str) -> None:
     try:
-        root.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        if len(data) <= _REMEMBERED_BYTES_MAX:
+            _verified(root, role, data)
+        else:
+            _verify(root, role, Metadata.from_bytes(data))
     except (RepositoryError, ValueError) as error:
         raise SignatureInvalid(f"{what}: {error}"[:300]) from error
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _verified(root: bytes, role: str, data: bytes) -> None:
+    """Remember what was signed as it should be; what was not is an error each time."""
+    _verify(root, role, _parsed(data))
+
+
+def _verify(root: bytes, role: str, metadata: Metadata[Any]) -> None:
+    signer: Metadata[Root] = _parsed(root)
+    signer.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
 
 
 def _matches(meta: MetaFile, data: bytes, what: str) -> None:

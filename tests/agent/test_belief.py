@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 from securesystemslib.signer import CryptoSigner
 
@@ -52,6 +53,38 @@ def test_a_set_is_handed_over_once() -> None:
     found.arrived(DESIRED, desired(DIRECTOR, SET, [RELEASE]).to_bytes())
     assert found.settle(now_s=NOW_S, awake_s=0.0).wanted == SET
     assert found.settle(now_s=NOW_S, awake_s=0.0).wanted is None
+
+
+def test_of_sets_that_come_together_the_newest_is_taken_whichever_comes_last() -> None:
+    newer = replace(SET, generation=6)
+    messages = [
+        desired(DIRECTOR, SET, [RELEASE], version=1).to_bytes(),
+        desired(DIRECTOR, newer, [RELEASE], version=2).to_bytes(),
+    ]
+    for order in (messages, messages[::-1]):
+        found = belief()
+        for message in order:
+            found.arrived(DESIRED, message)
+        taken = []
+        while found.unread:
+            taken.append(found.settle(now_s=NOW_S, awake_s=0.0))
+        assert [each.wanted.generation for each in taken if each.wanted][-1] == 6
+
+
+def test_what_a_stranger_sends_right_after_a_set_does_not_hide_it() -> None:
+    found = belief()
+    found.arrived(DESIRED, desired(DIRECTOR, SET, [RELEASE]).to_bytes())
+    found.arrived(DESIRED, desired(Side(), SET, [RELEASE]).to_bytes())
+    assert found.settle(now_s=NOW_S, awake_s=0.0).wanted == SET
+    refused = found.settle(now_s=NOW_S, awake_s=0.0).refusal
+    assert refused is not None
+    assert refused.cause is Cause.SIGNATURE_INVALID
+
+
+def test_a_root_that_is_believed_is_not_walked_again() -> None:
+    found = belief()
+    assert found.arrived(topics.RootTopic(repository=topics.Repository.IMAGE, version=1), b"not even a root")
+    assert found.settle(now_s=NOW_S, awake_s=0.0).refusal is None
 
 
 def test_a_refused_set_leaves_the_belief_and_names_the_cause() -> None:
