@@ -133,6 +133,8 @@ class Daemon:
         self._later: list[tuple[ModelName, events.Event]] = []
         self._lost: set[ReleaseId] = set()
         self._complained: dict[str, float] = {}
+        self._connections = parts.state.connection
+        self._shown: DeviceState | None = None
         self._show()
 
     # --- the loop ------------------------------------------------------------------------------------------------
@@ -199,7 +201,8 @@ class Daemon:
         parts, now_s = self._parts, self._parts.clock()
         parts.fetching.tick()
         parts.serving.tick()
-        self._apply(device.tick(self.state, self._around()))
+        if any(slot.phase is not Phase.IDLE for slot in self.state.slots):
+            self._apply(device.tick(self.state, self._around()))
         self._settle()
         on_trial = any(slot.phase in (Phase.TRIAL, Phase.AWAITING_CONTACT) for slot in self.state.slots)
         window_over = parts.reporting.collecting_due(now_s)
@@ -211,18 +214,20 @@ class Daemon:
         self._show()
 
     def _show(self) -> None:
-        """Give ``agent.sock`` something to answer with; it is read from another thread, so it is replaced whole."""
-        parts = self._parts
-        parts.desk.models = frozenset(slot.model for slot in self.state.slots)
-        serving = {slot.model: parts.serving.serving(slot.model) for slot in self.state.slots}
-        parts.desk.snapshot = status.compose(
-            self.state,
+        """Give ``agent.sock`` something to answer with: facts that do not change, put together only if it is asked."""
+        parts, state = self._parts, self.state
+        if state is not self._shown:
+            self._shown = state
+            parts.desk.models = frozenset(slot.model for slot in state.slots)
+        parts.desk.snapshot = partial(
+            status.compose,
+            state,
             parts.host.device,
             connected=parts.uplink.connected,
             problem=parts.uplink.last_problem,
             unsent_reports=parts.reporting.waiting,
             version=parts.host.agent_version,
-            serving={model: worker.variant for model, worker in serving.items() if worker is not None},
+            serving=parts.serving.variants(),
             unix_s=parts.wall(),
         )
 
@@ -233,10 +238,10 @@ class Daemon:
         """
         parts = self._parts
         under_way = any(slot.phase is not Phase.IDLE for slot in self.state.slots)
-        if under_way or parts.fetching.busy or parts.serving.busy or parts.belief.busy or self._later:
+        if under_way or parts.fetching.busy or parts.belief.busy or self._later:
             return None
         connected = parts.uplink.connected
-        due_s = min(parts.reporting.due_s(connected=connected), parts.belief.due_s)
+        due_s = min(parts.reporting.due_s(connected=connected), parts.belief.due_s, parts.serving.due_s)
         if connected:
             return min(due_s, parts.speech.due_s(self.state))
         return due_s if parts.uplink.retry_at_s is None else min(due_s, parts.uplink.retry_at_s)
@@ -421,6 +426,11 @@ class Daemon:
         log.warning("%s is refused: %s", what, why)
 
     def _settle(self) -> None:
+        self._settle_one()
+        while self._parts.belief.unread:
+            self._settle_one()
+
+    def _settle_one(self) -> None:
         parts = self._parts
         settled = parts.belief.settle(now_s=self._unix_s(), awake_s=parts.clock())
         if settled.changed:
@@ -461,13 +471,20 @@ class Daemon:
     def _speak(self) -> None:
         parts, now_s = self._parts, self._parts.clock()
         if parts.uplink.due(now_s):
-            self._apply(Change(state=device.with_connection_begun(self.state)))
-            parts.speech.connect(self.state, self._around())
-        parts.speech.say(self.state, self._around())
+            self._connect()
         if parts.uplink.connected:
+            parts.speech.say(self.state, self._around())
             topic = topics.UpTopic(device=parts.host.device, channel=topics.Up.REPORT)
             for sealed in parts.reporting.to_send(now_s):
                 parts.uplink.say(topic, sealed)
+
+    def _connect(self) -> None:
+        """Begin a connection under a number that no other run of the agent has used, or ever will."""
+        if self._connections >= self.state.connection:
+            self._apply(Change(state=device.with_connections_reserved(self.state)))
+        if self._connections < self.state.connection:  # else the agent was told to stop before they were saved
+            self._connections += 1
+            self._parts.speech.connect(self.state, self._connections, self._around())
 
     def _connected(self, connected: Connected) -> None:
         parts = self._parts

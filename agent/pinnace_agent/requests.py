@@ -25,7 +25,7 @@ class Desk:
 
     def __init__(self, happened: queue.Queue[Any], label: Callable[[ModelName, tuple[Truth, ...]], None]) -> None:
         self._happened, self._label = happened, label
-        self.snapshot: Mapping[str, object] = {}
+        self.snapshot: Callable[[], Mapping[str, object]] = dict
         self.models: frozenset[ModelName] = frozenset()
 
     def label(self, model: ModelName, truths: tuple[Truth, ...], /) -> bool:
@@ -48,8 +48,8 @@ class Desk:
         return self._tell(model, events.ContractsDeclared(accepts=contracts))
 
     def status(self) -> Mapping[str, object]:
-        """Return the last snapshot."""
-        return self.snapshot
+        """Return the last snapshot, which is replaced whole by the loop's thread."""
+        return self.snapshot()
 
     def _tell(self, model: ModelName, event: events.Vetoed | events.VetoLifted | events.ContractsDeclared) -> bool:
         try:

@@ -7,6 +7,7 @@ about releases, and is driven by one thread: effects and worker events go in, co
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -108,8 +109,8 @@ class Serving:
         """Begin the starts that are due."""
         now_s = self._clock()
         for model in self._models.values():
-            for start in list(model.waiting):
-                if start.at_s <= now_s and not (start.after_end and model.ending):
+            for start in _startable(model):
+                if start.at_s <= now_s:
                     model.waiting.remove(start)
                     self._load(start.job)
 
@@ -128,10 +129,15 @@ class Serving:
         found = self._models.get(model)
         return found.serving if found else None
 
+    def variants(self) -> dict[ModelName, Digest]:
+        """Return the variant that answers each model's socket, where one does."""
+        return {name: model.serving.variant for name, model in self._models.items() if model.serving is not None}
+
     @property
-    def busy(self) -> bool:
-        """Whether a start is due later."""
-        return any(model.waiting for model in self._models.values())
+    def due_s(self) -> float:
+        """When the next start is due; one that waits for another worker's end begins with that."""
+        starts = (start for model in self._models.values() for start in _startable(model))
+        return min((start.at_s for start in starts), default=math.inf)
 
     def take(self) -> list[CoreEvent]:
         """Return what the lifecycle must hear of, in order."""
@@ -405,6 +411,10 @@ def summary_of(latency: Histogram) -> LatencySummary | None:
         return None
     p50, p95, p99 = ((latency.quantile(share) or 0.0) * 1000 for share in (0.5, 0.95, 0.99))
     return LatencySummary(samples=n, p50_ms=round(p50, 3), p95_ms=round(p95, 3), p99_ms=round(p99, 3))
+
+
+def _startable(model: _Model) -> list[_Waiting]:
+    return [start for start in model.waiting if not (start.after_end and model.ending)]
 
 
 def _aim(effect: effects.SelfTest | effects.Activate | effects.Serve | effects.Revert) -> Servable:

@@ -84,11 +84,9 @@ class Speech:
         )
         return self._tell(topics.Up.WANT, wish, qos=0)
 
-    def connect(self, state: DeviceState, around: Surroundings) -> None:
-        """Begin the connection whose number was saved in the state, with a will under that number."""
-        self._uplink.connect(
-            state.connection, lambda: self.presence(state, online=False, unix_s=around.unix_s), around.awake_s
-        )
+    def connect(self, state: DeviceState, number: int, around: Surroundings) -> None:
+        """Begin a connection, with a will under its number, which is among those that were saved."""
+        self._uplink.connect(number, lambda: self.presence(state, online=False, unix_s=around.unix_s), around.awake_s)
 
     def goodbye(self, state: DeviceState, around: Surroundings) -> None:
         """End the connection in order: the same as the will, said by the living."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pinnace_agent.core.device import DeviceState
 from pinnace_agent.core.slot import Servable, Slot
 from pinnace_agent.errors import NotYet
-from pinnace_contract.ids import DeviceId
+from pinnace_contract.ids import DeviceId, Digest, ModelName
 from pinnace_contract.latest import Cause
 
 TIMEOUT_S: Final = 5.0
@@ -31,7 +31,7 @@ def compose(
     problem: str,
     unsent_reports: int,
     version: str,
-    serving: Mapping[str, str],
+    serving: Mapping[ModelName, Digest],
     unix_s: float,
 ) -> dict[str, object]:
     """Return the snapshot that ``GET /v1/status`` answers. ``serving`` maps a model to the variant that answers now."""
@@ -98,7 +98,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     return out
 
 
-def _slot(slot: Slot, serving: str | None) -> dict[str, object]:
+def _slot(slot: Slot, serving: Digest | None) -> dict[str, object]:
     candidate = slot.work.candidate.servable if slot.work and slot.work.candidate else None
     answering = next((each for each in (candidate, slot.current) if each and each.variant == serving), None)
     return {

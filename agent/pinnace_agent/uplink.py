@@ -18,7 +18,7 @@ from pinnace_contract.ids import KeyId
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_S: Final = 1.0
-LAST_RETRY_S: Final = 60.0  # long enough that a fleet coming back does not stop its broker with handshakes
+LAST_RETRY_S: Final = 120.0  # a fleet that comes back does not stop its broker with handshakes; flash and battery last
 STEADY_S: Final = 60.0  # a connection that lived this long was a good one
 TAKEOVERS_MAX: Final = 3
 TAKEOVER_PAUSE_S: Final = 300.0  # another agent with this identity, perhaps: leave it the line for a while

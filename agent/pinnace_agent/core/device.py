@@ -32,6 +32,7 @@ from pinnace_contract.latest import (
 SLOTS_MAX: Final = 32  # what ``reported`` carries
 OUTBOX_MAX: Final = 128  # receipts; one per assignment, so months of a busy device without contact
 OUTBOX_BYTES_MAX: Final = 1024 * 1024  # the state is written whole on every transition
+CONNECTIONS_RESERVED: Final = 16
 ANSWERED_MAX: Final = 64  # ids of receipts, so that a set that comes back on every connection is answered once
 RECEIPT_SEALED_BYTES_MAX: Final = 96 * 1024  # 64 KiB as base64 in its envelope
 
@@ -50,8 +51,8 @@ class DeviceState:
     """Everything that the device must not forget; the store writes it as one file.
 
     ``generation`` is that of the newest set taken, ``followed`` why it was not followed as a set, ``refused`` why the
-    last thing that came was not. ``connection`` is the number of the last connection begun; statements are numbered
-    above it.
+    last thing that came was not. Connections up to the number ``connection`` may have been begun; statements are
+    numbered above the connection's.
     """
 
     KIND: ClassVar[str] = "device-state"
@@ -188,9 +189,12 @@ def acknowledged(state: DeviceState, receipts: Iterable[ReceiptId]) -> DeviceSta
     return replace(state, outbox=tuple(each for each in state.outbox if each.id not in done))
 
 
-def with_connection_begun(state: DeviceState) -> DeviceState:
-    """Return the state with the next connection's number: saved before CONNECT, it tells an old will from a birth."""
-    return replace(state, connection=state.connection + 1)
+def with_connections_reserved(state: DeviceState) -> DeviceState:
+    """Return the state with numbers for the next connections: saved before CONNECT, they tell an old will from a birth.
+
+    Several at once, for a device without a network tries all day long, and each save wears the flash.
+    """
+    return replace(state, connection=state.connection + CONNECTIONS_RESERVED)
 
 
 def kept(state: DeviceState) -> tuple[Servable, ...]:

@@ -320,7 +320,9 @@ def test_sealed_receipt_of_full_size_fits_the_state() -> None:
 
 def test_numbers_of_connections_only_grow() -> None:
     state = DeviceState(incarnation=INCARNATION)
-    assert device.with_connection_begun(device.with_connection_begun(state)).connection == 2
+    after = device.with_connections_reserved(state)
+    assert after.connection == device.CONNECTIONS_RESERVED
+    assert device.with_connections_reserved(after).connection == 2 * device.CONNECTIONS_RESERVED
 
 
 def test_garbage_collection_keeps_what_serves_what_served_and_what_is_tried() -> None:
