@@ -165,7 +165,8 @@ class Signer:
         return ()
 
     def refresh(self, device: DeviceId) -> bytes | None:
-        return None
+        had = self.highest.get(device)
+        return None if had is None else codec.to_json(had)
 
     def all_desired(self) -> Iterable[tuple[Topic, bytes]]:
         return ()

@@ -23,6 +23,7 @@ from pinnace_server.errors import SignatureInvalid, Unavailable
 from pinnace_server.service.hearing import Hearing
 from pinnace_server.service.outcomes import Outcomes
 from pinnace_server.service.ports import Changes, Delivery, Tables, World
+from pinnace_server.service.reminding import Reminder
 
 ACK_LIFE_S: Final = 3600.0
 REFUSALS_TOLD_EVERY_S: Final = (
@@ -73,6 +74,7 @@ class Ingest:
         self._delivery = delivery
         self._hearing = Hearing(self._world)
         self._outcomes = Outcomes(self._world)
+        self._reminder = Reminder(self._world)
         self._taken = self._refused = self._failed = 0
         self._told: dict[tuple[str, str], float] = {}
         self._after: list[Callable[[], None]] = []
@@ -150,7 +152,7 @@ class Ingest:
             case Up.STATE:
                 return partial(self._hearing.presence, self._opened(Presence, device, payload))
             case Up.REPORTED:
-                return partial(self._hearing.reported, self._opened(Reported, device, payload))
+                return partial(self._reported, self._opened(Reported, device, payload))
             case Up.RECEIPT:
                 return partial(self._receipt, self._opened(Receipt, device, payload), payload)
             case Up.REPORT:
@@ -176,6 +178,11 @@ class Ingest:
         return verify
 
     # --- what is done ------------------------------------------------------------------------------------------------
+
+    def _reported(self, reported: Reported) -> None:
+        self._hearing.reported(reported)
+        if self._reminder.is_due(reported):
+            self._after.append(partial(self._reminder.remind, reported.device, reported.cause))
 
     def _receipt(self, receipt: Receipt, sealed: bytes) -> None:
         self._outcomes.receipt(receipt, sealed)
