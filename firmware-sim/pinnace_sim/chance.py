@@ -18,9 +18,12 @@ from cryptography.x509.oid import NameOID
 from securesystemslib.signer import CryptoSigner
 
 from pinnace_contract.ids import KeyId, digest_of
+from pinnace_server.device_keys import P256Keys
 from pinnace_server.signing.keys import KeyName, Keys
 
 _P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_MADE_MAX: Final = 4_096
+_made: dict[bytes, tuple[str, bytes]] = {}  # by signature: who made it, over what
 _ECDSA: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)  # RFC 6979: no nonce is drawn
 
 
@@ -61,10 +64,19 @@ class DeviceKey:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         self.keyid = KeyId(digest_of(public))
+        self._public = (
+            self._key.public_key()
+            .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+            .decode()
+        )
 
     def sign(self, data: bytes) -> bytes:
         """Return an ECDSA signature (DER) over SHA-256 of ``data``."""
-        return self._key.sign(data, _ECDSA)
+        signature = self._key.sign(data, _ECDSA)
+        _made[signature] = (self._public, data)
+        if len(_made) > _MADE_MAX:
+            del _made[next(iter(_made))]
+        return signature
 
     def signing_request(self) -> str:
         """Return a PKCS#10 request in PEM."""
@@ -72,6 +84,15 @@ class DeviceKey:
         builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
         request = builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
         return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+class KnownKeys(P256Keys):
+    """``ports.DeviceKeys`` that knows a signature which was made here of late; every other one is checked as ever."""
+
+    def check(self, public_key_pem: str, signed_bytes: bytes, signature: bytes) -> None:
+        """Check a signature (DER) of one device."""
+        if _made.get(signature) != (public_key_pem, signed_bytes):
+            super().check(public_key_pem, signed_bytes, signature)
 
 
 def server_keys(seed: int) -> Keys:

@@ -50,6 +50,7 @@ from pinnace_sim.schedule import Due, Schedule
 
 NOON_S: Final = 1_795_435_200.0  # Unix time of second 0
 FIRST_STEP_S: Final = 0.25  # between two turns of a busy loop, as in the program
+WAKE_S: Final = 0.02  # from news to the loop that takes it: what comes within it is taken in one turn
 LAST_STEP_S: Final = 20.0  # when nothing has happened for long; what is due is at most this late
 STEP_GROWTH: Final = 1.5
 SURELY_CUT_S: Final = 2.0  # a power cut that waits for the disk's next operations does not wait longer
@@ -340,7 +341,7 @@ class Run:
             self._due.cancel()
 
     def hear(self, happened: Happened) -> None:
-        """Take an event, and let the loop turn at once."""
+        """Take an event, and let the loop turn."""
         if not self.is_on:
             return
         try:
@@ -351,7 +352,7 @@ class Run:
             self.device.watch.hears(self.device, happened)
         if not isinstance(happened, Collected):  # asked for at every turn of a trial: no news by itself
             self._step_s = FIRST_STEP_S
-        self._turn_at(self.schedule.now_s)
+        self._turn_at(self.schedule.now_s + WAKE_S)
 
     def clock(self) -> float:
         """Return seconds since this run began."""

@@ -7,6 +7,7 @@ pass. A world is played again from its incidents alone, and a shorter list is a 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -105,9 +106,12 @@ class Faults:
     def incidents(self, seed: int, devices: Sequence[str], seconds: float) -> tuple[Incident, ...]:
         """Return what happens in so many seconds, the earliest first."""
         found: list[Incident] = []
+        streams: Counter[str] = Counter()
         for kind, rate in self.rates:
             for who in ("",) if kind in _CENTRAL else devices:
-                draw = chances.stream(seed, f"fault {kind} {who}")
+                name = f"fault {kind} {who}"
+                streams[name] += 1  # a kind may come at several rates: often for short, seldom for long
+                draw = chances.stream(seed, name if streams[name] == 1 else f"{name} {streams[name]}")
                 found += _drawn(draw, kind, who, rate, seconds)
         return tuple(sorted(found, key=lambda each: (each.at_s, each.kind, each.who)))
 
@@ -189,7 +193,8 @@ def incidents_around(seed: int, at_s: float, devices: Sequence[str]) -> tuple[In
 EVERYTHING: Final = Faults(
     messages=MessageFaults(loss=0.1, duplicate=0.05, slow=0.02, reorder=0.02, damage=0.01),
     rates=(
-        (FaultKind.PARTITION, Rate(a_day=3, lasts_s=(5, 7_200))),
+        (FaultKind.PARTITION, Rate(a_day=3, lasts_s=(5, 600))),
+        (FaultKind.PARTITION, Rate(a_day=0.5, lasts_s=(600, 7_200))),
         (FaultKind.DARK_UP, Rate(a_day=1.5, lasts_s=(5, 900))),
         (FaultKind.DARK_DOWN, Rate(a_day=1.5, lasts_s=(5, 900))),
         (FaultKind.RESET, Rate(a_day=6)),

@@ -89,7 +89,7 @@ class Network:
         self._courses: dict[str, Course] = {}
         self.size_of: Callable[[Message], int] = lambda message: len(message.payload)
         self.carried: Counter[str] = Counter()  # bytes of each client, both ways
-        self._retained: dict[str, bytes] = {}
+        self._retained: dict[str, dict[str, bytes]] = {}  # by subscriber ("" is every device), then by topic
         self._changed: deque[tuple[float, str, bytes | None]] = deque()
         self._down_until_s = 0.0
         self._calm = False
@@ -205,7 +205,7 @@ class Network:
 
     def retained(self, topic: topics.Topic) -> bytes | None:
         """Return what stands on the broker."""
-        return self._retained.get(str(topic))
+        return self._standing(str(topic))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -279,14 +279,16 @@ class Network:
         waiting, session.waiting = session.waiting, deque()
         for _, message in waiting:
             self._send(connection, message)
-        for topic in sorted(self._retained):
-            if _subscriber(topic) in (connection.name, ""):
-                self._send(connection, Message(topic, self._retained[topic], 1))
+        retained = self._retained.get(connection.name, {}) | self._retained.get("", {})
+        for topic in sorted(retained):
+            self._send(connection, Message(topic, retained[topic], 1))
 
     def _received(self, connection: Connection, message: Message, retained: bool) -> None:
+        if not (connection.alive or connection.flushed) or self._is_down:
+            return
         line = self._lines.get(connection.name)
-        is_dark = line is not None and line.up_dark_s > self._schedule.now_s
-        if not (connection.alive or connection.flushed) or self._is_down or is_dark:
+        if line is not None and line.up_dark_s > self._schedule.now_s:  # TCP sends it again once there is light
+            self._schedule.at(line.up_dark_s, lambda: self._received(connection, message, retained))
             return
         self._route(message, retained=retained)
         if message.qos == 1 and self._falls(FaultKind.DUPLICATE, self._faults.duplicate):
@@ -294,7 +296,7 @@ class Network:
 
     def _route(self, message: Message, *, retained: bool) -> None:
         if retained:
-            self._changed.append((self._schedule.now_s, message.topic, self._retained.get(message.topic)))
+            self._changed.append((self._schedule.now_s, message.topic, self._standing(message.topic)))
             while self._changed and self._changed[0][0] < self._schedule.now_s - AUTOSAVE_S:
                 self._changed.popleft()
             self._set_retained(message.topic, message.payload)
@@ -306,10 +308,14 @@ class Network:
             self._to(name, message)
 
     def _set_retained(self, topic: str, payload: bytes | None) -> None:
+        standing = self._retained.setdefault(_subscriber(topic), {})
         if payload:
-            self._retained[topic] = payload
+            standing[topic] = payload
         else:
-            self._retained.pop(topic, None)
+            standing.pop(topic, None)
+
+    def _standing(self, topic: str) -> bytes | None:
+        return self._retained.get(_subscriber(topic), {}).get(topic)
 
     def _to(self, name: str, message: Message) -> None:
         session = self._sessions.get(name)
@@ -331,8 +337,10 @@ class Network:
 
     def _deliver(self, connection: Connection, message: Message) -> None:
         line = self._lines.get(connection.name)
-        dark = line is not None and line.down_dark_s > self._schedule.now_s
-        if connection.alive and not dark:
+        if connection.alive and line is not None and line.down_dark_s > self._schedule.now_s:
+            self._schedule.at(line.down_dark_s, lambda: self._deliver(connection, message))
+            return
+        if connection.alive:
             connection.client.arrived(message)
             if not (message.qos == 1 and self._falls(FaultKind.DUPLICATE, self._faults.duplicate)):
                 return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 EVENTS_MAX: Final = 50_000_000  # of one world: a loop that makes work for itself ends in an error, not in a long night
@@ -19,13 +19,12 @@ class Overrun(RuntimeError):
     """A world made more work for itself than it ever should."""
 
 
-@dataclass(slots=True, order=True)
+@dataclass(slots=True)
 class Due:
     """One thing that is to happen. A cancelled one is passed over."""
 
     at_s: float
-    order: int
-    action: Callable[[], None] | None = field(compare=False)
+    action: Callable[[], None] | None
 
     def cancel(self) -> None:
         """Let it not happen."""
@@ -38,13 +37,13 @@ class Schedule:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.done = 0
-        self._due: list[Due] = []
+        self._due: list[tuple[float, int, Due]] = []
         self._order = itertools.count()
 
     def at(self, at_s: float, action: Callable[[], None]) -> Due:
         """Let something happen at a time; what is due in the past happens next."""
-        due = Due(at_s=max(at_s, self.now_s), order=next(self._order), action=action)
-        heapq.heappush(self._due, due)
+        due = Due(max(at_s, self.now_s), action)
+        heapq.heappush(self._due, (due.at_s, next(self._order), due))
         return due
 
     def after(self, seconds: float, action: Callable[[], None]) -> Due:
@@ -53,8 +52,8 @@ class Schedule:
 
     def run_until(self, end_s: float) -> None:
         """Let everything happen that is due until then, and the clock stand there."""
-        while self._due and self._due[0].at_s <= end_s:
-            due = heapq.heappop(self._due)
+        while self._due and self._due[0][0] <= end_s:
+            _, _, due = heapq.heappop(self._due)
             if due.action is None:
                 continue
             self.now_s = due.at_s

@@ -70,7 +70,7 @@ def test_the_log_of_a_scenario_is_played_again_line_by_line(tmp_path: Path, caps
     assert cli.main(["run", "wrong-on-one-device-only", "--log", str(log)]) == 0
     assert replay.replay(log).differs_at is None
     printed = capsys.readouterr().out
-    assert re.search(r"^ +0:10:08\.\d  b +phase idle, generation 3 \(GOLDEN_MISMATCH", printed, re.MULTILINE)
+    assert re.search(r"^ +0:10:09\.\d  b +phase idle, generation 3 \(GOLDEN_MISMATCH", printed, re.MULTILINE)
 
 
 def test_scenarios_are_listed_with_those_that_wait(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,16 +12,19 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pinnace_agent.core.device import CONNECTIONS_RESERVED
 from pinnace_contract import topics
 from pinnace_contract.ids import CommandId, DeviceId, StatementId
+from pinnace_server.errors import SignatureInvalid
 from pinnace_sim import chance, explore, network, replay, shrink, stories
 from pinnace_sim.checks import Rule, Violation
 from pinnace_sim.errors import BadLog, NothingBroken
-from pinnace_sim.faults import DELIBERATE, EVERYTHING, NONE, FaultKind
+from pinnace_sim.faults import DELIBERATE, EVERYTHING, NONE, FaultKind, Incident
 from pinnace_sim.plan import Nature, Plan
 from pinnace_sim.schedule import Schedule
 from pinnace_sim.world import World
@@ -145,6 +148,39 @@ def test_simulated_keys_come_from_the_seed_and_sign_the_same_way_each_time() -> 
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_signature_that_is_known_holds_for_its_key_and_bytes_alone() -> None:
+    key, other = chance.DeviceKey(1, "camera"), chance.DeviceKey(1, "another")
+    keys = chance.KnownKeys()
+    signature = key.sign(b"said")
+    (_, pem), (_, others_pem) = keys.of_request(key.signing_request()), keys.of_request(other.signing_request())
+    keys.check(pem, b"said", signature)
+    for public, said, signed in ((pem, b"unsaid", signature), (others_pem, b"said", signature), (pem, b"said", b"0")):
+        with pytest.raises(SignatureInvalid):
+            keys.check(public, said, signed)
+
+
+def test_a_device_without_a_network_hardly_writes() -> None:
+    plan = replace(
+        stories.one_update(1, devices=1, hours=12.0, faults=NONE),
+        incidents=(Incident(at_s=3_600.0, kind=FaultKind.PARTITION, who="device-000", lasts_s=36_000.0),),
+    )
+    world = World(plan, keeps_log=True)
+    outcome = world.run()
+    assert outcome.violation is None
+    tries = sum('"what":"disconnected"' in line for line in outcome.lines)
+    run = world.devices["device-000"].run
+    assert run is not None
+    assert tries > 200
+    assert run.daemon.state.connection < tries + 2 * CONNECTIONS_RESERVED
+    assert _saves(world) < tries / 2
+
+
+def _saves(world: World) -> int:
+    data = world.devices["device-000"].disk.read("state.json", 0, 1 << 20)
+    assert data is not None
+    return int(json.loads(data)["saves"])
 
 
 def test_every_kind_of_fault_happens_in_the_worlds_that_claim_to_cover_it() -> None:

@@ -153,12 +153,11 @@ def _second(
 
 
 _VETO: Final = Incident(at_s=TOLD_S - 10, kind=FaultKind.VETO, who="a", lasts_s=40.0)
-_GAP: Final = Incident(at_s=TOLD_S + 2, kind=FaultKind.PARTITION, who="a", lasts_s=8.0)  # chunks are lost
 _UNHEARD: Final = Incident(at_s=TOLD_S - 1, kind=FaultKind.DARK_UP, who="a", lasts_s=20.0)
 _DARK: Final = Incident(at_s=TOLD_S + 5, kind=FaultKind.DARK_UP, who="a", lasts_s=40.0)
 PHASES: Final[dict[str, Callable[[tuple[Order, ...]], Plan]]] = {
     "offered": lambda more: _second(more, _UNHEARD),
-    "fetching": lambda more: _second(more, _GAP, bytes_s=20_000.0, weights_bytes=100_000),
+    "fetching": lambda more: _second(more, bytes_s=40_000.0, weights_bytes=1_200_000),  # more than is asked for at once
     # The newer set waits behind the last chunk, so that it arrives while that is hashed.
     "verifying": lambda more: _second(more, bytes_s=200_000.0, weights_bytes=2_000_000),
     "staged": lambda more: _second(more, _VETO),

@@ -301,6 +301,27 @@ FOREIGN: Final = Scenario(
     events={"device_refused": 1},
 )
 
+STALE_WHILE_AWAY: Final = Scenario(
+    name="stale-desired-while-away",
+    case="broker lost its retained messages",
+    see="""The device is off when version 2 is assigned. The broker loses what it had queued, and somebody replaces what
+    is retained by an old desired state. All that the device finds on its return it refuses, and says so: the server
+    tells it again what it stands by, and version 2 is committed.""",
+    plan=world(
+        first(),
+        made("2", 600.0),
+        told("2", 605.0),
+        incidents=[
+            Incident(at_s=590.0, kind=FaultKind.ABSENCE, who="a", lasts_s=600.0),
+            Incident(at_s=700.0, kind=FaultKind.BROKER_AMNESIA, lasts_s=5.0),
+            Incident(at_s=900.0, kind=FaultKind.STALE_DESIRED, who="a"),
+        ],
+    ),
+    serves={"a": "2"},
+    receipts={"a": ("1 committed", "2 committed")},
+    events={"device_refused": 1},
+)
+
 ALL: Final = (
     AWAY_FOR_WEEKS,
     CLOCK_1970,
@@ -312,5 +333,6 @@ ALL: Final = (
     CLONE,
     CLONE_IN_UPDATE,
     STALE,
+    STALE_WHILE_AWAY,
     FOREIGN,
 )
