@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     exploring.add_argument(
         "--story", choices=("one", "many"), default="one", help="one update, or a new version every day or two"
     )
+    exploring.add_argument(
+        "--store", choices=tuple(explore.STORES), default="memory", help="the server's rows: in memory, or SQL (slower)"
+    )
     exploring.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all cores")
     exploring.add_argument("--logs", type=Path, default=Path("pinnace-sim-logs"), metavar="DIR", help="for broken ones")
     exploring.add_argument("--no-logs", action="store_true", help="write no logs of broken worlds")
@@ -98,7 +101,14 @@ def _explore(chosen: argparse.Namespace) -> int:
                 f"\r\x1b[K{summary.worlds} of {len(seeds)} worlds, {rate:,.0f} events a second", end="", file=sys.stderr
             )
 
-    summary = explore.explore(drawn, seeds, processes=chosen.processes, told=told, broken_max=chosen.stop_after)
+    summary = explore.explore(
+        drawn,
+        seeds,
+        processes=chosen.processes,
+        told=told,
+        broken_max=chosen.stop_after,
+        store=chosen.store,
+    )
     if live:
         print("\r\x1b[K", end="", file=sys.stderr)
     logs = [] if chosen.no_logs else [explore.written(drawn, found.seed, chosen.logs) for found in summary.broken]

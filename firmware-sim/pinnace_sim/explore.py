@@ -10,18 +10,25 @@ import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pinnace_sim import stories
+from pinnace_sim.memory.store import MemoryStore
 from pinnace_sim.plan import Plan
+from pinnace_sim.server import Disk
+from pinnace_sim.sql import SqlDisk
 from pinnace_sim.world import World
 
 CHUNK: Final = 4  # seeds that a process takes at a time
 
 Story = Callable[[int], Plan]
+
+STORES: Final[dict[str, Callable[[], Disk]]] = {"memory": MemoryStore, "sql": SqlDisk}
+"""What the server of a world keeps its rows in: the twin in memory, or the real database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +62,10 @@ def story(kind: str, devices: int, hours: float) -> Story:
     return partial(drawn, devices=devices, hours=hours)
 
 
-def play(drawn: Story, seed: int) -> Found:
-    """Play the world of one seed."""
-    outcome = World(drawn(seed)).run()
+def play(drawn: Story, seed: int, store: str = "memory") -> Found:
+    """Play the world of one seed over one of ``STORES``."""
+    with closing(STORES[store]()) as disk:
+        outcome = World(drawn(seed), store=lambda: disk).run()
     found = outcome.violation
     return Found(
         seed=seed,
@@ -71,11 +79,17 @@ def play(drawn: Story, seed: int) -> Found:
 
 
 def explore(
-    drawn: Story, seeds: range, *, processes: int, told: Callable[[Found, Summary], None], broken_max: int
+    drawn: Story,
+    seeds: range,
+    *,
+    processes: int,
+    told: Callable[[Found, Summary], None],
+    broken_max: int,
+    store: str = "memory",
 ) -> Summary:
     """Play every seed's world, or until so many were broken."""
     summary, began_s = Summary(), time.perf_counter()
-    for found in _played(drawn, seeds, processes):
+    for found in _played(partial(play, drawn, store=store), seeds, processes):
         summary.worlds += 1
         summary.events += found.events
         summary.hours += found.hours
@@ -98,9 +112,9 @@ def written(drawn: Story, seed: int, folder: Path) -> Path:
     return path
 
 
-def _played(drawn: Story, seeds: range, processes: int) -> Iterator[Found]:
+def _played(one: Callable[[int], Found], seeds: range, processes: int) -> Iterator[Found]:
     if processes == 1:
-        yield from (play(drawn, seed) for seed in seeds)
+        yield from map(one, seeds)
         return
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap_unordered(partial(play, drawn), seeds, CHUNK)
+        yield from pool.imap_unordered(one, seeds, CHUNK)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Final
 
 from pinnace_contract.latest import Cause
 from pinnace_server.domain.queries import EventQuery, Page
 from pinnace_server.domain.records import Event, EventKind
+from pinnace_sim.memory.store import MemoryStore
 from pinnace_sim.plan import Plan
+from pinnace_sim.server import Disk
 from pinnace_sim.world import MODEL, Outcome, World
 
 EVENTS_MAX: Final = 10_000
@@ -61,7 +64,7 @@ class Ending:
         return self.world.devices[who].id
 
 
-def played(plan: Plan) -> Ending:
+def played(plan: Plan, store: Callable[[], Disk] = MemoryStore) -> Ending:
     """Play a plan and keep its log."""
-    world = World(plan, keeps_log=True)
+    world = World(plan, keeps_log=True, store=store)
     return Ending(world, world.run())

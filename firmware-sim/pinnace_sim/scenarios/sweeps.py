@@ -38,7 +38,8 @@ def _cut(number: int) -> Plan:
     )
 
 
-def _kill(number: int) -> Plan:
+def server_killed(number: int) -> Plan:
+    """Return the world in which the server is killed at a commit: 0 is before the first one, 1 after it."""
     return _quick(
         Incident(at_s=TOLD_S - 0.01, kind=FaultKind.SERVER_KILL, lasts_s=5.0, number=number, patient=True),
     )
@@ -124,7 +125,7 @@ SERVER_KILLS: Final = Sweep(
     case="save before acting: a kill of the server before and after every commit of an assignment",
     see="""One world for each side of each commit from the order to the end of the rollout, with the server killed
     there. Whichever it is, the device is told once, commits, and its receipt counts once.""",
-    play=lambda: _points(_kill, "server_killed", _kill_line),
+    play=lambda: _points(server_killed, "server_killed", _kill_line),
 )
 
 # --- an order in every phase -----------------------------------------------------------------------------------------

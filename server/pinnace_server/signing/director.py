@@ -110,7 +110,7 @@ class Director:
         """Return the devices whose timestamp should be signed anew, the oldest first."""
         return tuple(
             device
-            for device, at_s in self._store.timestamps()
+            for device, at_s in self._store.timestamps(now_s - REFRESH_AFTER_S)
             if now_s - at_s >= REFRESH_AFTER_S + _spread(device) * REFRESH_SPREAD_S
         )
 

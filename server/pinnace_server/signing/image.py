@@ -66,7 +66,7 @@ class ImageRepository:
     def renew(self) -> bool:
         """Sign everything anew if little of its life is left; tell whether that was so."""
         due = any(
-            metadata.renewal_due(self._newest(role).signed_at_s, metadata.IMAGE_LIFE_S, self._now_s())
+            metadata.renewal_due(self._store.signed_at_s(_NAME, role), metadata.IMAGE_LIFE_S, self._now_s())
             for role in (Targets.type, Snapshot.type, Timestamp.type)
         )
         if due:

@@ -152,6 +152,14 @@ class Store:
         )
         return tuple(self._checked(SignedFile, row) for row in found)
 
+    def signed_at_s(self, repository: str, role: str) -> float:
+        """Return when the newest version of a role's file was signed; there must be one."""
+        (at_s,) = self._connection.execute(
+            "SELECT signed_at_s FROM metadata WHERE repository = ? AND role = ? ORDER BY version DESC LIMIT 1",
+            (repository, role),
+        ).fetchone()
+        return float(at_s)
+
     def add_file(self, file: SignedFile) -> None:
         """Add a version; one that is there already is never replaced."""
         self._connection.execute("INSERT INTO metadata VALUES (?, ?, ?, ?, ?, ?)", _with_digest(file))
@@ -180,9 +188,11 @@ class Store:
         """Return every device that was ever issued anything."""
         return tuple(DeviceId(row[0]) for row in self._connection.execute("SELECT device FROM device ORDER BY device"))
 
-    def timestamps(self) -> tuple[tuple[DeviceId, float], ...]:
-        """Return when each device's timestamp was signed."""
-        found = self._connection.execute("SELECT device, timestamp_at_s FROM device ORDER BY timestamp_at_s")
+    def timestamps(self, before_s: float) -> tuple[tuple[DeviceId, float], ...]:
+        """Return when each device's timestamp was signed that is not newer than this, the oldest first."""
+        found = self._connection.execute(
+            "SELECT device, timestamp_at_s FROM device WHERE timestamp_at_s <= ? ORDER BY timestamp_at_s", (before_s,)
+        )
         return tuple((DeviceId(device), at_s) for device, at_s in found)
 
     def _check_rows(self) -> None:

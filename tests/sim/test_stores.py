@@ -1,0 +1,62 @@
+"""A plan writes the same log over the twin in memory and over the real database, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+
+import pytest
+
+from pinnace_sim import cli, stories
+from pinnace_sim.plan import Plan
+from pinnace_sim.scenarios import cases, sweeps
+from pinnace_sim.scenarios.form import Scenario
+from pinnace_sim.sql import SqlDisk
+from pinnace_sim.world import World
+
+pytestmark = pytest.mark.slow
+
+HOURS_MAX = 6.0  # weeks over SQL take most of a minute, and show nothing that hours do not
+SCENARIOS = {
+    each.name: each.plan for each in cases.ALL if isinstance(each, Scenario) and each.plan.hours <= HOURS_MAX
+}
+COMMITS = 12  # of an assignment, each with a kill before and after it
+
+
+@pytest.fixture
+def disk() -> Iterator[SqlDisk]:
+    made = SqlDisk()
+    yield made
+    made.close()
+
+
+def _same(plan: Plan, disk: SqlDisk) -> None:
+    in_memory = World(plan, keeps_log=True).run()
+    over_sql = World(plan, keeps_log=True, store=lambda: disk).run()
+    assert in_memory.violation is None
+    for number, (expected, found) in enumerate(zip_longest(in_memory.lines, over_sql.lines), 1):
+        assert found == expected, f"line {number}"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_hard_case_goes_the_same_way(name: str, disk: SqlDisk) -> None:
+    _same(SCENARIOS[name], disk)
+
+
+def test_all_but_the_longest_are_played_over_both() -> None:
+    assert {each.name for each in cases.ALL if isinstance(each, Scenario)} - set(SCENARIOS) == {"away-for-weeks"}
+
+
+@pytest.mark.parametrize("number", range(2 * COMMITS))
+def test_a_kill_at_a_commit_goes_the_same_way(number: int, disk: SqlDisk) -> None:
+    _same(sweeps.server_killed(number), disk)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_world_goes_the_same_way(seed: int, disk: SqlDisk) -> None:
+    _same(stories.one_update(seed, devices=2, hours=6.0), disk)
+
+
+def test_worlds_are_explored_over_the_database(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main("explore --store sql --seeds 1 --devices 1 --hours 1 --processes 1 --no-logs".split()) == 0
+    assert "1 world" in capsys.readouterr().out
