@@ -7,11 +7,12 @@ after a crash at any point: what was planned is in the database before it is sig
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from pinnace_contract.ids import DeviceId, Digest, ReleaseId
+from pinnace_contract.ids import DeviceId, Digest, ReleaseId, RolloutId
 from pinnace_contract.latest import AssignmentSet, Cause
 from pinnace_contract.topics import Down, DownTopic
 from pinnace_server.domain import health_rule, planner, plans
@@ -44,6 +45,7 @@ MINUTES_KEPT_S: Final = 30 * 86_400
 RAW_KEPT_S: Final = 86_400
 PRUNE_EVERY_S: Final = 3600
 RENEW_EVERY_S: Final = 60
+PLAN_ALL_EVERY_S: Final = 60
 _ENDED_WELL: Final = frozenset({MemberState.COMMITTED.value, MemberState.SUPERSEDED.value})
 
 _log = logging.getLogger(__name__)
@@ -57,6 +59,10 @@ class Controller:
         self._rollouts = rollouts
         self._pruned_at_s = self._renewed_at_s = 0.0
         self._shares: dict[ReleaseId, float | None] = {}
+        self._changes = _ChangedDevices()
+        self._planned: frozenset[RolloutId] = frozenset()
+        self._planned_all_at_s: float | None = None
+        world.changes.subscribe(self._changes.heard)
 
     def tick(self) -> None:
         """Do everything that is due. A step that fails is logged and tried again at the next tick."""
@@ -72,15 +78,29 @@ class Controller:
         """Plan every active rollout and carry the plans out.
 
         Planning looks without a lock; what it finds is planned again and executed some devices at a time, so that no
-        rollout, however large, keeps devices' messages waiting for long.
+        rollout, however large, keeps devices' messages waiting for long. Devices of which nothing was heard are looked
+        at once a minute, and when a rollout begins or ends: a rollout that waits for a few costs what these few do.
         """
+        changed, last_s, now = self._changes.take(), self._planned_all_at_s, self._now()
+        self._planned_all_at_s = None  # an error on the way: everything, next time
         with self._world.store.read() as tables:
-            due = [(rollout, self._moving(tables, rollout)) for rollout in tables.rollouts.active()]
+            active = tables.rollouts.active()
+            planned = frozenset(rollout.id for rollout in active)
+            everything = last_s is None or now - last_s >= PLAN_ALL_EVERY_S or planned != self._planned
+            due = [
+                (rollout, self._moving(tables, rollout, members))
+                for rollout in active
+                if (members := _members(tables, rollout.id, None if everything else changed)) or everything
+            ]
+        failed = 0
         for rollout, moving in due:
             try:
                 self._move(rollout, moving)
             except Exception:  # a bug or a bad row of one rollout must not stop the others
                 _log.exception("rollout %s cannot be planned and is tried again", rollout.id)
+                failed += 1
+        if not failed:
+            self._planned, self._planned_all_at_s = planned, now if everything else last_s
 
     def _move(self, rollout: Rollout, moving: Sequence[DeviceId]) -> None:
         for start in range(0, len(moving), AT_ONCE):
@@ -92,9 +112,8 @@ class Controller:
                 self._finish(tables, rollout)
             self._world.changes.notify(["rollouts", f"rollout:{rollout.id}", f"model:{rollout.model}", "events"])
 
-    def _moving(self, tables: Tables, rollout: Rollout) -> list[DeviceId]:
-        """Return the devices for which planning would change anything."""
-        members = tables.rollouts.members(rollout.id)
+    def _moving(self, tables: Tables, rollout: Rollout, members: Sequence[Member]) -> list[DeviceId]:
+        """Return those of a rollout's members for which planning would change anything."""
         observed = observing.observe(tables, rollout, members)
         parent = observing.parent_of(rollout)
         made, report = planner.plan(observing.policy_of(tables, rollout, members), observed, parent, self._now())
@@ -105,7 +124,7 @@ class Controller:
         rollout = tables.rollouts.get(due.id)
         if rollout is None or rollout.state is not RolloutState.ACTIVE:
             return []
-        members = [member for device in devices if (member := tables.rollouts.member(rollout.id, device)) is not None]
+        members = _members(tables, rollout.id, devices)
         observed = observing.observe(tables, rollout, members)
         parent, now = observing.parent_of(rollout), self._now()
         made, report = planner.plan(observing.policy_of(tables, rollout, members), observed, parent, now)
@@ -327,6 +346,32 @@ class Controller:
 
     def _now(self) -> float:
         return self._world.clock.now()
+
+
+class _ChangedDevices:
+    """Of whom something was heard, from any thread, since the last look."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._devices: set[DeviceId] = set()
+
+    def heard(self, topic: str) -> None:
+        kind, _, name = topic.partition(":")
+        if kind == "device":
+            with self._lock:
+                self._devices.add(DeviceId(name))
+
+    def take(self) -> list[DeviceId]:
+        with self._lock:
+            devices, self._devices = self._devices, set()
+        return sorted(devices)
+
+
+def _members(tables: Tables, rollout: RolloutId, devices: Sequence[DeviceId] | None) -> Sequence[Member]:
+    """Return a rollout's members: all of them, or those of these devices that are."""
+    if devices is None:
+        return tables.rollouts.members(rollout)
+    return [member for device in devices if (member := tables.rollouts.member(rollout, device)) is not None]
 
 
 def _changed(observed: dict[DeviceId, Observed], report: PlanReport, now: float) -> list[Member]:

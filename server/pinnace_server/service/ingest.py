@@ -182,7 +182,7 @@ class Ingest:
     def _reported(self, reported: Reported) -> None:
         self._hearing.reported(reported)
         if self._reminder.is_due(reported):
-            self._after.append(partial(self._reminder.remind, reported.device, reported.cause))
+            self._after.append(partial(self._reminder.remind, reported.device))
 
     def _receipt(self, receipt: Receipt, sealed: bytes) -> None:
         self._outcomes.receipt(receipt, sealed)

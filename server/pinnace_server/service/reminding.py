@@ -29,7 +29,6 @@ class Reminder:
     def __init__(self, world: World) -> None:
         self._world = world
         self._told_at_s: dict[DeviceId, float] = {}
-        self._everybody_told_at_s = -PATIENCE_S
 
     def is_due(self, reported: Reported) -> bool:
         """Tell whether a device speaks as if its set had never reached it."""
@@ -44,15 +43,11 @@ class Reminder:
             return False
         return reported.generation < desired.generation or reported.cause in REFUSED_ANOTHER
 
-    def remind(self, device: DeviceId, cause: Cause) -> None:
-        """Publish the last set that was signed for it, and the image repository where it refused something."""
+    def remind(self, device: DeviceId) -> None:
+        """Publish the last set that was signed for it. What all devices share is not said again for one of them."""
         if len(self._told_at_s) >= DEVICES_MAX:
             self._told_at_s.clear()
-        now = self._told_at_s[device] = self._world.clock.now()
-        if cause in REFUSED_ANOTHER and now - self._everybody_told_at_s >= PATIENCE_S:
-            self._everybody_told_at_s = now
-            for topic, payload in self._world.signing.image_metadata():
-                self._world.publisher.publish(topic, payload, retained=True)
+        self._told_at_s[device] = self._world.clock.now()
         standing = self._world.signing.refresh(device)
         if standing is not None:
             self._world.publisher.publish(DownTopic(device=device, channel=Down.DESIRED), standing, retained=True)
