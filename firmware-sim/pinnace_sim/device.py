@@ -50,7 +50,7 @@ from pinnace_sim.schedule import Due, Schedule
 
 NOON_S: Final = 1_795_435_200.0  # Unix time of second 0
 FIRST_STEP_S: Final = 0.25  # between two turns of a busy loop, as in the program
-WAKE_S: Final = 0.02  # from news to the loop that takes it: what comes within it is taken in one turn
+WAKE_S: Final = 0.1  # from news to the loop that takes it: what comes within it is taken in one turn
 LAST_STEP_S: Final = 20.0  # when nothing has happened for long; what is due is at most this late
 STEP_GROWTH: Final = 1.5
 SURELY_CUT_S: Final = 2.0  # a power cut that waits for the disk's next operations does not wait longer

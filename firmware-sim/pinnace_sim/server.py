@@ -40,7 +40,7 @@ from pinnace_sim.network import SERVER, Connection, Message, Network
 from pinnace_sim.schedule import Due, Schedule
 
 TICK_S: Final = 1.0  # after something changed, as in the program
-REST_S: Final = 300.0  # when nothing does: what the clock alone makes due is at most this late
+REST_S: Final = 900.0  # when nothing does: what the clock alone makes due is at most this late
 BYTES_S: Final = 100_000_000.0
 RECONNECT_S: Final = 1.0
 FOLLOWS_S: Final = 1.0  # within which what goes down with the server is down as well

@@ -17,9 +17,7 @@ from pinnace_sim.world import World
 pytestmark = pytest.mark.slow
 
 HOURS_MAX = 6.0  # weeks over SQL take most of a minute, and show nothing that hours do not
-SCENARIOS = {
-    each.name: each.plan for each in cases.ALL if isinstance(each, Scenario) and each.plan.hours <= HOURS_MAX
-}
+SCENARIOS = {each.name: each.plan for each in cases.ALL if isinstance(each, Scenario) and each.plan.hours <= HOURS_MAX}
 COMMITS = 12  # of an assignment, each with a kill before and after it
 
 
@@ -58,5 +56,6 @@ def test_a_world_goes_the_same_way(seed: int, disk: SqlDisk) -> None:
 
 
 def test_worlds_are_explored_over_the_database(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main("explore --store sql --seeds 1 --devices 1 --hours 1 --processes 1 --no-logs".split()) == 0
+    asked = ["explore", "--store", "sql", "--seeds", "1", "--devices", "1", "--hours", "1"]
+    assert cli.main([*asked, "--processes", "1", "--no-logs"]) == 0
     assert "1 world" in capsys.readouterr().out
