@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from pinnace_agent.errors import NotYet
@@ -26,9 +27,9 @@ _COUNT_BITS: Final = 24  # statements in one connection before the number would 
 
 
 class Link(Protocol):
-    """One MQTT connection."""
+    """One MQTT connection. ``will`` returns what is to be said when it breaks."""
 
-    def connect(self, url: str, *, number: int, will: bytes) -> None: ...
+    def connect(self, url: str, *, number: int, will: Callable[[], bytes]) -> None: ...
     def publish(self, topic: topics.Topic, payload: bytes, *, qos: int = 1, retained: bool = False) -> bool: ...
     def close(self, last: tuple[topics.Topic, bytes] | None = None) -> None: ...
 
@@ -86,7 +87,7 @@ class Uplink:
         url = self._endpoints[self._next_endpoint % len(self._endpoints)]
         log.info("connecting to %s", _without_password(url))
         try:
-            self._link.connect(url, number=number, will=self.seal(will()))
+            self._link.connect(url, number=number, will=partial(self.seal, will()))
         except NotYet as error:
             self.lost(number, str(error), awake_s)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from pinnace_contract import ids
@@ -158,9 +159,11 @@ _ROLE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _UP: Final = frozenset(str(channel) for channel in Up)
 _DOWN: Final = frozenset(str(channel) for channel in Down)
 _REPOSITORIES: Final = frozenset(str(repository) for repository in Repository)
+_PARSED: Final = 1_024  # of at most so many characters each; what is refused is not kept
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
+@lru_cache(maxsize=_PARSED)
 def parse(topic: str) -> Topic:
     """Return what a topic string says.
 

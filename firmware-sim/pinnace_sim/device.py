@@ -486,7 +486,7 @@ class Link:
 
     # --- the agent's side
 
-    def connect(self, url: str, *, number: int, will: bytes) -> None:
+    def connect(self, url: str, *, number: int, will: Callable[[], bytes]) -> None:
         """Begin a connection."""
         del url
         run = self._run
@@ -496,7 +496,7 @@ class Link:
             client=self,
             name=run.device.id,
             number=number,
-            will=Message(str(state), will, 1),
+            will=lambda: Message(str(state), will(), 1),
             bytes_s=run.device.plan.bytes_s,
         )
         run.device.network.connect(self._connection)

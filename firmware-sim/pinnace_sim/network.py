@@ -52,7 +52,7 @@ class Connection:
     client: Client
     name: str
     number: int
-    will: Message | None
+    will: Callable[[], Message] | None  # most connections never say theirs, and it is signed
     bytes_s: float
     alive: bool = True
     flushed: bool = False  # its process died, and what it had said is still sent by the system
@@ -372,7 +372,7 @@ class Network:
         if connection.will is not None and not self._is_down:
             will, connection.will = connection.will, None
             self._journal.write("will", connection.name, number=connection.number)
-            self._route(will, retained=True)
+            self._route(will(), retained=True)
 
     def _damaged(self, payload: bytes) -> bytes:
         at = self._chance.randrange(len(payload))

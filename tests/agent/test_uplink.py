@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
 
 from pinnace_agent.uplink import LAST_RETRY_S, TAKEOVER_PAUSE_S, Uplink
 from pinnace_contract import topics
@@ -16,7 +17,7 @@ class FakeLink:
     def __init__(self) -> None:
         self.urls: list[str] = []
 
-    def connect(self, url: str, *, number: int, will: bytes) -> None:
+    def connect(self, url: str, *, number: int, will: Callable[[], bytes]) -> None:
         self.urls.append(url)
 
     def publish(self, topic: topics.Topic, payload: bytes, *, qos: int = 1, retained: bool = False) -> bool:

@@ -66,7 +66,7 @@ class MqttLink:
         self._client: paho.Client | None = None
         self._number = 0
 
-    def connect(self, url: str, *, number: int, will: bytes) -> None:
+    def connect(self, url: str, *, number: int, will: Callable[[], bytes]) -> None:
         """Begin connection ``number``; its end, or its failure, arrives as ``Disconnected``.
 
         Raises:
@@ -88,7 +88,7 @@ class MqttLink:
         if tls:
             client.tls_set(cert_reqs=ssl.CERT_REQUIRED)
         state = topics.UpTopic(device=self._device, channel=topics.Up.STATE)
-        client.will_set(str(state), will, qos=1, retain=True)
+        client.will_set(str(state), will(), qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect

@@ -32,7 +32,7 @@ class AsyncLink:
         self._device, self._emit, self._bytes_s = device, emit, bytes_s
         self._line: _Line | None = None
 
-    def connect(self, url: str, *, number: int, will: bytes) -> None:
+    def connect(self, url: str, *, number: int, will: Callable[[], bytes]) -> None:
         """Begin connection ``number``; its end, or its failure, arrives as ``Disconnected``.
 
         Raises:
@@ -47,7 +47,7 @@ class AsyncLink:
         session = Session(
             client_id=f"pinnace-{self._device}",
             keepalive_s=KEEPALIVE_S,
-            will=Message(topic=str(state), payload=will, qos=1, retained=True),
+            will=Message(topic=str(state), payload=will(), qos=1, retained=True),
             user=address.user,
             password=address.password,
         )

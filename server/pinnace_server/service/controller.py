@@ -45,7 +45,7 @@ MINUTES_KEPT_S: Final = 30 * 86_400
 RAW_KEPT_S: Final = 86_400
 PRUNE_EVERY_S: Final = 3600
 RENEW_EVERY_S: Final = 60
-PLAN_ALL_EVERY_S: Final = 60
+PLAN_ALL_EVERY_S: Final = 300  # of whom nothing is heard; whoever falls silent is heard of
 _ENDED_WELL: Final = frozenset({MemberState.COMMITTED.value, MemberState.SUPERSEDED.value})
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Controller:
 
         Planning looks without a lock; what it finds is planned again and executed some devices at a time, so that no
         rollout, however large, keeps devices' messages waiting for long. Devices of which nothing was heard are looked
-        at once a minute, and when a rollout begins or ends: a rollout that waits for a few costs what these few do.
+        at every few minutes, and when a rollout begins or ends: a rollout that waits for a few costs what these few do.
         """
         changed, last_s, now = self._changes.take(), self._planned_all_at_s, self._now()
         self._planned_all_at_s = None  # an error on the way: everything, next time

@@ -60,7 +60,7 @@ def test_the_device_that_spoke_is_looked_at(server: Server, devices: list[Tested
     assert looks.take() == {devices[1].id}
 
 
-def test_all_are_looked_at_once_a_minute(server: Server, devices: list[TestedDevice], looks: Looks) -> None:
+def test_all_are_looked_at_now_and_then(server: Server, devices: list[TestedDevice], looks: Looks) -> None:
     server.controller.tick()
     looks.take()
     server.clock.move(PLAN_ALL_EVERY_S)
