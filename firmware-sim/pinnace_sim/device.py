@@ -57,6 +57,7 @@ SURELY_CUT_S: Final = 2.0  # a power cut that waits for the disk's next operatio
 CLOCK_HEALED_S: Final = (600.0, 3_600.0)  # until the network tells the time again
 START_AGAIN_S: Final = 5.0
 HASH_S: Final = 0.05
+STUCK_S: Final = 86_400.0  # one turn of the loop: faults end sooner, and the clock stands meanwhile
 
 
 Told = NowServing | WorkerExited | LoadFailed
@@ -368,6 +369,10 @@ class Run:
         self.ahead_s = 0.0
         try:
             action()
+        except Stuck as stuck:
+            device.journal.write("stuck", device.name, why=str(stuck))
+            device.power_cut(STUCK_S)
+            return False
         except PowerCut as cut:
             device.power_cut(self.off_s, str(cut))
             return False
@@ -572,6 +577,10 @@ class _RunTimer:
         return self._schedule.after(seconds, action)
 
 
+class Stuck(PowerCut):
+    """One turn of the agent waited for a day, in which the world stood still: so long the device is as good as off."""
+
+
 class _Patience:
     """Told to stop by nobody; waiting lets the device's time pass."""
 
@@ -583,6 +592,8 @@ class _Patience:
 
     def wait(self, timeout: float) -> bool:
         self._run.wait(timeout)
+        if self._run.ahead_s > STUCK_S:
+            raise Stuck("its disk has not taken its state for a day")
         return False
 
 

@@ -28,6 +28,11 @@ class LinkRow:
     delay_s: float = 0.0
     loss: float = 0.0
 
+    @property
+    def carries(self) -> bool:
+        """Whether anything passes, both ways."""
+        return self.up_bytes_s > 0 and self.down_bytes_s > 0
+
 
 class Course:
     """The rows of one device, from a second of the world on. Before its first row the first one holds.
@@ -41,6 +46,21 @@ class Course:
         self._rows = tuple(sorted(rows, key=lambda row: row.at_s))
         self._starts = [row.at_s for row in self._rows]
         self._from_s, self._repeat_s = from_s, repeat_s
+
+    @property
+    def long_s(self) -> float:
+        """No part of the course is longer."""
+        return self._starts[-1] + self._repeat_s
+
+    @property
+    def longest_dark_s(self) -> float:
+        """The longest time for which it is dark; infinity: it ends so."""
+        ends = [*self._starts[1:], self._repeat_s + self._starts[0] if self._repeat_s else math.inf]
+        longest_s = so_far_s = 0.0
+        for row, begin_s, end_s in list(zip(self._rows, self._starts, ends, strict=True)) * 2:
+            so_far_s = 0.0 if row.carries else so_far_s + end_s - begin_s
+            longest_s = max(longest_s, so_far_s)
+        return longest_s
 
     def at(self, now_s: float) -> LinkRow:
         """Return the row that holds."""
@@ -61,7 +81,7 @@ class Course:
         at_s = from_s
         while at_s < end_s:
             row = self.at(at_s)
-            if row.up_bytes_s > 0 and row.down_bytes_s > 0:
+            if row.carries:
                 return False
             at_s = self.next_after(at_s)
         return True

@@ -1,4 +1,4 @@
-"""A simpler world that breaks the same rule: fewer devices, incidents and orders, fewer hours, better behaved messages.
+"""A simpler world that breaks the same rule: fewer devices, incidents, orders, rows of links and hours.
 
 Delta debugging over the plan (Zeller, Hildebrandt: "Simplifying and Isolating Failure-Inducing Input", 2002): parts are
 taken out, large ones first, for as long as the same rule is still broken.
@@ -48,6 +48,11 @@ def shrink(plan: Plan, told: Callable[[Plan, int], None] = lambda _plan, _tries:
     return Shrunk(plan=search.plan, violation=search.violation, tries=search.tries)
 
 
+def _without_links(plan: Plan) -> Plan:
+    """Return the plan with links that carry at all times what devices are said to have."""
+    return replace(plan, links=(), devices=tuple(replace(device, trace="") for device in plan.devices))
+
+
 class _Search:
     """The simplest plan so far."""
 
@@ -58,11 +63,13 @@ class _Search:
     def round(self) -> None:
         """Try to do without everything, the boldest first."""
         self._try(replace(self.plan, messages=NO_MESSAGE_FAULTS))
+        self._try(_without_links(self.plan))
         for device in self.plan.devices:
             if len(self.plan.devices) > 1:
                 self._try(self.plan.without_device(device.name))
         self._thin_out(self.plan.incidents, lambda plan, left: replace(plan, incidents=left))
         self._thin_out(self.plan.orders, lambda plan, left: replace(plan, orders=left))
+        self._thin_out(self.plan.links, lambda plan, left: replace(plan, links=left))
         while self.plan.hours > HOURS_STEP and self._try(replace(self.plan, hours=self.plan.hours / 2)):
             pass
         while self.plan.hours > HOURS_STEP and self._try(replace(self.plan, hours=self.plan.hours - HOURS_STEP)):

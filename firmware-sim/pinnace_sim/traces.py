@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from pinnace_sim.errors import BadTrace
-from pinnace_sim.links import LinkRow
+from pinnace_sim.links import Course, LinkRow
 from pinnace_sim.plan import Plan
 
 COLUMNS: Final = ("at_s", "device", "up_bytes_s", "down_bytes_s", "delay_ms", "loss")
@@ -54,6 +54,13 @@ class Trace:
         others = [name for name in names if name not in known]
         turns = {name: EVERYBODY if EVERYBODY in known else known[n % len(known)] for n, name in enumerate(others)}
         return {name: turns.get(name, name) for name in names}
+
+    def courses(self) -> tuple[Course, ...]:
+        """Return what the links do whose rows there are, in the order of ``devices``."""
+        rows: dict[str, list[LinkRow]] = {}
+        for row in self.rows:
+            rows.setdefault(row.device, []).append(row)
+        return tuple(Course(each, repeat_s=self.repeat_s) for each in rows.values())
 
     def onto(self, plan: Plan) -> Plan:
         """Return the plan with links as this trace says."""

@@ -25,8 +25,11 @@ from pinnace_sim import chance, explore, network, replay, shrink, stories
 from pinnace_sim.checks import Rule, Violation
 from pinnace_sim.errors import BadLog, NothingBroken
 from pinnace_sim.faults import DELIBERATE, EVERYTHING, NONE, FaultKind, Incident
+from pinnace_sim.links import LinkRow
+from pinnace_sim.network import Network
 from pinnace_sim.plan import Nature, Plan
 from pinnace_sim.schedule import Schedule
+from pinnace_sim.traces import Trace
 from pinnace_sim.world import World
 
 pytestmark = pytest.mark.slow
@@ -272,6 +275,34 @@ def test_a_broken_rule_is_shrunk_to_what_is_needed_for_it(monkeypatch: pytest.Mo
     assert [each.kind for each in small.incidents] == [FaultKind.POWER_CUT]
     assert (len(small.devices), small.orders) == (1, ())
     assert small.hours < plan.hours
+
+
+def test_a_broken_rule_is_shrunk_without_the_rows_of_links_that_it_does_not_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A rule that a dark line breaks: of a day of rows one is left, which is dark."""
+    real = Network.darken
+
+    def darken(network: Network, name: str, seconds: float, *, up: bool, down: bool) -> None:
+        real(network, name, seconds, up=up, down=down)
+        raise Violation(Rule.NO_MODEL, "device-000", "it was dark")
+
+    monkeypatch.setattr(Network, "darken", darken)
+    rows = tuple(
+        LinkRow(at_s=600.0 * n, device="a", up_bytes_s=1e5 * (n % 3), down_bytes_s=1e6 * (n % 3)) for n in range(1, 18)
+    )
+    plan = Trace(rows=rows).onto(stories.one_update(1, devices=1, hours=3.0, faults=NONE))
+    small = shrink.shrink(plan).plan
+    assert [row.carries for row in small.links] == [False]
+
+
+def test_a_disk_that_takes_nothing_for_weeks_ends_in_words_and_not_in_a_loop() -> None:
+    full = Incident(at_s=3_600.0, kind=FaultKind.DISK_FULL, who="device-000", lasts_s=30 * 86_400.0)
+    plan = replace(stories.one_update(1, devices=1, hours=80.0, faults=NONE), incidents=(full,))
+    outcome = World(plan, keeps_log=True).run()
+    stuck = [line for line in outcome.lines if '"what":"stuck"' in line]
+    assert len(stuck) >= 2, "after a day it is tried again"
+    assert outcome.violation is None, "when the disk has room again, everything comes about"
 
 
 def test_there_is_nothing_to_shrink_where_nothing_is_broken() -> None:

@@ -33,6 +33,7 @@ from pinnace_sim.fleet.orders import (
 )
 from pinnace_sim.fleet.profiles import Kind
 from pinnace_sim.fleet.tally import Tally
+from pinnace_sim.links import Course
 
 NEWS_EVERY_S: Final = 0.5
 JOIN_BEFORE: Final = 0.5  # of the time: who joins later could not commit before the end
@@ -60,9 +61,11 @@ class _Process:
         self._timers: list[asyncio.TimerHandle] = []
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="enrol")
         self._over = asyncio.Event()
+        self._dealt, self._began_s = 0, 0.0
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
+        self._began_s = loop.time()
         news = loop.create_task(self._tell_news())
         try:
             try:
@@ -110,10 +113,18 @@ class _Process:
         body = await asyncio.get_running_loop().run_in_executor(
             self._threads, enrolled, share.door, name, kind, self._pool, share.seed
         )
-        device = FleetDevice(body, self._setting)
+        device = FleetDevice(body, self._setting, self._next_course())
         self._devices.append(device)
         self._tally.progress.enrolled += 1
         return device
+
+    def _next_course(self) -> Course | None:
+        """Deal the courses of links in turn; all begin when the process did."""
+        courses = self._share.courses
+        if not courses:
+            return None
+        self._dealt += 1
+        return courses[(self._dealt - 1) % len(courses)].beginning_at(self._began_s)
 
     async def _join(self, name: str, kind: Kind) -> None:
         try:
@@ -185,6 +196,8 @@ class _Process:
         while True:
             await asyncio.sleep(NEWS_EVERY_S)
             joined, self._joined = tuple(self._joined), []
+            if self._share.courses:
+                self._tally.progress.dark = sum(device.is_dark for device in self._devices)
             self._say(News(progress=self._tally.progress, joined=joined))
 
     def _say(self, word: Word) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pinnace_sim import trace_cli, traces
 from pinnace_sim.fleet import scenario
 from pinnace_sim.fleet.own_server import Where, own_server
 from pinnace_sim.fleet.profiles import PROFILES
@@ -39,6 +40,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--model-bytes", type=int, default=1_000_000, metavar="N", help="default %(default)s")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all cores")
     parser.add_argument("--connects-a-s", type=float, default=scenario.CONNECTS_A_S, metavar="N", help="%(default)s")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help=trace_cli.HELP)
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of kinds and model (default %(default)s)")
     parser.add_argument("--server", metavar="URL", help="a server that runs already")
     parser.add_argument("--token", help="its admin token")
@@ -58,6 +60,7 @@ def run(chosen: argparse.Namespace) -> int:
         processes=max(1, min(chosen.processes, chosen.devices)),
         seed=chosen.seed,
         connects_a_s=max(1.0, chosen.connects_a_s),
+        courses=traces.read(chosen.trace).courses() if chosen.trace is not None else (),
     )
     scenario.raise_file_limit(wish.devices)
     with _server(chosen) as where:
@@ -100,8 +103,7 @@ def _line(seen: Seen) -> str:
         f"{now.committed:,} committed of {seen.of:,}",
         f"{now.acknowledged:,} of {now.reports:,} reports acknowledged",
     ]
-    parts += [
-        f"{n:,} {word}" for n, word in ((now.asleep, "asleep"), (now.left, "left"), (now.failures, "FAILED")) if n
-    ]
+    seldom = ((now.asleep, "asleep"), (now.dark, "in the dark"), (now.left, "left"), (now.failures, "FAILED"))
+    parts += [f"{n:,} {word}" for n, word in seldom if n]
     parts += [f"{name} {cost.memory_bytes >> 20} MiB {cost.cpu_s:.0f} s" for name, cost in seen.costs.items()]
     return ", ".join(parts)

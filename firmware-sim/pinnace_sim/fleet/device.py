@@ -31,8 +31,10 @@ from pinnace_sim.chance import stream_hex
 from pinnace_sim.device import FIRST_STEP_S, STEP_GROWTH, Inbox
 from pinnace_sim.fleet.disk import SharedDisk
 from pinnace_sim.fleet.link import AsyncLink
+from pinnace_sim.fleet.pace import Pace
 from pinnace_sim.fleet.profiles import Kind
 from pinnace_sim.fleet.tally import Account, Tally
+from pinnace_sim.links import Course
 from pinnace_sim.plan import Nature
 from pinnace_sim.runtime import RUNTIME, Workers
 
@@ -67,8 +69,10 @@ class Body:
 class FleetDevice:
     """One enrolled device."""
 
-    def __init__(self, body: Body, setting: Setting) -> None:
+    def __init__(self, body: Body, setting: Setting, course: Course | None = None) -> None:
+        """``course`` is what its link does from now on; None: what its kind says, at all times."""
         self.body, self.setting = body, setting
+        self.pace = Pace(bytes_s=body.kind.bytes_s, chance=body.chance, course=course)
         self.id: DeviceId = body.who.device
         self.run: Run | None = None
         self.reports: dict[BootId, int] = {}
@@ -138,6 +142,11 @@ class FleetDevice:
             self.run.off(cut=True)
             self.run = None
         self._loop.call_later(START_AGAIN_S, self.power_on)
+
+    @property
+    def is_dark(self) -> bool:
+        """Whether it is on, and away because nothing passes on its link."""
+        return self.run is not None and not self.run.is_connected and self.pace.is_dark(self._loop.time())
 
     def account(self) -> Account:
         """Return what the server must have of this device."""
@@ -227,7 +236,7 @@ class Run:
         trusted = trust.from_files(self.store.metadata(trust.UNIT))
         assert trusted is not None, "an enrolled device has trusted roots"
         kind = self._body.kind
-        self.link = AsyncLink(device.id, self.hear, kind.bytes_s)
+        self.link = AsyncLink(device.id, self.hear, device.pace)
         self.workers = Workers(
             timer=_LoopTimer(self._loop),
             emit=self.hear,

@@ -9,6 +9,7 @@ from pinnace_contract.ids import DeviceId
 from pinnace_sim.fleet.enrolment import Door
 from pinnace_sim.fleet.profiles import Kind
 from pinnace_sim.fleet.tally import Account, Progress, Samples
+from pinnace_sim.links import Course
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Share:
     leaves: int
     report_every_s: int
     model_bytes: int
+    courses: tuple[Course, ...] = ()  # of links, taken in turn; none: kinds say what links carry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

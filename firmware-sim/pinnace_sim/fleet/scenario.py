@@ -6,6 +6,7 @@ It ends by itself: a stage is over when it is done, or when nothing has got on f
 from __future__ import annotations
 
 import json
+import math
 import random
 import resource
 import secrets
@@ -28,9 +29,10 @@ from pinnace_sim.fleet.processes import Crew, crew
 from pinnace_sim.fleet.summary import Summary, percentiles
 from pinnace_sim.fleet.tally import Progress
 from pinnace_sim.fleet.usage import Usage
+from pinnace_sim.links import Course
 
 LOOK_EVERY_S: Final = 1.0
-STUCK_S: Final = 120.0  # nothing got on for so long: the stage is over as it is
+STUCK_S: Final = 120.0  # nothing got on for so long, beside the longest darkness: the stage is over as it is
 CONNECTS_A_S: Final = 200.0  # a broker's handshakes, and the server's first words with each device
 ASSIGN_AT_ONCE: Final = 256  # devices that the API takes by name
 DEVICES_MAX: Final = 10_000  # of one process: a claim token is for no more
@@ -55,6 +57,7 @@ class Wish:
     processes: int = 2
     seed: int = 1
     connects_a_s: float = CONNECTS_A_S
+    courses: tuple[Course, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,8 @@ class _Run:
         self._seconds: dict[str, float] = {}
         self._stage = ""
         self._assigned = False
+        darkest_s = max((course.longest_dark_s for course in wish.courses), default=0.0)
+        self._patience_s = STUCK_S + (darkest_s if darkest_s < math.inf else 0.0)
 
     def play(self) -> Summary:
         version, model_bytes = self._register()
@@ -118,7 +123,12 @@ class _Run:
         within_s = max(1.0, wish.devices / wish.connects_a_s)
         self._until(team, "enrol", lambda now: now.enrolled >= wish.devices, lambda now: now.enrolled)
         team.tell(Connect(within_s=within_s))
-        self._until(team, "connect", lambda now: now.connected + now.asleep >= wish.devices, lambda now: now.connected)
+        self._until(
+            team,
+            "connect",
+            lambda now: now.connected + now.asleep + now.dark >= wish.devices,
+            lambda now: now.connected,
+        )
         began_s = time.monotonic()
         self._api.post("/assignments", self._assignment(version) | {"selector": f"{LABEL}={self._name}"})
         team.tell(Assigned(at_s=began_s))
@@ -138,7 +148,7 @@ class _Run:
         began_s = moved_s = time.monotonic()
         before = -1
         self._stage = stage
-        while not done(team.progress) and time.monotonic() - moved_s < STUCK_S:
+        while not done(team.progress) and time.monotonic() - moved_s < self._patience_s:
             team.listen(LOOK_EVERY_S / 4)
             if got_on(team.progress) != before:
                 before, moved_s = got_on(team.progress), time.monotonic()
@@ -207,6 +217,7 @@ class _Run:
                     leaves=len(goes[number]),
                     report_every_s=wish.report_every_s,
                     model_bytes=model_bytes,
+                    courses=wish.courses[number:] + wish.courses[:number],
                 )
             )
         return shares

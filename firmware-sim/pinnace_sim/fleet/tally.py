@@ -33,6 +33,7 @@ class Progress:
     enrolled: int = 0
     connected: int = 0
     asleep: int = 0
+    dark: int = 0
     committed: int = 0
     reports: int = 0
     acknowledged: int = 0
