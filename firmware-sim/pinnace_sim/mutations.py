@@ -197,7 +197,7 @@ MUTATIONS: Final = (
             ),
         ),
         seeds=100,
-        found_by=36,
+        found_by=41,
     ),
     Mutation(
         name="acknowledge-before-commit",
@@ -210,7 +210,7 @@ MUTATIONS: Final = (
             ),
         ),
         seeds=100,
-        found_by=21,
+        found_by=13,
     ),
     Mutation(
         name="forget-sent-reports",
@@ -227,7 +227,7 @@ MUTATIONS: Final = (
             ),
         ),
         seeds=10,
-        found_by=4,
+        found_by=5,
     ),
     Mutation(
         name="count-a-report-twice",
