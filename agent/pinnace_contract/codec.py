@@ -88,7 +88,7 @@ def from_plain(kind: type[M], tree: object) -> M:
 
 def canonical_json(tree: object) -> bytes:
     """Return the one spelling of a JSON value that is signed and hashed here."""
-    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(tree).encode()
 
 
 def contract_digest(part: object) -> ids.Digest:
@@ -104,7 +104,7 @@ def parse_json(what: str, data: bytes, size_bytes_max: int) -> object:
     """
     _within(what, data, size_bytes_max)
     try:
-        return json.loads(data.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        return _DECODER.decode(data.decode())
     except ContractError:
         raise
     except (ValueError, RecursionError) as error:
@@ -155,3 +155,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(tree) != len(pairs):
         raise Malformed("object", "a key stands twice")
     return tree
+
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)

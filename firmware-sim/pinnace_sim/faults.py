@@ -217,3 +217,17 @@ EVERYTHING: Final = Faults(
         (FaultKind.SERVER_POWER, Rate(a_day=2, lasts_s=(5, 120), number=(0, 6))),
     ),
 )
+
+USUAL: Final = Faults(
+    messages=MessageFaults(loss=0.01, duplicate=0.01, slow=0.005),
+    rates=(
+        (FaultKind.PARTITION, Rate(a_day=0.5, lasts_s=(30, 1_800))),
+        (FaultKind.RESET, Rate(a_day=2)),
+        (FaultKind.POWER_CUT, Rate(a_day=0.1, lasts_s=(10, 600), number=(0, 40))),
+        (FaultKind.AGENT_RESTART, Rate(a_day=0.1, lasts_s=(5, 60))),
+        (FaultKind.WORKER_CRASH, Rate(a_day=0.05)),
+        (FaultKind.BROKER_RESTART, Rate(a_day=0.1, lasts_s=(1, 60))),
+        (FaultKind.SERVER_AWAY, Rate(a_day=0.05, lasts_s=(60, 1_800))),
+    ),
+)
+"""What a fleet in good order meets: nothing every day to everybody, something every week."""

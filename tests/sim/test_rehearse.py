@@ -13,11 +13,12 @@ from pinnace_contract.latest import TrialMode, TrialPolicy
 from pinnace_server.domain.policy import Terms
 from pinnace_sim.cli import main
 from pinnace_sim.errors import BadSnapshot, CannotRehearse
+from pinnace_sim.faults import USUAL
 from pinnace_sim.rehearsal import forecast, scale, snapshot
 from pinnace_sim.rehearsal.forecast import Forecast, Rehearsal
 from pinnace_sim.rehearsal.profiles import availability
 from pinnace_sim.rehearsal.snapshot import FleetVersion, Snapshot
-from pinnace_sim.rehearsal.twin import USUAL, Fate
+from pinnace_sim.rehearsal.twin import Fate
 from pinnace_sim.traces import Trace, parse
 from tests.architecture.project import ROOT
 

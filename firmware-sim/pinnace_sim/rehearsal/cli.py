@@ -15,10 +15,9 @@ from pinnace_contract.latest import TrialMode, TrialPolicy
 from pinnace_server.domain.policy import Terms
 from pinnace_sim import trace_cli, traces
 from pinnace_sim.errors import CannotRehearse
-from pinnace_sim.faults import NONE
+from pinnace_sim.faults import NONE, USUAL
 from pinnace_sim.rehearsal import forecast, snapshot
 from pinnace_sim.rehearsal.forecast import Forecast, Rehearsal, Spread
-from pinnace_sim.rehearsal.twin import USUAL
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

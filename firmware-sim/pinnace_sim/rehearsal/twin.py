@@ -26,7 +26,7 @@ from pinnace_server.errors import ServerError
 from pinnace_sim import chance as chances
 from pinnace_sim.device import SimDevice, Told
 from pinnace_sim.disk import Disk
-from pinnace_sim.faults import NONE, FaultKind, Faults, MessageFaults, Rate
+from pinnace_sim.faults import NONE, Faults
 from pinnace_sim.network import Message
 from pinnace_sim.plan import DevicePlan, Plan
 from pinnace_sim.rehearsal import scale
@@ -42,20 +42,6 @@ LOOK_EVERY_S: Final = (60.0, 600.0)  # whether it is over: at first, and after a
 SWITCHED_OFF_AFTER_S: Final = 180.0  # after its receipt, when the device has told what it serves now
 SELECTED_MAX: Final = 200  # devices that one selector names
 CLAIM_S: Final = 86_400
-
-USUAL: Final = Faults(
-    messages=MessageFaults(loss=0.01, duplicate=0.01, slow=0.005),
-    rates=(
-        (FaultKind.PARTITION, Rate(a_day=0.5, lasts_s=(30, 1_800))),
-        (FaultKind.RESET, Rate(a_day=2)),
-        (FaultKind.POWER_CUT, Rate(a_day=0.1, lasts_s=(10, 600), number=(0, 40))),
-        (FaultKind.AGENT_RESTART, Rate(a_day=0.1, lasts_s=(5, 60))),
-        (FaultKind.WORKER_CRASH, Rate(a_day=0.05)),
-        (FaultKind.BROKER_RESTART, Rate(a_day=0.1, lasts_s=(1, 60))),
-        (FaultKind.SERVER_AWAY, Rate(a_day=0.05, lasts_s=(60, 1_800))),
-    ),
-)
-"""What a fleet in good order meets: nothing every day to everybody, something every week."""
 
 
 class Fate(StrEnum):
