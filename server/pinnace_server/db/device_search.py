@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, and_, case, exists, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, case, exists, func, literal, or_, select, true
 from sqlmodel import col
 
 from pinnace_server.db.tables import AssignmentRow, DeviceRow, LabelRow, SlotRow
 from pinnace_server.domain.queries import DeviceOrder, DeviceQuery
 from pinnace_server.domain.records import DeviceState, Status
-from pinnace_server.domain.selector import DEVICE_KEY, Term
+from pinnace_server.domain.selector import DEVICE_KEY, Asked, Term
 from pinnace_server.domain.statuses import SILENCE_CADENCES, SILENCE_MIN_S
 
 
@@ -39,11 +39,24 @@ def status(now_s: float) -> ColumnElement[str]:
 def term(one: Term) -> ColumnElement[bool]:
     """Return whether a selector's condition holds."""
     if one.key == DEVICE_KEY:
-        return col(DeviceRow.id).in_(one.values) if one.values else ~false()
-    where = [col(LabelRow.device) == col(DeviceRow.id), col(LabelRow.key) == one.key]
-    if one.values:
-        where.append(col(LabelRow.value).in_(one.values))
-    return exists().where(*where)
+        holds = _passes(one, col(DeviceRow.id))
+    else:
+        holds = exists().where(
+            col(LabelRow.device) == col(DeviceRow.id), col(LabelRow.key) == one.key, _passes(one, col(LabelRow.value))
+        )
+    return ~holds if one.negated else holds
+
+
+def _passes(one: Term, value: SQLColumnExpression[Any]) -> ColumnElement[bool]:
+    match one.asked:
+        case Asked.PRESENT:
+            return true()
+        case Asked.ONE_OF:
+            return value.in_(one.values)
+        case Asked.LISTS:
+            # Not LIKE, which in SQLite takes small and capital letters for the same.
+            words = literal(" ").concat(func.replace(value, ",", " ")).concat(" ")
+            return func.replace(words, f" {one.values[0]} ", "") != words
 
 
 def conditions(query: DeviceQuery) -> list[ColumnElement[bool]]:

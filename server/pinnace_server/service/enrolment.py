@@ -223,10 +223,10 @@ def check_labels(labels: Mapping[str, str]) -> None:
                 hint=f"use letters, digits, '.', '_' and '-', at most 63, beginning with a letter; "
                 f"{selector.DEVICE_KEY!r} means the device's id",
             )
-        if re.fullmatch(selector.VALUE_PATTERN, value) is None:
+        if not selector.is_value(value):
             raise Refused(
                 f"label {key}: {value[:70]!r} is not a label's value",
-                hint="use letters, digits and '._:/@-', at most 128, beginning with a letter or digit",
+                hint=f"use 1 to {selector.VALUE_CHARS_MAX} printable characters, without a space at either end",
             )
 
 

@@ -176,7 +176,7 @@ def test_page_past_the_end_leads_back(operator: TestClient) -> None:
 
 def test_unreadable_selector_is_explained_and_shows_no_rows(operator: TestClient) -> None:
     page = read(operator.get("/devices?label=site%3D%3Dlyon").text)
-    assert "selector: expected a condition" in page.words
+    assert "selector: expected a value for site" in page.words
     assert "0 devices" in page.words
     assert not page.all("tbody")
 

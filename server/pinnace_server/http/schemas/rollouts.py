@@ -73,7 +73,7 @@ class Choice(BaseModel):
     model: str = Field(max_length=63)
     version: str = Field(max_length=65, description="A version's name, or `@alias`.")
     selector: str = Field(
-        default="", max_length=4096, description="`key=value, key in (a, b), has key`; empty is every device."
+        default="", max_length=4096, description="`key=value, key in (a, b), key has word`; empty is every device."
     )
     devices: list[str] = Field(default=[], max_length=256, description="Ids, instead of a selector.")
 

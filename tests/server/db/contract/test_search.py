@@ -33,7 +33,9 @@ class TestMany:
                 degraded=degraded,
                 updating=updating,
                 report_every_s=cadence,
-                labels={"site": ("lyon", "paris")[n % 2]} | ({"camera": "yes"} if n % 3 == 0 else {}),
+                labels={"site": ("lyon", "paris")[n % 2]}
+                | ({"camera": "yes"} if n % 3 == 0 else {})
+                | ({"tags": ("line-2, wet", "line-20", "wet,line-2", "LINE-2")[n % 4]} if n % 5 else {}),
                 p95_ms=None if n % 5 == 0 else float(n % 7),
             )
             for n, (state, online, seen, (degraded, updating), cadence) in enumerate(
@@ -62,7 +64,29 @@ class TestMany:
                 assert tables.devices.by_status(query).get(status, 0) == len(expected)
 
     @pytest.mark.parametrize(
-        "text", ["", "site=lyon", "site in (lyon, paris), has camera", "device=camera-3", "has nothing"]
+        "text",
+        [
+            "",
+            "site=lyon",
+            "site in (lyon, paris), has camera",
+            "device=camera-3",
+            "has nothing",
+            "site!=lyon",
+            "camera!=yes",
+            "site not in (lyon, nice)",
+            "lacks camera",
+            "lacks nothing",
+            "has device",
+            "lacks device",
+            "device!=camera-3",
+            "device not in (camera-3, camera-4), site=lyon",
+            "device has camera-3",
+            "tags has line-2",
+            "tags has line",
+            "tags lacks line-2",
+            "tags has LINE-2",
+            'tags="line-2, wet"',
+        ],
     )
     def test_selector_means_the_same(self, store: Store, fleet: list[Device], text: str) -> None:
         parsed = selector.parse(text)
