@@ -138,9 +138,10 @@ class _Reader:
         leaf = _leaf(members, self._leaves)
         if leaf is not None:
             return _from_leaf(leaf, tree, path, optional)
-        if len(members) > 1:
+        only, *more = members
+        if more:
             return self._one_of(members, tree, path)
-        wanted = members[0].__supertype__ if isinstance(members[0], NewType) else members[0]
+        wanted: Any = only.__supertype__ if isinstance(only, NewType) else only
         if typing.get_origin(wanted) is tuple:
             return self._list(_item(wanted), limits, tree, path)
         if dataclasses.is_dataclass(wanted) and isinstance(wanted, type):
