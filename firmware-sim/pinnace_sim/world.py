@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -83,15 +83,10 @@ class World:
 
     def run(self) -> Outcome:
         """Play to the end, or to the first broken rule."""
-        logging.getLogger("pinnace_agent").setLevel(logging.CRITICAL + 1)
-        logging.getLogger("pinnace_server").setLevel(logging.CRITICAL + 1)
         violation: Violation | None = None
         try:
-            self._begin()
-            self.schedule.run_until(self.plan.hours * 3600)
-            self._calm_down()
-            self.schedule.run_until((self.plan.hours + self.plan.calm_hours) * 3600)
-            settling.check(self)
+            with silence():
+                self._play()
         except Violation as found:
             violation = found
             self.journal.write("violation", found.who, rule=str(found.rule), text=found.text)
@@ -104,6 +99,13 @@ class World:
             events=self.schedule.done,
             seconds=self.schedule.now_s,
         )
+
+    def _play(self) -> None:
+        self._begin()
+        self.schedule.run_until(self.plan.hours * 3600)
+        self._calm_down()
+        self.schedule.run_until((self.plan.hours + self.plan.calm_hours) * 3600)
+        settling.check(self)
 
     # --- beginning and end
 
@@ -342,6 +344,20 @@ class World:
         alone = topic.device not in self.twins
         if known is not None and known.state is DeviceState.QUARANTINED and alone:
             raise Violation(Rule.CLONE, topic.device, "it was put in quarantine, and there is only one of it")
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Let nobody in a world write to the program's log: its own journal says what happened."""
+    loggers = [logging.getLogger(name) for name in ("pinnace_agent", "pinnace_server")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
 
 
 def _set_of(payload: bytes) -> AssignmentSet:

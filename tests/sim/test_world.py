@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import secrets
@@ -308,3 +309,10 @@ def test_a_disk_that_takes_nothing_for_weeks_ends_in_words_and_not_in_a_loop() -
 def test_there_is_nothing_to_shrink_where_nothing_is_broken() -> None:
     with pytest.raises(NothingBroken):
         shrink.shrink(stories.one_update(1, faults=NONE, **SHORT))
+
+
+def test_a_world_leaves_the_programs_log_as_it_was() -> None:
+    logger = logging.getLogger("pinnace_server")
+    before = logger.level
+    World(stories.one_update(1, devices=1, hours=0.2, faults=NONE)).run()
+    assert logger.level == before

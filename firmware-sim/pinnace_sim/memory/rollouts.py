@@ -9,6 +9,7 @@ from typing import Final
 from pinnace_contract.ids import DeviceId, ModelName, RolloutId
 from pinnace_contract.latest import Intent
 from pinnace_server.domain.queries import Listing, RolloutQuery
+from pinnace_server.domain.ramp import Agreement, Wave
 from pinnace_server.domain.records import (
     Assignment,
     Counts,
@@ -126,6 +127,22 @@ class MemoryRollouts:
     def save_members(self, members: Iterable[Member]) -> None:
         for member in members:
             self._save_member(member)
+
+    def waves(self, rollout: RolloutId) -> Sequence[Wave]:
+        return [wave for _, wave in sorted(self._disk.waves.get(rollout, {}).items())]
+
+    def save_wave(self, rollout: RolloutId, wave: Wave) -> None:
+        self._disk.need_rollout(rollout)
+        self._disk.undo.put(self._disk.waves, rollout, self._disk.waves.get(rollout, {}) | {wave.number: wave})
+
+    def agreements(self, rollout: RolloutId) -> Sequence[Agreement]:
+        return [each for _, each in sorted(self._disk.agreements.get(rollout, {}).items())]
+
+    def save_agreement(self, rollout: RolloutId, agreement: Agreement) -> None:
+        self._disk.need_rollout(rollout)
+        had = self._disk.agreements.get(rollout, {})
+        now = had | {(agreement.wave, agreement.person): agreement}
+        self._disk.undo.put(self._disk.agreements, rollout, now)
 
     def counts(self, rollouts: Iterable[RolloutId]) -> Mapping[RolloutId, Mapping[str, int]]:
         found = ((name, self._disk.member_counts.get(name)) for name in sorted(set(rollouts)))

@@ -22,6 +22,7 @@ from pinnace_contract.ids import (
     VersionName,
 )
 from pinnace_contract.latest import Arm, Blob
+from pinnace_server.domain.ramp import Agreement, Wave
 from pinnace_server.domain.records import (
     Assignment,
     ClaimRecord,
@@ -43,8 +44,10 @@ from pinnace_server.domain.records import (
     TokenId,
     Version,
 )
+from pinnace_server.domain.stretches import Stretch
 from pinnace_sim.memory.undo import Undo
 
+StretchKey: TypeAlias = tuple[ModelName, int, ReleaseId, Arm]
 MinuteKey: TypeAlias = tuple[DeviceId, ModelName, ReleaseId, Digest, Arm]
 
 
@@ -88,6 +91,9 @@ class Disk:
     rollouts: dict[RolloutId, Rollout] = field(default_factory=dict)
     active: dict[RolloutId, None] = field(default_factory=dict)
     members: dict[RolloutId, dict[DeviceId, Member]] = field(default_factory=dict)
+    waves: dict[RolloutId, dict[int, Wave]] = field(default_factory=dict)
+    agreements: dict[RolloutId, dict[tuple[int, str], Agreement]] = field(default_factory=dict)
+    stretches: dict[DeviceId, dict[StretchKey, Stretch]] = field(default_factory=dict)
     member_counts: dict[RolloutId, dict[MemberState, int]] = field(default_factory=dict)
     members_at: dict[tuple[DeviceId, int], dict[RolloutId, None]] = field(default_factory=dict)
     evidence: dict[RolloutId, Counts] = field(default_factory=dict)

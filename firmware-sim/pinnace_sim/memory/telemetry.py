@@ -13,6 +13,7 @@ from pinnace_contract.latest import Arm, Receipt
 from pinnace_server.domain import telemetry
 from pinnace_server.domain.queries import UNCOUNTED_MAX, Listing, Page, ReceiptQuery
 from pinnace_server.domain.records import Counts, Minute, ReceiptRecord, ReceivedRange
+from pinnace_server.domain.stretches import Stretch
 from pinnace_sim.memory.lists import cut
 from pinnace_sim.memory.tables import Disk, MinuteKey, RawReport
 
@@ -148,6 +149,28 @@ class MemoryReports:
                 found[minute.model] = found.get(minute.model, 0) + minute.n
         return {model: found[model] for model in sorted(found)}
 
+    def stretch(self, device: DeviceId, model: ModelName, release: ReleaseId, arm: Arm, number: int) -> Stretch | None:
+        return self._disk.stretches.get(device, {}).get((model, number, release, arm))
+
+    def save_stretch(self, stretch: Stretch) -> None:
+        disk, undo = self._disk, self._disk.undo
+        disk.need_device(stretch.device)
+        rows = disk.stretches.get(stretch.device)
+        if rows is None:
+            undo.put(disk.stretches, stretch.device, rows := {})
+        undo.put(rows, (stretch.model, stretch.number, stretch.release, stretch.arm), stretch)
+
+    def stretches(
+        self, devices: Iterable[DeviceId], model: ModelName, number_from: int, number_to: int
+    ) -> Sequence[Stretch]:
+        return [
+            rows[key]
+            for device in sorted(set(devices))
+            for rows in [self._disk.stretches.get(device, {})]
+            for key in sorted(rows)
+            if key[0] == model and number_from <= key[1] <= number_to
+        ]
+
     def keep_raw(self, device: DeviceId, boot: BootId, seq: int, received_at_s: float, envelope: bytes) -> None:
         self._disk.need_device(device)
         kept = [each for each in self._disk.raw.get(device, ()) if each.seq != seq or each.boot != boot]
@@ -158,8 +181,17 @@ class MemoryReports:
             kept = [each for each in kept if each.received_at_s >= oldest]
         self._disk.undo.put(self._disk.raw, device, tuple(kept))
 
-    def prune(self, *, minute_before: int, raw_before_s: float) -> int:
-        return self._prune_minutes(minute_before) + self._prune_raw(raw_before_s)
+    def prune(self, *, minute_before: int, stretch_before: int, raw_before_s: float) -> int:
+        gone = self._prune_minutes(minute_before) + self._prune_stretches(stretch_before)
+        return gone + self._prune_raw(raw_before_s)
+
+    def _prune_stretches(self, before: int) -> int:
+        gone = 0
+        for rows in self._disk.stretches.values():
+            for key in [key for key in rows if key[1] < before]:
+                self._disk.undo.drop(rows, key)
+                gone += 1
+        return gone
 
     def _prune_minutes(self, before: int) -> int:
         disk, gone = self._disk, 0

@@ -6,7 +6,6 @@ off.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -33,7 +32,7 @@ from pinnace_sim.rehearsal import scale
 from pinnace_sim.rehearsal.profiles import availability, plan_of
 from pinnace_sim.rehearsal.snapshot import QUARANTINED, FleetDevice, FleetVersion
 from pinnace_sim.traces import Trace
-from pinnace_sim.world import OPERATOR, World
+from pinnace_sim.world import OPERATOR, World, silence
 
 SETTLE_STEP_S: Final = 60.0
 SETTLE_S_MAX: Final = 12 * 3_600.0  # until everybody serves what it serves now, over lines that are never dark
@@ -129,15 +128,14 @@ class Twin(World):
 
     def play(self) -> tuple[Part, ...]:
         """Return what became of each device, in the scenario's order."""
-        for name in ("pinnace_agent", "pinnace_server"):
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-        self._enrol()
-        self._serve_what_they_serve()
-        self._let_lines_behave()
-        rollout = self._assign_the_release()
-        end_s = self.schedule.now_s + self.scenario.hours * 3600
-        if rollout is not None:
-            self._until(rollout, end_s)
+        with silence():
+            self._enrol()
+            self._serve_what_they_serve()
+            self._let_lines_behave()
+            rollout = self._assign_the_release()
+            end_s = self.schedule.now_s + self.scenario.hours * 3600
+            if rollout is not None:
+                self._until(rollout, end_s)
         return tuple(self._part(name, each) for name, each in self.profiles.items())
 
     # --- before

@@ -142,7 +142,7 @@ def test_devices_are_told_apart_and_labelled(terminal: Terminal) -> None:
         (("device", "list", "--selector", "=x"), "expected a condition at character 1"),
         (("version", "add", "m", "1"), "either a model file or --draft"),
         (("version", "add", "m", "1", "/none.onnx"), "needs --calibration"),
-        (("token", "create", "--label", "a=b c"), "not a label's value"),
+        (("token", "create", "--label", "a=b "), "not a label's value"),
         (("rollout", "cancel", "r-none"), "there is no rollout"),
     ],
 )
