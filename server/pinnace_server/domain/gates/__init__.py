@@ -1,0 +1,1 @@
+"""Gates: sequential tests that promote, roll back or hold a wave. Pure; ``verdicts.judge`` is the way in."""

@@ -1,0 +1,120 @@
+"""One guard's reading: its e-values, who made them, and whether they survive without any one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from pinnace_contract.ids import DeviceId
+from pinnace_contract.latest import Arm
+from pinnace_server.domain.gates import comparison
+from pinnace_server.domain.gates.comparison import Stratum
+from pinnace_server.domain.gates.evalues import averaged
+from pinnace_server.domain.gates.evidence import DeviceEvidence, Guard, Series, WaveEvidence
+from pinnace_server.domain.gates.settings import MARGINS
+from pinnace_server.domain.gates.streams import BURST
+
+LEFT_OUT_MAX: Final = 5  # of each arm and count: whoever has less to say cannot change more
+CONTRIBUTORS_MAX: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contributor:
+    """A device of the candidate's arm, its bad events, and how many were expected of it."""
+
+    device: DeviceId
+    bad: float
+    expected: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one guard says. E-values are natural logarithms, so that none overflows.
+
+    ``worse_without`` is the smallest ``worse`` that leaving one device out gives, and ``device`` that device; they are
+    looked for only once ``worse`` is high enough to matter.
+    """
+
+    guard: Guard
+    worse: float
+    not_worse: float
+    worse_without: float | None = None
+    device: DeviceId | None = None
+    contributors: tuple[Contributor, ...] = ()
+    trials: int = 0
+    bad: int = 0
+
+
+def read(evidence: WaveEvidence, guard: Guard, margin: float | None, ratio: float, matters: float) -> Reading | None:
+    """Read a guard; None where the evidence has nothing about it.
+
+    ``margin`` None: the guard's own. ``matters``: from this log e-value on, devices are left out one by one.
+    """
+    strata = _strata(evidence, guard)
+    if not strata:
+        return None
+    allowed = MARGINS.get(guard, 0.0) if margin is None else margin
+    worst = _worse(strata)
+    weakest: tuple[float, DeviceId] | None = None
+    if worst >= matters:
+        weakest = min((_worse([each.without(device) for each in strata]), device) for device in _suspects(strata))
+    candidates = [each for stratum in strata for each in stratum.devices if each.candidate]
+    return Reading(
+        guard=guard,
+        worse=worst,
+        not_worse=min(comparison.not_worse(each, allowed, ratio) for each in strata),
+        worse_without=weakest[0] if weakest else None,
+        device=weakest[1] if weakest else None,
+        contributors=_contributors(strata),
+        trials=sum(each.now.trials for each in candidates),
+        bad=sum(each.now.bad for each in candidates),
+    )
+
+
+def _strata(evidence: WaveEvidence, guard: Guard) -> list[Stratum]:
+    dispersion = evidence.dispersion.get(guard, float(BURST))
+    candidates = evidence.of(Arm.CANDIDATE)
+    if guard in evidence.limits:
+        limit = evidence.limits[guard]
+        return (
+            [comparison.limited(candidates, guard, limit, dispersion)]
+            if any(guard in e.limited for e in candidates)
+            else []
+        )
+    if guard is Guard.FAIRNESS:
+        names = sorted({name for each in candidates for name in each.groups})
+        return [comparison.compared(evidence.devices, _group(name), dispersion) for name in names]
+    if not any(guard in each.guards for each in candidates):
+        return []
+    return [comparison.compared(evidence.devices, lambda each: each.guards.get(guard), dispersion)]
+
+
+def _group(name: str) -> Callable[[DeviceEvidence], Series | None]:
+    return lambda each: each.groups.get(name)
+
+
+def _worse(strata: Sequence[Stratum]) -> float:
+    return averaged(tuple((comparison.worse(each), 1 / len(strata)) for each in strata))
+
+
+def _suspects(strata: Sequence[Stratum]) -> list[DeviceId]:
+    """Return the devices whose absence may change most: loud ones on the candidate, quiet ones in control."""
+    found: dict[DeviceId, None] = {}
+    for stratum in strata:
+        for of in (lambda each: each.fresh.excess, lambda each: each.whole.excess):
+            loud = sorted((each for each in stratum.devices if each.candidate), key=of, reverse=True)
+            quiet = sorted((each for each in stratum.devices if not each.candidate), key=of)
+            found |= dict.fromkeys(each.device for each in (*loud[:LEFT_OUT_MAX], *quiet[:LEFT_OUT_MAX]))
+    return list(found)
+
+
+def _contributors(strata: Sequence[Stratum]) -> tuple[Contributor, ...]:
+    candidates = [(each, stratum.dispersion) for stratum in strata for each in stratum.devices if each.candidate]
+    candidates.sort(key=lambda pair: (-pair[0].whole.excess * pair[1], pair[0].device))
+    return tuple(
+        Contributor(device=each.device, bad=each.now.bad, expected=round(each.whole.expected * scale, 3))
+        for each, scale in islice(candidates, CONTRIBUTORS_MAX)
+        if each.now.bad > 0
+    )
