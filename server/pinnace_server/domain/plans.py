@@ -46,9 +46,21 @@ class WaitingOn(StrEnum):
     REVERTING = "REVERTING"
     RECEIPT = "RECEIPT"
     SITE_DECISION = "SITE_DECISION"
+    EARLIER_WAVE = "EARLIER_WAVE"
+    DEVICES = "DEVICES"
+    BUDGET = "BUDGET"
+    PAUSED = "PAUSED"
     SOAK_TIME = "SOAK_TIME"
     APPROVAL = "APPROVAL"
     GATE_COLLECTING = "GATE_COLLECTING"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Why a device may not be assigned at this moment."""
+
+    waiting_on: WaitingOn
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, RolloutId
 from pinnace_contract.latest import ContactMode, ContactPolicy, Deadlines, Intent, Swap, TrialMode, TrialPolicy
+from pinnace_server.domain.plans import Held
 
 _TRIAL, _CONTACT, _DEADLINES = TrialPolicy(), ContactPolicy(), Deadlines()
 
@@ -55,7 +57,10 @@ class Wave:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A rollout as the planner sees it. With ``supersedes`` it takes devices over from rollouts that are under way."""
+    """A rollout as the planner sees it. With ``supersedes`` it takes devices over from rollouts that are under way.
+
+    ``held`` are devices that may not be assigned at this moment: their wave has not begun, or a budget is used up.
+    """
 
     rollout: RolloutId
     model: ModelName
@@ -64,3 +69,4 @@ class Policy:
     terms: Terms = PLAIN_TERMS
     supersedes: bool = True
     cancelled: bool = False
+    held: Mapping[DeviceId, Held] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pinnace_contract.latest import Cause, Outcome, Phase
-from pinnace_server.domain.plans import Adopt, Assign, Change, DeviceReport, Observed, Skip, WaitingOn
+from pinnace_server.domain.plans import Adopt, Assign, Change, DeviceReport, Held, Observed, Skip, WaitingOn
 from pinnace_server.domain.policy import Policy
 from pinnace_server.domain.records import DeviceState, MemberState
 from pinnace_server.domain.statuses import is_online
@@ -55,20 +55,21 @@ def report(policy: Policy, wave: int, seen: Observed, change: Change | None, now
             if state is MemberState.ASSIGNED:
                 state, cause, detail = _ended(policy, seen)
             if state is MemberState.WAITING:
-                waiting = held(policy, seen) or WaitingOn.PLANNING
+                why = held(policy, seen) or Held(waiting_on=WaitingOn.PLANNING)
+                waiting, detail = why.waiting_on, why.detail or detail
             elif state is MemberState.ASSIGNED:
                 waiting = _waits(seen, now_s)
                 cause, detail = _said(seen)
     return DeviceReport(device=member.device, wave=wave, state=state, waiting_on=waiting, cause=cause, detail=detail)
 
 
-def held(policy: Policy, seen: Observed) -> WaitingOn | None:
+def held(policy: Policy, seen: Observed) -> Held | None:
     """Return what keeps a device from being assigned for now."""
     if seen.device.state is DeviceState.QUARANTINED:
-        return _quarantine(seen)
+        return Held(waiting_on=_quarantine(seen))
     if seen.busy and not policy.supersedes:
-        return WaitingOn.OTHER_ROLLOUT
-    return None
+        return Held(waiting_on=WaitingOn.OTHER_ROLLOUT)
+    return policy.held.get(seen.device.id)
 
 
 def _quarantine(seen: Observed) -> WaitingOn:

@@ -1,0 +1,296 @@
+"""How a rollout climbs: which wave it is in, what that waits on, and what has to be written down next.
+
+``standing`` decides about waves from what was decided before (``Wave``), who agreed, and what the gates say now;
+``moving`` decides which devices of the waves that began may be assigned at this moment. Neither acts: the executor
+writes a ``Ruling`` down, and only then does the next look see it. A wave begins only after the one before was promoted,
+by the gates or by a person, and that stands in the database.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pinnace_contract.ids import DeviceId
+from pinnace_server.domain.gates import words
+from pinnace_server.domain.gates.verdicts import Decision, Verdict
+from pinnace_server.domain.plans import Held, WaitingOn
+from pinnace_server.domain.rollout_policy.policy import SITE_LABEL, Approval, OnHold, RolloutPolicy
+from pinnace_server.domain.rollout_policy.sizes import share_of
+
+FIRST: Final = 1
+
+
+class RulingKind(StrEnum):
+    """What is written down about a wave."""
+
+    START = "start"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll_back"
+    PAUSE = "pause"
+    ASK = "ask"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """One thing to write down and carry out. ``by`` names what promoted: ``proven``, ``unrefuted`` or ``empty``."""
+
+    kind: RulingKind
+    wave: int
+    why: str
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wave:
+    """What was decided about a wave, and how far it is. The holdback is the last one.
+
+    ``switched_at_s``: when its first device served the release. ``verdict``: the record of what its gates said last.
+    """
+
+    number: int
+    devices: int
+    started_at_s: float | None = None
+    switched_at_s: float | None = None
+    promoted_at_s: float | None = None
+    promoted_by: str = ""
+    asked_at_s: float | None = None
+    verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """Somebody agreed that a wave may begin. ``roles`` are those that the person had then."""
+
+    wave: int
+    person: str
+    at_s: float
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ramp:
+    """A rollout's waves, in order, and who agreed to what."""
+
+    policy: RolloutPolicy
+    waves: tuple[Wave, ...]
+    agreements: tuple[Agreement, ...] = ()
+    paused: str = ""
+
+    @property
+    def current(self) -> Wave | None:
+        """The first wave that is not promoted; None: all are."""
+        return next((wave for wave in self.waves if wave.promoted_at_s is None), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a rollout stands: what has to be written down, or what it waits on, and until when where that is known."""
+
+    wave: int
+    ruling: Ruling | None = None
+    waiting_on: WaitingOn | None = None
+    detail: str = ""
+    until_s: float | None = None
+
+
+def standing(ramp: Ramp, verdict: Verdict | None, now_s: float) -> Standing:
+    """Return what comes next. ``verdict`` is that of the current wave's gates, None while it has no evidence."""
+    wave = ramp.current
+    if wave is None:
+        return Standing(wave=ramp.waves[-1].number if ramp.waves else 0)
+    if wave.started_at_s is None:
+        return _before(ramp, wave)
+    if verdict is not None and verdict.decision is Decision.ROLL_BACK:  # a pause does not keep what is bad
+        return _ruled(wave, RulingKind.ROLL_BACK, _said(verdict))
+    if ramp.paused:
+        return Standing(wave=wave.number, waiting_on=WaitingOn.PAUSED, detail=ramp.paused)
+    if wave.devices == 0:
+        return _ruled(wave, RulingKind.PROMOTE, "no device is in it", by="empty")
+    if verdict is not None and verdict.promotes:
+        by = "proven" if verdict.decision is Decision.PROMOTE_PROVEN else "unrefuted"
+        return _ruled(wave, RulingKind.PROMOTE, _said(verdict), by=by)
+    return _holding(ramp, wave, verdict, now_s)
+
+
+def check(ruling: Ruling, ramp: Ramp) -> tuple[str, ...]:
+    """Return what is wrong with a ruling, apart from how it came about; one with problems is never carried out."""
+    wave = next((each for each in ramp.waves if each.number == ruling.wave), None)
+    if wave is None:
+        return (f"there is no wave {ruling.wave}",)
+    return tuple(_problems(ruling, ramp, wave))
+
+
+def _problems(ruling: Ruling, ramp: Ramp, wave: Wave) -> Iterator[str]:
+    for earlier in ramp.waves[: ramp.waves.index(wave)]:
+        if earlier.promoted_at_s is None:
+            yield f"wave {earlier.number}, which comes before, is not promoted"
+    if wave.promoted_at_s is not None:
+        yield f"wave {wave.number} is promoted already"
+    if ruling.kind is not RulingKind.START:
+        if wave.started_at_s is None:
+            yield f"wave {wave.number} has not begun"
+    elif wave.started_at_s is not None:
+        yield f"wave {wave.number} has begun already"
+    elif any(_missing(ramp, wave, each) > 0 for each in ramp.policy.approvals_before(wave.number)):
+        yield f"not everybody agreed who must before wave {wave.number} begins"
+    if ramp.paused and ruling.kind in (RulingKind.START, RulingKind.PROMOTE):
+        yield "the rollout is paused"
+    if ruling.kind is RulingKind.PROMOTE and not ruling.by:
+        yield "it does not say what promoted the wave"
+
+
+def _before(ramp: Ramp, wave: Wave) -> Standing:
+    if ramp.paused:
+        return Standing(wave=wave.number, waiting_on=WaitingOn.PAUSED, detail=ramp.paused)
+    for approval in ramp.policy.approvals_before(wave.number):
+        missing = _missing(ramp, wave, approval)
+        if missing > 0:
+            who = f" of {', '.join(approval.by)}" if approval.by else ""
+            people = "one more person" if missing == 1 else f"{missing} more people"
+            detail = f"{people}{who} must agree before wave {wave.number} begins"
+            return Standing(wave=wave.number, waiting_on=WaitingOn.APPROVAL, detail=detail)
+    return _ruled(wave, RulingKind.START, "the wave before was promoted" if wave.number > FIRST else "the first wave")
+
+
+def _missing(ramp: Ramp, wave: Wave, approval: Approval) -> int:
+    """Return how many people more must agree; one who agreed twice is one."""
+    may = set(approval.by)
+    agreed = {
+        each.person
+        for each in ramp.agreements
+        if each.wave == wave.number and (not may or each.person in may or may.intersection(each.roles))
+    }
+    return approval.count - len(agreed)
+
+
+def _holding(ramp: Ramp, wave: Wave, verdict: Verdict | None, now_s: float) -> Standing:
+    """A wave that is neither promoted nor rolled back: until its time is over it waits, then the policy decides."""
+    assert wave.started_at_s is not None
+    gates = ramp.policy.gates
+    soaked_s = (wave.switched_at_s if wave.switched_at_s is not None else wave.started_at_s) + gates.soak_s
+    late_s = soaked_s + gates.hold_timeout_s
+    why = _said(verdict) if verdict is not None else "no device has served it yet"
+    if now_s >= late_s and wave.asked_at_s is None:
+        hours = gates.hold_timeout_s / 3600
+        return _ruled(wave, _ON_HOLD[gates.on_hold_timeout], f"not decided {hours:g} hours after its soak time: {why}")
+    if wave.asked_at_s is not None:
+        return Standing(wave=wave.number, waiting_on=WaitingOn.APPROVAL, detail=f"a person must decide: {why}")
+    if now_s < soaked_s and wave.switched_at_s is not None:
+        return Standing(wave=wave.number, waiting_on=WaitingOn.SOAK_TIME, detail=why, until_s=soaked_s)
+    waiting = WaitingOn.DEVICES if wave.switched_at_s is None else WaitingOn.GATE_COLLECTING
+    return Standing(wave=wave.number, waiting_on=waiting, detail=why, until_s=late_s)
+
+
+def _said(verdict: Verdict) -> str:
+    return "; ".join(words.describe(verdict)) or "the evidence is enough"
+
+
+_ON_HOLD: Final[Mapping[OnHold, RulingKind]] = {
+    OnHold.ASK: RulingKind.ASK,
+    OnHold.PAUSE: RulingKind.PAUSE,
+    OnHold.ROLL_BACK: RulingKind.ROLL_BACK,
+}
+
+
+def _ruled(wave: Wave, kind: RulingKind, why: str, *, by: str = "") -> Standing:
+    return Standing(wave=wave.number, ruling=Ruling(kind=kind, wave=wave.number, why=why, by=by))
+
+
+# --- which devices -------------------------------------------------------------------------------------------------
+
+
+class Part(StrEnum):
+    """How far one device of a rollout is, as budgets count it."""
+
+    WAITING = "waiting"
+    IN_FLIGHT = "in_flight"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mover:
+    """One device of a rollout. ``healthy``: it is there, and serves what it should."""
+
+    device: DeviceId
+    wave: int
+    part: Part
+    healthy: bool = True
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """Who may be assigned now, in order, and why the others that wait may not."""
+
+    now: tuple[DeviceId, ...]
+    held: Mapping[DeviceId, Held]
+
+
+def moving(ramp: Ramp, movers: Sequence[Mover]) -> Moving:
+    """Return who may be assigned now. ``movers`` are all devices of the rollout, in the order in which they may go.
+
+    Windows are not looked at: a device fetches before its window and holds itself until it opens.
+    """
+    begun = {wave.number for wave in ramp.waves if wave.started_at_s is not None}
+    room = _Room(ramp.policy, movers)
+    now: list[DeviceId] = []
+    held: dict[DeviceId, Held] = {}
+    for mover in movers:
+        if mover.part is not Part.WAITING:
+            continue
+        why = _held(ramp, begun, mover) or room.refusal(mover)
+        if why is not None:
+            held[mover.device] = why
+            continue
+        room.take(mover)
+        now.append(mover.device)
+    return Moving(now=tuple(now), held=held)
+
+
+def _held(ramp: Ramp, begun: set[int], mover: Mover) -> Held | None:
+    if ramp.paused:
+        return Held(waiting_on=WaitingOn.PAUSED, detail=ramp.paused)
+    if mover.wave not in begun:
+        current = ramp.current
+        at = f"wave {current.number} is not promoted yet" if current is not None else "its wave has not begun"
+        return Held(waiting_on=WaitingOn.EARLIER_WAVE, detail=f"it is in wave {mover.wave}, and {at}")
+    return None
+
+
+class _Room:
+    """What budgets leave: counted down as devices are let go."""
+
+    def __init__(self, policy: RolloutPolicy, movers: Sequence[Mover]) -> None:
+        self._budgets = policy.budgets
+        self._in_flight = sum(mover.part is Part.IN_FLIGHT for mover in movers)
+        self._at_site = Counter(_site(mover) for mover in movers)
+        self._healthy = Counter(_site(mover) for mover in movers if mover.healthy and mover.part is not Part.IN_FLIGHT)
+
+    def refusal(self, mover: Mover) -> Held | None:
+        most = self._budgets.devices_in_flight_max
+        if most is not None and self._in_flight >= most:
+            return Held(waiting_on=WaitingOn.BUDGET, detail=f"{most} devices are under way, as many as the policy lets")
+        least, site = self._least(mover), _site(mover)
+        if site and mover.healthy and self._healthy[site] - 1 < least:  # one that is ill is no loss to its site
+            detail = f"{self._healthy[site]} devices of site {site} are healthy, and {least} must stay so"
+            return Held(waiting_on=WaitingOn.BUDGET, detail=detail)
+        return None
+
+    def take(self, mover: Mover) -> None:
+        self._in_flight += 1
+        self._healthy[_site(mover)] -= mover.healthy
+
+    def _least(self, mover: Mover) -> int:
+        share = self._budgets.healthy_per_site_min
+        if share is None:
+            return 0
+        # Rounded down where the site is small: one with a single device could never be updated else.
+        return min(share_of(share, self._at_site[_site(mover)]), self._at_site[_site(mover)] - 1)
+
+
+def _site(mover: Mover) -> str:
+    return mover.labels.get(SITE_LABEL, "")
