@@ -14,8 +14,18 @@ from pinnace_server.db import spelling
 from pinnace_server.db.batches import in_batches
 from pinnace_server.db.rows import Rows, marks
 from pinnace_server.db.spelling import Stored, there
-from pinnace_server.db.tables import AssignmentRow, DesiredRow, DeviceRow, EvidenceRow, MemberRow, RolloutRow
+from pinnace_server.db.tables import (
+    AgreementRow,
+    AssignmentRow,
+    DesiredRow,
+    DeviceRow,
+    EvidenceRow,
+    MemberRow,
+    RolloutRow,
+    WaveRow,
+)
 from pinnace_server.domain.queries import Listing, RolloutQuery
+from pinnace_server.domain.ramp import Agreement, Wave
 from pinnace_server.domain.records import (
     Assignment,
     Counts,
@@ -34,6 +44,8 @@ _ASSIGNMENTS: Final = Rows(AssignmentRow)
 _DESIRED: Final = Rows(DesiredRow)
 _ROLLOUTS: Final = Rows(RolloutRow)
 _MEMBERS: Final = Rows(MemberRow)
+_WAVES: Final = Rows(WaveRow)
+_AGREEMENTS: Final = Rows(AgreementRow)
 _EVIDENCE: Final = Rows(EvidenceRow)
 
 
@@ -136,6 +148,8 @@ class SqlRollouts:
             intent=rollout.intent.value,
             selector=rollout.selector,
             policy=rollout.policy,
+            rules=rollout.rules,
+            paused=rollout.paused,
             state=rollout.state.value,
             reason=rollout.reason,
             verdict=spelling.text_map(rollout.verdict),
@@ -218,6 +232,37 @@ class SqlRollouts:
                 detail=member.detail,
                 changed_at_s=member.changed_at_s,
             )
+
+    def waves(self, rollout: RolloutId) -> Sequence[Wave]:
+        return [_wave(row) for row in _WAVES.where(self._session, "rollout = ? ORDER BY number", rollout)]
+
+    def save_wave(self, rollout: RolloutId, wave: Wave) -> None:
+        _WAVES.put(
+            self._session,
+            rollout=rollout,
+            number=wave.number,
+            devices=wave.devices,
+            started_at_s=wave.started_at_s,
+            switched_at_s=wave.switched_at_s,
+            promoted_at_s=wave.promoted_at_s,
+            promoted_by=wave.promoted_by,
+            asked_at_s=wave.asked_at_s,
+            verdict=wave.verdict,
+        )
+
+    def agreements(self, rollout: RolloutId) -> Sequence[Agreement]:
+        rows = _AGREEMENTS.where(self._session, "rollout = ? ORDER BY wave, person", rollout)
+        return [_agreement(row) for row in rows]
+
+    def save_agreement(self, rollout: RolloutId, agreement: Agreement) -> None:
+        _AGREEMENTS.put(
+            self._session,
+            rollout=rollout,
+            wave=agreement.wave,
+            person=agreement.person,
+            at_s=agreement.at_s,
+            roles=spelling.words(agreement.roles),
+        )
 
     def counts(self, rollouts: Iterable[RolloutId]) -> Mapping[RolloutId, Mapping[str, int]]:
         found: dict[RolloutId, dict[str, int]] = {}
@@ -311,6 +356,8 @@ def _rollout(row: RolloutRow) -> Rollout:
         intent=Intent(row.intent),
         selector=row.selector,
         policy=row.policy,
+        rules=row.rules,
+        paused=row.paused,
         state=RolloutState(row.state),
         reason=row.reason,
         verdict=spelling.read_text_map(row.verdict),
@@ -320,6 +367,23 @@ def _rollout(row: RolloutRow) -> Rollout:
         created_at_s=row.created_at_s,
         ended_at_s=row.ended_at_s,
     )
+
+
+def _wave(row: WaveRow) -> Wave:
+    return Wave(
+        number=row.number,
+        devices=row.devices,
+        started_at_s=row.started_at_s,
+        switched_at_s=row.switched_at_s,
+        promoted_at_s=row.promoted_at_s,
+        promoted_by=row.promoted_by,
+        asked_at_s=row.asked_at_s,
+        verdict=row.verdict,
+    )
+
+
+def _agreement(row: AgreementRow) -> Agreement:
+    return Agreement(wave=row.wave, person=row.person, at_s=row.at_s, roles=tuple(row.roles.split()))
 
 
 def _member(row: MemberRow) -> Member:

@@ -184,6 +184,8 @@ class RolloutRow(SQLModel, table=True):
     intent: str
     selector: str = Field(sa_column=Column(Text, nullable=False))
     policy: str = Field(sa_column=Column(Text, nullable=False))
+    rules: str = Field(sa_column=Column(Text, nullable=False))
+    paused: str
     state: str = Field(index=True)
     reason: str
     verdict: str = Field(sa_column=Column(Text, nullable=False))
@@ -208,6 +210,30 @@ class MemberRow(SQLModel, table=True):
     cause: str
     detail: str
     changed_at_s: float
+
+
+class WaveRow(SQLModel, table=True):
+    __tablename__ = "waves"
+
+    rollout: str = Field(primary_key=True, foreign_key="rollouts.id")
+    number: int = Field(primary_key=True)
+    devices: int
+    started_at_s: float | None = None
+    switched_at_s: float | None = None
+    promoted_at_s: float | None = None
+    promoted_by: str
+    asked_at_s: float | None = None
+    verdict: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class AgreementRow(SQLModel, table=True):
+    __tablename__ = "agreements"
+
+    rollout: str = Field(primary_key=True, foreign_key="rollouts.id")
+    wave: int = Field(primary_key=True)
+    person: str = Field(primary_key=True)
+    at_s: float
+    roles: str = Field(sa_column=Column(Text, nullable=False))
 
 
 class EvidenceRow(SQLModel, table=True):
@@ -282,6 +308,28 @@ class MinuteRow(SQLModel, table=True):
     labels: int = Field(sa_type=BigInteger)
     label_errors: int = Field(sa_type=BigInteger)
     features: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class StretchRow(SQLModel, table=True):
+    __tablename__ = "stretches"
+
+    device: str = Field(primary_key=True, foreign_key="devices.id")
+    model: str = Field(primary_key=True)
+    number: int = Field(primary_key=True, index=True)
+    release: str = Field(primary_key=True)
+    arm: str = Field(primary_key=True)
+    reports: int = Field(sa_type=BigInteger)
+    n: int = Field(sa_type=BigInteger)
+    errors: int = Field(sa_type=BigInteger)
+    errors_fresh_n: float
+    errors_fresh: int = Field(sa_type=BigInteger)
+    errors_stale: int
+    slow: int = Field(sa_type=BigInteger)
+    slow_fresh_n: float
+    slow_fresh: int = Field(sa_type=BigInteger)
+    slow_stale: int
+    predictions: int = Field(sa_type=BigInteger)
+    below: int = Field(sa_type=BigInteger)
 
 
 class RawReportRow(SQLModel, table=True):

@@ -12,16 +12,20 @@ from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ModelN
 from pinnace_contract.latest import Arm, Receipt
 from pinnace_server.db import spelling
 from pinnace_server.db.batches import in_batches
-from pinnace_server.db.rows import Rows
+from pinnace_server.db.rows import Rows, marks
 from pinnace_server.db.spelling import Stored, there
-from pinnace_server.db.tables import MinuteRow, RangeRow, RawReportRow, ReceiptRow
+from pinnace_server.db.tables import MinuteRow, RangeRow, RawReportRow, ReceiptRow, StretchRow
 from pinnace_server.domain import telemetry
+from pinnace_server.domain.gates.evidence import Counts as Trials
+from pinnace_server.domain.gates.streams import Tally
 from pinnace_server.domain.queries import UNCOUNTED_MAX, Listing, Page, ReceiptQuery
 from pinnace_server.domain.records import Counts, Minute, ReceiptRecord, ReceivedRange
+from pinnace_server.domain.stretches import Stretch
 
 _RECEIPTS: Final = Rows(ReceiptRow)
 _RANGES: Final = Rows(RangeRow)
 _MINUTES: Final = Rows(MinuteRow)
+_STRETCHES: Final = Rows(StretchRow)
 _RAW: Final = Rows(RawReportRow)
 
 
@@ -236,6 +240,46 @@ class SqlReports:
         )
         return {ModelName(model): n for model, n in found}
 
+    def stretch(self, device: DeviceId, model: ModelName, release: ReleaseId, arm: Arm, number: int) -> Stretch | None:
+        row = _STRETCHES.get(self._session, device, model, number, release, arm.value)
+        return _stretch(row) if row else None
+
+    def save_stretch(self, stretch: Stretch) -> None:
+        errors, slow = stretch.errors, stretch.slow
+        _STRETCHES.put(
+            self._session,
+            device=stretch.device,
+            model=stretch.model,
+            number=stretch.number,
+            release=stretch.release,
+            arm=stretch.arm.value,
+            reports=stretch.reports,
+            n=errors.counts.trials,
+            errors=errors.counts.bad,
+            errors_fresh_n=errors.counts.fresh_trials,
+            errors_fresh=errors.counts.fresh_bad,
+            errors_stale=errors.stale,
+            slow=slow.counts.bad,
+            slow_fresh_n=slow.counts.fresh_trials,
+            slow_fresh=slow.counts.fresh_bad,
+            slow_stale=slow.stale,
+            predictions=stretch.predictions,
+            below=stretch.below,
+        )
+
+    def stretches(
+        self, devices: Iterable[DeviceId], model: ModelName, number_from: int, number_to: int
+    ) -> Sequence[Stretch]:
+        found: list[Stretch] = []
+        for some in in_batches(devices):
+            of_these = (
+                f"device IN ({marks(some)}) AND model = ? AND number BETWEEN ? AND ? "
+                "ORDER BY device, number, release, arm"
+            )
+            rows = _STRETCHES.where(self._session, of_these, *some, model, number_from, number_to)
+            found.extend(_stretch(row) for row in rows)
+        return found
+
     def keep_raw(self, device: DeviceId, boot: BootId, seq: int, received_at_s: float, envelope: bytes) -> None:
         _RAW.put(self._session, device=device, boot=boot, seq=seq, received_at_s=received_at_s, envelope=envelope)
         older = (
@@ -244,10 +288,28 @@ class SqlReports:
         )
         _RAW.delete(self._session, older, device, device, telemetry.RAW_PER_DEVICE_MAX - 1)
 
-    def prune(self, *, minute_before: int, raw_before_s: float) -> int:
+    def prune(self, *, minute_before: int, stretch_before: int, raw_before_s: float) -> int:
         minutes = self._session.exec(delete(MinuteRow).where(col(MinuteRow.minute) < minute_before))
+        stretches = self._session.exec(delete(StretchRow).where(col(StretchRow.number) < stretch_before))
         raw = self._session.exec(delete(RawReportRow).where(col(RawReportRow.received_at_s) < raw_before_s))
-        return minutes.rowcount + raw.rowcount
+        return minutes.rowcount + stretches.rowcount + raw.rowcount
+
+
+def _stretch(row: StretchRow) -> Stretch:
+    errors = Trials(trials=row.n, bad=row.errors, fresh_trials=row.errors_fresh_n, fresh_bad=row.errors_fresh)
+    slow = Trials(trials=row.n, bad=row.slow, fresh_trials=row.slow_fresh_n, fresh_bad=row.slow_fresh)
+    return Stretch(
+        device=DeviceId(row.device),
+        model=ModelName(row.model),
+        release=ReleaseId(row.release),
+        arm=Arm(row.arm),
+        number=row.number,
+        reports=row.reports,
+        errors=Tally(counts=errors, stale=row.errors_stale),
+        slow=Tally(counts=slow, stale=row.slow_stale),
+        predictions=row.predictions,
+        below=row.below,
+    )
 
 
 def _receipt(row: ReceiptRow) -> ReceiptRecord:

@@ -286,7 +286,9 @@ class RolloutState(StrEnum):
 class Rollout:
     """A policy that moves devices to a release. ``policy`` is the JSON of ``domain.policy.Policy`` without its targets.
 
-    ``halts`` names the rollout that this one, a rollback, moves back. ``verdict`` holds the inputs of what halted it.
+    ``rules`` is the JSON of ``domain.rollout_policy``, empty for a plain assignment, which has one wave and no gates;
+    ``paused`` says who paused it and why, empty while it is not. ``halts`` names the rollout that this one, a rollback,
+    moves back. ``verdict`` holds the inputs of what halted it.
     """
 
     id: RolloutId
@@ -296,6 +298,8 @@ class Rollout:
     intent: Intent
     selector: str = ""
     policy: str = "{}"
+    rules: str = ""
+    paused: str = ""
     state: RolloutState
     reason: str = ""
     verdict: Mapping[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from typing import Final
 from pinnace_contract.ids import DeviceId, Digest, ReleaseId, RolloutId
 from pinnace_contract.latest import AssignmentSet, Cause
 from pinnace_contract.topics import Down, DownTopic
-from pinnace_server.domain import health_rule, planner, plans
+from pinnace_server.domain import health_rule, planner, plans, stretches
 from pinnace_server.domain.plans import ENDED, Adopt, Assign, Observed, Plan, PlanReport, Skip
 from pinnace_server.domain.records import (
     SERVER,
@@ -42,6 +42,7 @@ from pinnace_server.service.sets import save_set
 AT_ONCE: Final = 50  # devices planned in one transaction: half a second of work, during which ingest waits
 BATCH: Final = 200  # sets signed, silences told or sets renewed in one tick, so that a tick stays short
 MINUTES_KEPT_S: Final = 30 * 86_400
+STRETCHES_KEPT_S: Final = 2 * 86_400  # a gate asks for a device's last day
 RAW_KEPT_S: Final = 86_400
 PRUNE_EVERY_S: Final = 3600
 RENEW_EVERY_S: Final = 60
@@ -342,7 +343,11 @@ class Controller:
             return
         self._pruned_at_s = now
         with self._world.store.write() as tables:
-            tables.reports.prune(minute_before=int(now - MINUTES_KEPT_S) // 60, raw_before_s=now - RAW_KEPT_S)
+            tables.reports.prune(
+                minute_before=int(now - MINUTES_KEPT_S) // 60,
+                stretch_before=int(now - STRETCHES_KEPT_S) // (60 * stretches.MINUTES),
+                raw_before_s=now - RAW_KEPT_S,
+            )
 
     def _now(self) -> float:
         return self._world.clock.now()

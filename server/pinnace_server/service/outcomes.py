@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from pinnace_contract.latest import Cause, Outcome, Receipt, Report
-from pinnace_server.domain import telemetry
+from pinnace_server.domain import stretches, telemetry
 from pinnace_server.domain.records import (
     Counts,
     Device,
@@ -91,6 +91,7 @@ class Outcomes:
             tables.reports.keep_raw(report.device, report.boot, report.seq_to, now, sealed)
             for minute in minutes:
                 tables.reports.merge(minute)
+                _stretch(tables, minute, report.seq_to - report.seq_from + 1)
             if device.state is not DeviceState.QUARANTINED:
                 _add_evidence(tables, device, minutes)
             tables.devices.save(_measured(device, report, minutes, now))
@@ -125,6 +126,16 @@ class Outcomes:
                     data={"boot": dropped.boot, "from": str(dropped.seq_from), "to": str(dropped.seq_to)},
                 )
             )
+
+
+def _stretch(tables: Tables, minute: Minute, reports: int) -> None:
+    """Count a block into its ten minutes; new ones go on where the last ones ended."""
+    number, key = stretches.number_of(minute), (minute.device, minute.model, minute.release, minute.arm)
+    stretch = tables.reports.stretch(*key, number)
+    if stretch is None:
+        before = tables.reports.stretch(*key, number - 1)
+        stretch = stretches.empty(minute) if before is None else before.following(number)
+    tables.reports.save_stretch(stretch.after(minute, reports))
 
 
 def _add_evidence(tables: Tables, device: Device, minutes: Sequence[Minute]) -> None:

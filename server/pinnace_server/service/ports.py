@@ -26,9 +26,10 @@ from pinnace_contract.ids import (
     RolloutId,
     VersionName,
 )
-from pinnace_contract.latest import AssignmentSet, Blob, MessageKey, Receipt, Want
+from pinnace_contract.latest import Arm, AssignmentSet, Blob, MessageKey, Receipt, Want
 from pinnace_contract.topics import Topic
 from pinnace_server.domain.queries import DeviceQuery, EventQuery, Listing, Page, ReceiptQuery, RolloutQuery
+from pinnace_server.domain.ramp import Agreement, Wave
 from pinnace_server.domain.records import (
     AliasName,
     Assignment,
@@ -52,6 +53,7 @@ from pinnace_server.domain.records import (
     Version,
 )
 from pinnace_server.domain.selector import Selector
+from pinnace_server.domain.stretches import Stretch
 
 # --- the database -------------------------------------------------------------------------------------------------
 
@@ -160,6 +162,19 @@ class Rollouts(Protocol):
 
     def member(self, rollout: RolloutId, device: DeviceId) -> Member | None: ...
     def save_members(self, members: Iterable[Member]) -> None: ...
+    def waves(self, rollout: RolloutId) -> Sequence[Wave]:
+        """Return what was decided about each wave, by number; none for a plain assignment."""
+        ...
+
+    def save_wave(self, rollout: RolloutId, wave: Wave) -> None: ...
+    def agreements(self, rollout: RolloutId) -> Sequence[Agreement]:
+        """Return who agreed to which wave, by wave and person."""
+        ...
+
+    def save_agreement(self, rollout: RolloutId, agreement: Agreement) -> None:
+        """Note that somebody agreed; who agreed before is noted with the newer time and roles."""
+        ...
+
     def counts(self, rollouts: Iterable[RolloutId]) -> Mapping[RolloutId, Mapping[str, int]]:
         """Count members by state."""
         ...
@@ -220,8 +235,18 @@ class Reports(Protocol):
         """Count what a device answered to applications in these minutes, by model, and not what a shadow answered."""
         ...
 
+    def stretch(
+        self, device: DeviceId, model: ModelName, release: ReleaseId, arm: Arm, number: int
+    ) -> Stretch | None: ...
+    def save_stretch(self, stretch: Stretch) -> None: ...
+    def stretches(
+        self, devices: Iterable[DeviceId], model: ModelName, number_from: int, number_to: int
+    ) -> Sequence[Stretch]:
+        """Return what these devices counted, by device, number, release and arm; both ends are included."""
+        ...
+
     def keep_raw(self, device: DeviceId, boot: BootId, seq: int, received_at_s: float, envelope: bytes) -> None: ...
-    def prune(self, *, minute_before: int, raw_before_s: float) -> int:
+    def prune(self, *, minute_before: int, stretch_before: int, raw_before_s: float) -> int:
         """Forget what is older; return how many rows went."""
         ...
 

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from pinnace_contract.ids import BootId, IncarnationId, RolloutId, VersionName
 from pinnace_contract.latest import Arm, Intent, Outcome, Receipt
 from pinnace_server.domain import selector
+from pinnace_server.domain.gates.streams import Tally
 from pinnace_server.domain.queries import (
     DeviceOrder,
     DeviceQuery,
@@ -19,6 +20,7 @@ from pinnace_server.domain.queries import (
     ReceiptQuery,
     RolloutQuery,
 )
+from pinnace_server.domain.ramp import Agreement, Wave
 from pinnace_server.domain.records import (
     AliasName,
     Counts,
@@ -60,6 +62,7 @@ from tests.server.db.contract.rows import (
     release,
     rollout,
     slot,
+    stretch,
     version,
 )
 
@@ -140,8 +143,43 @@ def _rollout(c: Random) -> Change:
         state=c.choice(list(RolloutState)),
         intent=c.choice([Intent.UPGRADE, Intent.UPGRADE, Intent.ROLLBACK]),
         created_at_s=float(c.randint(1, 2)),
+        rules=c.choice(["", "{}"]),
+        paused=c.choice(["", "lunch"]),
     )
     return lambda tables: tables.rollouts.save(said)
+
+
+def _stretch(c: Random) -> Change:
+    trials = c.randint(1, 50)
+    said = stretch(
+        c.choice(DEVICES),
+        c.randint(0, 3),
+        model=c.choice(MODELS),
+        release=release(c.choice(NAMES)),
+        reports=c.randint(0, 3),
+        errors=Tally(stale=c.randint(0, 5)).after(trials, c.randint(0, 1)),
+        slow=Tally().after(trials, c.randint(0, 1)),
+    )
+    return lambda tables: tables.reports.save_stretch(said)
+
+
+def _wave(c: Random) -> Change:
+    name, n = RolloutId(c.choice(ROLLOUTS)), c.randint(1, 3)
+    if c.random() < 0.5:
+        agreed = Agreement(wave=n, person=c.choice(["ann", "bob"]), at_s=NOW + n, roles=c.choice([(), ("a", "b")]))
+        return lambda tables: tables.rollouts.save_agreement(name, agreed)
+    times = [c.choice([None, NOW]) for _ in range(4)]
+    said = Wave(
+        number=n,
+        devices=c.randint(0, 3),
+        started_at_s=times[0],
+        switched_at_s=times[1],
+        promoted_at_s=times[2],
+        promoted_by=c.choice(["", "proven"]),
+        asked_at_s=times[3],
+        verdict=c.choice(["", "{}"]),
+    )
+    return lambda tables: tables.rollouts.save_wave(name, said)
 
 
 def _member(c: Random) -> Change:
@@ -211,7 +249,7 @@ def _reported(c: Random) -> Change:
         lambda tables: tables.reports.add_range(covered),
         lambda tables: tables.reports.keep_raw(camera(n), boot, seq, at_s, b"raw"),
         lambda tables: tables.reports.keep_raw(camera(n), boot, seq, at_s, b"raw"),
-        lambda tables: tables.reports.prune(minute_before=before, raw_before_s=NOW + before),
+        lambda tables: tables.reports.prune(minute_before=before, stretch_before=before, raw_before_s=NOW + before),
     ]
     return c.choice(kinds)
 
@@ -253,6 +291,8 @@ _DRAWS: Final = [
     _said,
     *[_told] * 2,
     _rollout,
+    _wave,
+    _stretch,
     *[_member] * 2,
     *[_receipt] * 2,
     *[_counted] * 2,
@@ -336,10 +376,13 @@ def _of_rollouts(tables: Tables) -> Answers:
         yield f"rollout {name}", tables.rollouts.get(name)
         yield f"members {name}", list(tables.rollouts.members(name))
         yield f"evidence {name}", tables.rollouts.evidence(name)
+        yield f"waves {name}", list(tables.rollouts.waves(name))
+        yield f"agreements {name}", list(tables.rollouts.agreements(name))
         yield f"member {name}", tables.rollouts.member(name, camera(1))
     for n, of in product(DEVICES, MODELS):
         yield f"assignment {n} {of}", tables.assignments.get(camera(n), of)
         yield f"desired {n}", tables.assignments.desired(camera(n))
+        yield f"stretches {n} {of}", list(tables.reports.stretches([camera(n)], of, 0, 3))
         for generation in range(3):
             yield f"member of {n} {of} {generation}", tables.rollouts.member_of(camera(n), of, generation)
 

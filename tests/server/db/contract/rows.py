@@ -58,6 +58,7 @@ from pinnace_server.domain.records import (
     TokenId,
     Version,
 )
+from pinnace_server.domain.stretches import Stretch
 from pinnace_server.service.ports import Store, Tables
 from pinnace_sim.memory.errors import Violated
 from tests.server.world import draft_of
@@ -177,6 +178,11 @@ def member(rollout: str, n: int, **changes: object) -> Member:
         state=MemberState.WAITING,
         changed_at_s=NOW,
     )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def stretch(n: int, number: int, **changes: object) -> Stretch:
+    made = Stretch(device=camera(n), model=DIGITS, release=release("1"), number=number)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 

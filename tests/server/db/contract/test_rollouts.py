@@ -8,6 +8,7 @@ from pinnace_contract.ids import RolloutId
 from pinnace_contract.latest import Cause, Intent, Outcome
 from pinnace_server.db import batches
 from pinnace_server.domain.queries import Page, RolloutQuery
+from pinnace_server.domain.ramp import Agreement, Wave
 from pinnace_server.domain.records import Counts, DeviceState, MemberState, PlanId, RolloutState
 from pinnace_server.service.ports import Store
 from tests.server.db.contract.rows import (
@@ -334,3 +335,41 @@ class TestMembers:
     def test_evidence_of_nothing_is_refused(self, store: Store, name: str, n: int) -> None:
         with pytest.raises(VIOLATED):
             written(store, lambda tables: tables.rollouts.add_evidence(RolloutId(name), camera(n), Counts(n=1)))
+
+
+class TestWaves:
+    @pytest.fixture(autouse=True)
+    def rollouts(self, store: Store) -> None:
+        written(store, lambda tables: tables.rollouts.save(rollout("r1", rules='{"a":1}', paused="ann: lunch")))
+
+    def test_a_rollout_keeps_its_rules_and_its_pause(self, store: Store) -> None:
+        with store.read() as tables:
+            found = tables.rollouts.get(R1)
+        assert found is not None
+        assert (found.rules, found.paused) == ('{"a":1}', "ann: lunch")
+
+    def test_waves_are_ordered_by_number_and_the_newest_word_counts(self, store: Store) -> None:
+        first, second = Wave(number=1, devices=3), Wave(number=2, devices=5, verdict="{}")
+        begun = Wave(number=1, devices=3, started_at_s=NOW, promoted_by="proven", promoted_at_s=NOW + 1)
+        for wave in (second, first, begun):
+            written(store, lambda tables, wave=wave: tables.rollouts.save_wave(R1, wave))
+        with store.read() as tables:
+            assert list(tables.rollouts.waves(R1)) == [begun, second]
+            assert list(tables.rollouts.waves(R2)) == []
+
+    def test_who_agrees_twice_to_a_wave_is_noted_once(self, store: Store) -> None:
+        ann, bob = (
+            Agreement(wave=2, person="ann", at_s=NOW),
+            Agreement(wave=1, person="bob", at_s=NOW, roles=("a", "b")),
+        )
+        later = Agreement(wave=2, person="ann", at_s=NOW + 5, roles=("approver",))
+        for agreement in (ann, bob, later):
+            written(store, lambda tables, agreement=agreement: tables.rollouts.save_agreement(R1, agreement))
+        with store.read() as tables:
+            assert list(tables.rollouts.agreements(R1)) == [bob, later]
+
+    def test_a_wave_has_a_rollout(self, store: Store) -> None:
+        with pytest.raises(VIOLATED), store.write() as tables:
+            tables.rollouts.save_wave(R2, Wave(number=1, devices=0))
+        with pytest.raises(VIOLATED), store.write() as tables:
+            tables.rollouts.save_agreement(R2, Agreement(wave=1, person="ann", at_s=NOW))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
 from pinnace_contract.ids import BootId, ReceiptId, VersionName
 from pinnace_contract.latest import Arm, Outcome
 from pinnace_server.domain import telemetry
+from pinnace_server.domain.gates.streams import Tally
 from pinnace_server.domain.queries import Page, ReceiptQuery
 from pinnace_server.domain.records import Counts, FeatureTotals, Minute, ReceiptRecord, ReceivedRange
 from pinnace_server.service.ports import Store
@@ -27,6 +29,7 @@ from tests.server.db.contract.rows import (
     receipt,
     received,
     release,
+    stretch,
     undone,
     written,
 )
@@ -35,6 +38,15 @@ from tests.server.db.contract.rows import (
 @pytest.fixture(autouse=True)
 def devices(store: Store) -> None:
     fleet(store, 3)
+
+
+def pruned(store: Store, *, minute_before: int = 0, stretch_before: int = 0, raw_before_s: float = 0.0) -> int:
+    return written(
+        store,
+        lambda tables: tables.reports.prune(
+            minute_before=minute_before, stretch_before=stretch_before, raw_before_s=raw_before_s
+        ),
+    )
 
 
 def add(store: Store, *receipts: ReceiptRecord) -> None:
@@ -333,10 +345,14 @@ class TestMinutes:
 
     def test_pruning_forgets_older_minutes_and_what_they_counted(self, store: Store) -> None:
         self.merge(store, FULL, replace(FULL, minute=11), replace(FULL, minute=9, device=camera(2)))
-        undone(store, lambda tables: tables.reports.prune(minute_before=99, raw_before_s=0))
+        undone(store, lambda tables: tables.reports.prune(minute_before=99, stretch_before=99, raw_before_s=0))
         assert self.counts(store, 1, 2) == COUNTED.plus(COUNTED).plus(COUNTED)
-        assert written(store, lambda tables: tables.reports.prune(minute_before=9, raw_before_s=0)) == 0
-        assert written(store, lambda tables: tables.reports.prune(minute_before=11, raw_before_s=0)) == 2
+        assert (
+            written(store, lambda tables: tables.reports.prune(minute_before=9, stretch_before=0, raw_before_s=0)) == 0
+        )
+        assert (
+            written(store, lambda tables: tables.reports.prune(minute_before=11, stretch_before=0, raw_before_s=0)) == 2
+        )
         assert self.counts(store, 1, 2) == COUNTED
         with store.read() as tables:
             assert list(tables.reports.fleet_minutes(0, 99)) == [replace(FULL, minute=11)]
@@ -354,7 +370,7 @@ class TestRaw:
         """How many there are of a time; they stay."""
         gone = 0
         with pytest.raises(ZeroDivisionError), store.write() as tables:  # noqa: PT012
-            gone = tables.reports.prune(minute_before=0, raw_before_s=before_s)
+            gone = tables.reports.prune(minute_before=0, stretch_before=0, raw_before_s=before_s)
             raise ZeroDivisionError
         return gone
 
@@ -384,9 +400,42 @@ class TestRaw:
     def test_pruning_forgets_older_ones(self, store: Store) -> None:
         self.keep(store, 1, 1, 2)
         self.keep(store, 2, 1)
-        assert written(store, lambda tables: tables.reports.prune(minute_before=0, raw_before_s=NOW + 2)) == 2
+        assert (
+            written(store, lambda tables: tables.reports.prune(minute_before=0, stretch_before=0, raw_before_s=NOW + 2))
+            == 2
+        )
         assert self.kept(store) == 1
 
     def test_report_of_nobody_is_refused(self, store: Store) -> None:
         with pytest.raises(VIOLATED):
             self.keep(store, 9, 1)
+
+
+class TestStretches:
+    def test_a_stretch_is_kept_as_it_is_and_the_newest_word_counts(self, store: Store) -> None:
+        first = stretch(1, 7, reports=1)
+        later = stretch(1, 7, reports=3, errors=Tally(stale=4).after(100, 5), slow=Tally().after(100, 2), below=9)
+        for word in (first, later):
+            written(store, lambda tables, word=word: tables.reports.save_stretch(word))
+        with store.read() as tables:
+            key = (later.device, later.model, later.release, later.arm)
+            assert tables.reports.stretch(*key, 7) == later
+            assert tables.reports.stretch(*key, 8) is None
+
+    def test_they_are_found_by_devices_model_and_time_in_order(self, store: Store) -> None:
+        words = [stretch(n, number) for n, number in product((2, 1), (9, 7, 8, 3))]
+        for word in words:
+            written(store, lambda tables, word=word: tables.reports.save_stretch(word))
+        with store.read() as tables:
+            found = tables.reports.stretches([camera(2), camera(1), camera(9)], DIGITS, 7, 9)
+            assert [(each.device, each.number) for each in found] == [
+                (camera(n), number) for n, number in product((1, 2), (7, 8, 9))
+            ]
+            assert tables.reports.stretches([camera(1)], WORDS, 0, 99) == []
+
+    def test_old_ones_are_forgotten(self, store: Store) -> None:
+        for number in (1, 2, 3):
+            written(store, lambda tables, number=number: tables.reports.save_stretch(stretch(1, number)))
+        assert pruned(store, stretch_before=3) == 2
+        with store.read() as tables:
+            assert [each.number for each in tables.reports.stretches([camera(1)], DIGITS, 0, 99)] == [3]

@@ -1,0 +1,75 @@
+"""Ten minutes of one device on one release, as gates count them: in the order of its reports, bursts told apart.
+
+Minutes are kept longer and merge in any order. What a gate asks ("is this bad answer news, or the same trouble as the
+one before?") depends on what came before, so it is worked out once, when a report comes. A report that comes late is
+counted where its window belongs, and is taken for the newest of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from pinnace_contract.ids import DeviceId, ModelName, ReleaseId
+from pinnace_contract.latest import Arm
+from pinnace_server.domain.gates.streams import Tally
+from pinnace_server.domain.records import Minute
+
+MINUTES: Final = 10
+CALLERS_FAULT: Final = "bad_request"  # errors under this name say nothing about the model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """What one device counted for one (model, release, arm). ``number`` is Unix time in units of ten minutes.
+
+    ``reports`` are the report numbers whose windows ended in it; ``errors`` and ``slow`` know what of theirs is news.
+    """
+
+    device: DeviceId
+    model: ModelName
+    release: ReleaseId
+    arm: Arm = Arm.SERVING
+    number: int
+    reports: int = 0
+    errors: Tally = field(default_factory=Tally)
+    slow: Tally = field(default_factory=Tally)
+    predictions: int = 0
+    below: int = 0
+
+    def following(self, number: int) -> Stretch:
+        """Return an empty later one, that remembers which troubles go on."""
+        return replace(
+            self,
+            number=number,
+            reports=0,
+            errors=self.errors.restarted(),
+            slow=self.slow.restarted(),
+            predictions=0,
+            below=0,
+        )
+
+    def after(self, minute: Minute, reports: int) -> Stretch:
+        """Return the stretch with one report's block."""
+        callers = minute.errors.get(CALLERS_FAULT, 0)
+        answered, errors = max(0, minute.n - callers), sum(minute.errors.values()) - callers
+        return replace(
+            self,
+            reports=self.reports + reports,
+            errors=self.errors.after(answered, min(errors, answered)),
+            slow=self.slow.after(answered, min(minute.slow, answered)),
+            predictions=self.predictions + minute.predictions,
+            below=self.below + minute.below,
+        )
+
+
+def empty(minute: Minute) -> Stretch:
+    """Return the stretch that a minute belongs to, with nothing in it."""
+    return Stretch(
+        device=minute.device, model=minute.model, release=minute.release, arm=minute.arm, number=number_of(minute)
+    )
+
+
+def number_of(minute: Minute) -> int:
+    """Return the number of the stretch that a minute belongs to."""
+    return minute.minute // MINUTES
