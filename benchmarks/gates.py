@@ -165,12 +165,19 @@ def play(scenario: Scenario, runs: int, random: np.random.Generator, source: Sou
 
 def upper(events: int, runs: int) -> float:
     """Return the upper end of the 95 % interval of a share (Clopper and Pearson 1934), by halving."""
+    if events == runs:
+        return 1.0
     low, high = events / runs, 1.0
     for _ in range(50):
         share = (low + high) / 2
-        below = sum(math.comb(runs, n) * share**n * (1 - share) ** (runs - n) for n in range(events + 1))
+        below = sum(math.exp(_log_binomial(n, runs, share)) for n in range(events + 1))
         low, high = (share, high) if below > 0.025 else (low, share)
     return high
+
+
+def _log_binomial(events: int, runs: int, share: float) -> float:
+    ways = math.lgamma(runs + 1) - math.lgamma(events + 1) - math.lgamma(runs - events + 1)
+    return ways + events * math.log(share) + (runs - events) * math.log1p(-share)
 
 
 def _play(scenario: Scenario, runs: int, stream: Minutes) -> Played:
