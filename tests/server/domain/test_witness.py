@@ -1,0 +1,139 @@
+"""What a gate is told is what devices counted, each beside its own past, and silence is evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from pinnace_contract.ids import DeviceId, ModelName, ReleaseId
+from pinnace_contract.latest import Arm
+from pinnace_server.domain import witness as witnesses
+from pinnace_server.domain.gates.evidence import Guard, WaveEvidence
+from pinnace_server.domain.gates.streams import Tally
+from pinnace_server.domain.stretches import Stretch
+from pinnace_server.domain.witness import PAST, STRETCH_S, Witness
+
+OLD, NEW = ReleaseId("0" * 64), ReleaseId("1" * 64)
+BEGIN = 1_000
+SWITCHED_S = BEGIN * STRETCH_S
+NOW_S = SWITCHED_S + 6 * STRETCH_S
+
+
+def stretch(
+    number: int, release: ReleaseId, *, reports: int = 10, n: int = 100, bad: int = 0, below: int = 0
+) -> Stretch:
+    return Stretch(
+        device=DeviceId("camera"),
+        model=ModelName("digits"),
+        release=release,
+        number=number,
+        reports=reports,
+        errors=Tally().after(n, bad),
+        slow=Tally().after(n, 0),
+        predictions=n,
+        below=below,
+    )
+
+
+def rows(release: ReleaseId, first: int, last: int, **counts: int) -> list[Stretch]:
+    return [stretch(number, release, **counts) for number in range(first, last)]
+
+
+def moved(name: str = "a", *more: Stretch, **facts: object) -> Witness:
+    seen = [*rows(OLD, BEGIN - PAST - 5, BEGIN), *rows(NEW, BEGIN, BEGIN + 6, bad=2), *more]
+    return Witness(device=DeviceId(name), moved=True, rows=seen, **facts)  # type: ignore[arg-type]
+
+
+def stayed(name: str = "z", seen: Sequence[Stretch] | None = None) -> Witness:
+    default = rows(OLD, BEGIN - PAST, BEGIN + 6, bad=1)
+    return Witness(device=DeviceId(name), moved=False, rows=default if seen is None else seen)
+
+
+def told(*these: Witness, now_s: float = NOW_S, limits: dict[Guard, float] | None = None) -> WaveEvidence:
+    return witnesses.evidence(release=NEW, switched_at_s=SWITCHED_S, now_s=now_s, witnesses=these, limits=limits)
+
+
+def test_a_device_that_moved_stands_beside_its_own_day() -> None:
+    (found,) = told(moved()).devices
+    errors = found.guards[Guard.ERRORS]
+    assert found.arm is Arm.CANDIDATE
+    assert (errors.past.trials, errors.past.bad) == (PAST * 100, 0)
+    assert (errors.lately.trials, errors.now.trials, errors.now.bad) == (600, 600, 12)
+
+
+def test_a_device_that_stayed_is_counted_from_the_first_whole_ten_minutes_after_the_switch() -> None:
+    control = told(moved(), stayed()).of(Arm.CONTROL)[0].guards[Guard.ERRORS]
+    assert control.now.trials == 500
+    assert control.past.trials == (PAST - 1 + 1) * 100
+
+
+def test_a_device_of_the_wave_that_has_not_answered_counts_only_as_a_device() -> None:
+    silent = Witness(device=DeviceId("b"), moved=True, rows=rows(OLD, BEGIN - 9, BEGIN + 6), reachable=False)
+    found = told(moved(committed=True), silent)
+    assert [each.device for each in found.devices] == ["a"]
+    assert (found.wave_size, found.reachable, found.committed, found.reporting) == (2, 1, 1, 1)
+
+
+def test_a_release_that_a_device_had_before_is_not_its_past() -> None:
+    (found,) = told(moved("a", *rows(NEW, BEGIN - 200, BEGIN - 190, bad=100))).devices
+    assert found.guards[Guard.ERRORS].past.bad == 0
+
+
+def test_whoever_reports_in_time_misses_nothing() -> None:
+    for found in told(moved(), stayed()).devices:
+        missing = found.guards[Guard.MISSING]
+        assert (missing.past.bad, missing.now.bad) == (0, 0)
+        assert missing.now.trials > 40
+
+
+def test_silence_is_counted_from_the_last_report_on() -> None:
+    quiet = Witness(device=DeviceId("q"), moved=True, rows=[*rows(OLD, BEGIN - PAST, BEGIN), stretch(BEGIN, NEW)])
+    found = told(quiet, stayed()).of(Arm.CANDIDATE)[0].guards[Guard.MISSING]
+    assert found.past.bad == 0
+    assert found.now.bad == pytest.approx(50, abs=3), "five times ten reports, less what may be under way"
+
+
+def test_ten_minutes_with_a_switch_in_them_are_no_silence() -> None:
+    seen = [
+        *rows(OLD, BEGIN - PAST, BEGIN),
+        stretch(BEGIN, OLD, reports=4),
+        stretch(BEGIN, NEW, reports=7),
+        *rows(NEW, BEGIN + 1, BEGIN + 6),
+    ]
+    found = told(Witness(device=DeviceId("s"), moved=True, rows=seen), stayed()).of(Arm.CANDIDATE)[0]
+    assert found.guards[Guard.MISSING].now.bad == 0
+
+
+def test_reports_in_advance_do_not_make_up_for_silence() -> None:
+    early = [*rows(OLD, BEGIN - PAST, BEGIN), stretch(BEGIN, NEW, reports=100)]
+    found = told(Witness(device=DeviceId("q"), moved=True, rows=early), stayed()).of(Arm.CANDIDATE)[0]
+    assert found.guards[Guard.MISSING].now.bad > 40
+
+
+def test_hourly_reports_are_due_once_an_hour() -> None:
+    seen = [
+        *(stretch(number, OLD, reports=1) for number in range(BEGIN - PAST, BEGIN, 6)),
+        *(stretch(number, NEW, reports=1) for number in range(BEGIN, BEGIN + 36, 6)),
+    ]
+    hourly = Witness(device=DeviceId("h"), moved=True, rows=seen, report_every_s=3_600.0)
+    found = told(hourly, now_s=SWITCHED_S + 36 * STRETCH_S).devices[0].guards[Guard.MISSING]
+    assert (found.past.bad, found.now.bad) == (0, 0)
+    assert found.now.trials == 4, "six hours less two cadences of grace"
+
+
+def test_unsure_answers_are_held_against_the_releases_own_promise() -> None:
+    unsure = Witness(
+        device=DeviceId("u"), moved=True, rows=[*rows(OLD, BEGIN - 9, BEGIN), *rows(NEW, BEGIN, BEGIN + 6, below=30)]
+    )
+    found = told(unsure, stayed(), limits={Guard.UNSURE: 0.1})
+    candidate = found.of(Arm.CANDIDATE)[0].limited[Guard.UNSURE]
+    assert (candidate.trials, candidate.bad) == (600, 180)
+    assert not found.of(Arm.CONTROL)[0].limited
+    assert found.limits == {Guard.UNSURE: 0.1}
+
+
+def test_bursts_of_the_past_show_in_the_dispersion() -> None:
+    bursts = [stretch(number, OLD, bad=90 if number % 40 == 0 else 0) for number in range(BEGIN - PAST, BEGIN)]
+    burst = Witness(device=DeviceId("b"), moved=True, rows=[*bursts, *rows(NEW, BEGIN, BEGIN + 6)])
+    assert told(burst).dispersion[Guard.ERRORS] > 30
