@@ -6,13 +6,17 @@ meanwhile then waits for news that never comes. Its own word shows it.
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Cause, Reported
 from pinnace_contract.topics import Down, DownTopic
 from pinnace_server.domain.records import DeviceState
+from pinnace_server.errors import ServerError
 from pinnace_server.service.ports import World
+
+_log = logging.getLogger(__name__)
 
 PATIENCE_S: Final = 60.0  # what was just published is on its way; and no device is told more often than this
 DEVICES_MAX: Final = 65_536  # that are remembered as told
@@ -48,6 +52,10 @@ class Reminder:
         if len(self._told_at_s) >= DEVICES_MAX:
             self._told_at_s.clear()
         self._told_at_s[device] = self._world.clock.now()
-        standing = self._world.signing.refresh(device)
+        try:
+            standing = self._world.signing.refresh(device)
+        except (ServerError, OSError) as error:  # what else follows from the messages of a batch must not wait for it
+            _log.warning("%s cannot be told its set again, and will be when it speaks next: %s", device, error)
+            return
         if standing is not None:
             self._world.publisher.publish(DownTopic(device=device, channel=Down.DESIRED), standing, retained=True)

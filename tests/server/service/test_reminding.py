@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pinnace_contract.ids import IncarnationId
+from pinnace_contract.ids import DeviceId, IncarnationId
 from pinnace_contract.latest import Cause, Reported
-from pinnace_contract.topics import Down, DownTopic, Up
+from pinnace_contract.topics import Down, DownTopic, Up, UpTopic
+from pinnace_server.errors import Unavailable
 from pinnace_server.service.reminding import PATIENCE_S
 from tests.server.world import Server, TestedDevice
 
@@ -25,21 +26,22 @@ def lose(server: Server, device: TestedDevice) -> None:
     server.broker.retained.pop(DownTopic(device=device.id, channel=Down.DESIRED))
 
 
-def say(device: TestedDevice, generation: int, cause: Cause = Cause.NONE) -> None:
+def said(device: TestedDevice, generation: int, cause: Cause = Cause.NONE) -> Reported:
     device.seq += 1
-    device.send(
-        Up.REPORTED,
-        Reported(
-            device=device.id,
-            incarnation=device.incarnation,
-            seq=device.seq,
-            boot=device.boot,
-            generation=generation,
-            cause=cause,
-            models=(),
-            at_s=device.server.clock.now(),
-        ),
+    return Reported(
+        device=device.id,
+        incarnation=device.incarnation,
+        seq=device.seq,
+        boot=device.boot,
+        generation=generation,
+        cause=cause,
+        models=(),
+        at_s=device.server.clock.now(),
     )
+
+
+def say(device: TestedDevice, generation: int, cause: Cause = Cause.NONE) -> None:
+    device.send(Up.REPORTED, said(device, generation, cause))
 
 
 def test_an_older_generation_is_answered_with_the_set(server: Server, device: TestedDevice) -> None:
@@ -78,6 +80,25 @@ def test_it_is_told_at_most_once_a_minute(server: Server, device: TestedDevice) 
     server.clock.move(PATIENCE_S)
     say(device, 1, Cause.WRONG_DEVICE)
     assert server.broker.desired(device.id) is not None
+
+
+def test_a_signer_that_cannot_sign_keeps_nothing_else_from_its_batch(
+    server: Server, device: TestedDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[DeviceId] = []
+
+    def refuse(of: DeviceId) -> bytes:
+        asked.append(of)
+        raise Unavailable("the signer's disk is full", hint="make room")
+
+    monkeypatch.setattr(server.signer, "refresh", refuse)
+    acks = len(server.broker.acks(device.id, server.signer.verify))
+    batch = {Up.REPORTED: said(device, 0), Up.REPORT: device.report()}
+    server.ingest.receive_all(
+        [(str(UpTopic(device=device.id, channel=channel)), device.sealed(word)) for channel, word in batch.items()]
+    )
+    assert asked == [device.id]
+    assert len(server.broker.acks(device.id, server.signer.verify)) == acks + 1
 
 
 def test_what_was_just_published_is_waited_for(server: Server, device: TestedDevice) -> None:
