@@ -91,8 +91,9 @@ class Outcomes:
             tables.reports.keep_raw(report.device, report.boot, report.seq_to, now, sealed)
             for minute in minutes:
                 tables.reports.merge(minute)
-                _stretch(tables, minute, report.seq_to - report.seq_from + 1)
-            if device.state is not DeviceState.QUARANTINED:
+            if device.state is not DeviceState.QUARANTINED:  # what may be two devices is evidence of neither
+                for minute in minutes:
+                    _stretch(tables, minute, report.seq_to - report.seq_from + 1)
                 _add_evidence(tables, device, minutes)
             tables.devices.save(_measured(device, report, minutes, now))
         self._world.changes.notify([f"device:{device.id}", "reports"])

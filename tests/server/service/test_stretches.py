@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pinnace_contract.latest import Block, ErrorCount
 from pinnace_contract.topics import Up, UpTopic
 from pinnace_server.domain.gates.streams import BURST
+from pinnace_server.domain.records import DeviceState
 from pinnace_server.domain.stretches import MINUTES, Stretch
 from tests.server.world import MODEL, Server, TestedDevice
 
@@ -67,6 +70,15 @@ def test_a_burst_goes_on_in_the_next_ten_minutes(server: Server, device: TestedD
     assert second.number == first.number + 1
     assert (first.errors.counts.fresh_bad, second.errors.counts.fresh_bad) == (1, 0)
     assert second.errors.counts.bad == 1
+
+
+def test_what_may_be_two_devices_is_evidence_of_neither(server: Server, device: TestedDevice) -> None:
+    suspected = replace(server.known(device), state=DeviceState.QUARANTINED)
+    with server.store.write() as tables:
+        tables.devices.save(suspected)
+    server.clock.move(60)
+    report(device, 10)
+    assert found(server, device) == []
 
 
 def test_what_the_caller_did_wrong_says_nothing_about_the_model(server: Server, device: TestedDevice) -> None:
