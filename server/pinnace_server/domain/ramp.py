@@ -19,7 +19,7 @@ from pinnace_server.domain.gates import words
 from pinnace_server.domain.gates.verdicts import Decision, Verdict
 from pinnace_server.domain.plans import Held, WaitingOn
 from pinnace_server.domain.rollout_policy.policy import SITE_LABEL, Approval, OnHold, RolloutPolicy
-from pinnace_server.domain.rollout_policy.sizes import share_of
+from pinnace_server.domain.rollout_policy.sizes import WHOLE, Count, Percent
 
 FIRST: Final = 1
 
@@ -48,7 +48,8 @@ class Ruling:
 class Wave:
     """What was decided about a wave, and how far it is. The holdback is the last one.
 
-    ``switched_at_s``: when its first device served the release. ``verdict``: the record of what its gates said last.
+    ``switched_at_s``: when its first device served the release. ``asked_at_s``: when its time was over undecided, and a
+    person was asked or the rollout paused; it is not over twice. ``verdict``: the record of what its gates said last.
     """
 
     number: int
@@ -285,11 +286,14 @@ class _Room:
         self._healthy[_site(mover)] -= mover.healthy
 
     def _least(self, mover: Mover) -> int:
-        share = self._budgets.healthy_per_site_min
-        if share is None:
-            return 0
-        # Rounded down where the site is small: one with a single device could never be updated else.
-        return min(share_of(share, self._at_site[_site(mover)]), self._at_site[_site(mover)] - 1)
+        """Return how many of a site must stay healthy: a share rounded down, a number as it was said."""
+        match self._budgets.healthy_per_site_min:
+            case None:
+                return 0
+            case Count(devices=devices):
+                return devices
+            case Percent(hundredths=hundredths):
+                return self._at_site[_site(mover)] * hundredths // WHOLE
 
 
 def _site(mover: Mover) -> str:

@@ -237,8 +237,16 @@ def test_a_site_keeps_its_least_of_healthy_devices() -> None:
     rules = policy(budgets={"healthy_per_site_min": 2})
     movers = [mover("x"), mover("y"), mover("z"), mover("w", site="b"), mover("v", healthy=False)]
     found = ramps.moving(ramp(rules, BEGUN), movers)
-    assert found.now == ("x", "w", "v"), "what is ill is no loss, and a site of one is updated at all"
+    assert found.now == ("x", "v"), "what is ill is no loss"
+    assert found.held[DeviceId("w")].waiting_on is WaitingOn.BUDGET, "two were asked for, and the site has one"
     assert found.held[DeviceId("y")].detail == "2 devices of site a are healthy, and 2 must stay so"
+
+
+@pytest.mark.parametrize(("devices", "at_once"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_a_share_of_a_site_is_rounded_down(devices: int, at_once: int) -> None:
+    movers = [mover(f"d{n}") for n in range(devices)]
+    found = ramps.moving(ramp(policy(budgets={"healthy_per_site_min": "50%"}), BEGUN), movers)
+    assert len(found.now) == at_once
 
 
 @given(
@@ -264,4 +272,4 @@ def test_budgets_are_never_exceeded(drawn: list[tuple[Part, bool, str, int]], mo
         here = [each for each in movers if each.labels["site"] == site]
         left = sum(each.healthy and each.part is not Part.IN_FLIGHT and each.device not in going for each in here)
         before = sum(each.healthy and each.part is not Part.IN_FLIGHT for each in here)
-        assert left >= min(least, len(here) - 1, before)
+        assert left >= min(least, before)
