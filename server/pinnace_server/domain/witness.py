@@ -9,8 +9,9 @@ compared with itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, ReleaseId
@@ -96,7 +97,7 @@ def _times(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: fl
     if not witness.moved:
         return _Times(begin=int(switched_at_s // STRETCH_S) + 1, end=end)
     since = int(switched_at_s // STRETCH_S)
-    numbers = [row.number for row in witness.rows if row.release == release and row.number >= since]
+    numbers = [row.number for row in _served(witness) if row.release == release and row.number >= since]
     return _Times(begin=min(numbers), end=end) if numbers else None
 
 
@@ -122,11 +123,16 @@ def _said(
 def _past(witness: Witness, release: ReleaseId, times: _Times) -> list[Stretch]:
     """What it answered in the day before; a release that it had before, and has again, is not its past."""
     first = times.begin - PAST
-    return [row for row in witness.rows if first <= row.number < times.begin and row.release != release]
+    return [row for row in _served(witness) if first <= row.number < times.begin and row.release != release]
 
 
 def _now(witness: Witness, release: ReleaseId, times: _Times) -> list[Stretch]:
-    return [row for row in witness.rows if row.number >= times.begin and witness.moved == (row.release == release)]
+    return [row for row in _served(witness) if row.number >= times.begin and witness.moved == (row.release == release)]
+
+
+def _served(witness: Witness) -> Iterator[Stretch]:
+    """Yield what applications saw: a shadow's answers are another guard's."""
+    return (row for row in witness.rows if row.arm is not Arm.SHADOW)
 
 
 def _errors(rows: Sequence[Stretch]) -> Counts:
@@ -155,25 +161,26 @@ def _past_silence(witness: Witness, times: _Times, now_s: float) -> list[tuple[i
 
 
 def _missing(witness: Witness, number_from: int, number_to: int, now_s: float) -> list[tuple[int, int]]:
-    """Return, stretch by stretch, how many reports were due and how many more than before did not come.
+    """Return, stretch by stretch, how many reports were due and how many more than before never came.
 
-    One may be under way at any time. What came beyond what was due does not make up for later silence; the report in
-    which a device switched speaks of two releases, and is the only one that counts twice.
+    One may be under way at any time. A later report may speak for windows before it, so what was made up in the end was
+    no silence; what came in advance makes up for nothing. The report in which a device switched speaks of two releases,
+    and is the only one that counts twice.
     """
     came: dict[int, int] = {}
-    for row in witness.rows:
+    for row in _served(witness):
         came[row.number] = came.get(row.number, 0) + row.reports
     latest_s = now_s - GRACE_CADENCES * witness.report_every_s
-    found: list[tuple[int, int]] = []
-    all_due = all_came = worst = 0
+    due, behind = list[int](), list[int]()
+    all_due = all_came = 0
     for number in range(number_from, number_to):
-        due = _due(number, witness.report_every_s, latest_s)
-        all_due += due
+        due.append(_due(number, witness.report_every_s, latest_s))
+        all_due += due[-1]
         all_came = min(all_due, all_came + came.get(number, 0))
-        behind = max(0, all_due - all_came - 1)
-        found.append((due, max(0, behind - worst)))
-        worst = max(worst, behind)
-    return found
+        behind.append(max(0, all_due - all_came - 1))
+    for at in range(len(behind) - 2, -1, -1):
+        behind[at] = min(behind[at], behind[at + 1])
+    return [(n, now - before) for n, (before, now) in zip(due, pairwise([0, *behind]), strict=True)]
 
 
 def _due(number: int, every_s: float, latest_s: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -103,6 +104,20 @@ def test_ten_minutes_with_a_switch_in_them_are_no_silence() -> None:
     ]
     found = told(Witness(device=DeviceId("s"), moved=True, rows=seen), stayed()).of(Arm.CANDIDATE)[0]
     assert found.guards[Guard.MISSING].now.bad == 0
+
+
+def test_silence_that_a_later_report_made_up_was_none() -> None:
+    seen = [*rows(OLD, BEGIN - PAST, BEGIN), stretch(BEGIN, NEW), stretch(BEGIN + 5, NEW, reports=50)]
+    found = told(Witness(device=DeviceId("s"), moved=True, rows=seen), stayed()).of(Arm.CANDIDATE)[0]
+    assert found.guards[Guard.MISSING].now.bad == 0
+
+
+def test_what_a_shadow_answers_is_not_what_applications_saw() -> None:
+    shadow = replace(stretch(BEGIN - 3, NEW, bad=90), arm=Arm.SHADOW)
+    (found,) = told(moved("a", shadow)).devices
+    assert found.guards[Guard.ERRORS].now.bad == 12
+    alone = Witness(device=DeviceId("b"), moved=True, rows=[replace(shadow, number=BEGIN)])
+    assert told(alone).devices == ()
 
 
 def test_reports_in_advance_do_not_make_up_for_silence() -> None:
