@@ -7,6 +7,7 @@ each other. A violation ends the world at once, wherever the stack is.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -68,6 +69,14 @@ class Starts:
     last_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """The answers of one report by release, and when its window ended in virtual time."""
+
+    at_s: float
+    answers: Mapping[ReleaseId, int]
+
+
 class Checks:
     """Looks on; implements ``device.Watch``."""
 
@@ -83,7 +92,7 @@ class Checks:
         self._present: dict[tuple[DeviceId, IncarnationId], int] = {}
         self._starts: dict[tuple[str, int, int, Digest], Starts] = defaultdict(Starts)
         self.receipts: dict[str, dict[ReceiptId, Receipt]] = defaultdict(dict)
-        self.reports: dict[str, dict[tuple[BootId, int], dict[ReleaseId, int]]] = defaultdict(dict)
+        self.reports: dict[str, dict[tuple[BootId, int], Counted]] = defaultdict(dict)
         self.kept_reports: dict[str, set[tuple[BootId, int]]] = defaultdict(set)
 
     # --- the device --------------------------------------------------------------------------------------------------
@@ -167,7 +176,7 @@ class Checks:
         counts: dict[ReleaseId, int] = {}
         for block in report.blocks:
             counts[block.release] = counts.get(block.release, 0) + block.n
-        self.reports[device.name][report.boot, report.seq_to] = counts
+        self.reports[device.name][report.boot, report.seq_to] = Counted(at_s=device.schedule.now_s, answers=counts)
 
     def spooled(self, device: SimDevice, report: DroppedRange) -> None:
         """A report is on the disk for good, and will be sent."""
