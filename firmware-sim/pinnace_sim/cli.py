@@ -111,7 +111,11 @@ def _explore(chosen: argparse.Namespace) -> int:
     )
     if live:
         print("\r\x1b[K", end="", file=sys.stderr)
-    logs = [] if chosen.no_logs else [explore.written(drawn, found.seed, chosen.logs) for found in summary.broken]
+    logs = (
+        []
+        if chosen.no_logs
+        else [explore.written(drawn, found.seed, chosen.logs, chosen.store) for found in summary.broken]
+    )
     if chosen.json:
         print(json.dumps(_tree(summary, logs)))
     else:

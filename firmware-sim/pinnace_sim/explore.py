@@ -103,10 +103,11 @@ def explore(
     return summary
 
 
-def written(drawn: Story, seed: int, folder: Path) -> Path:
-    """Play the world of a seed once more, and write its log."""
+def written(drawn: Story, seed: int, folder: Path, store: str = "memory") -> Path:
+    """Play the world of a seed once more over the same store, and write its log."""
     folder.mkdir(parents=True, exist_ok=True)
-    outcome = World(drawn(seed), keeps_log=True).run()
+    with closing(STORES[store]()) as disk:
+        outcome = World(drawn(seed), keeps_log=True, store=lambda: disk).run()
     path = folder / f"seed-{seed}.jsonl"
     path.write_text("".join(f"{line}\n" for line in outcome.lines))
     return path

@@ -8,11 +8,12 @@ from itertools import zip_longest
 import pytest
 
 from pinnace_sim import cli, stories
+from pinnace_sim.faults import FaultKind
 from pinnace_sim.plan import Plan
 from pinnace_sim.scenarios import cases, sweeps
 from pinnace_sim.scenarios.form import Scenario
 from pinnace_sim.sql import SqlDisk
-from pinnace_sim.world import World
+from pinnace_sim.world import Outcome, World
 
 pytestmark = pytest.mark.slow
 
@@ -28,12 +29,13 @@ def disk() -> Iterator[SqlDisk]:
     made.close()
 
 
-def _same(plan: Plan, disk: SqlDisk) -> None:
+def _same(plan: Plan, disk: SqlDisk) -> Outcome:
     in_memory = World(plan, keeps_log=True).run()
     over_sql = World(plan, keeps_log=True, store=lambda: disk).run()
     assert in_memory.violation is None
     for number, (expected, found) in enumerate(zip_longest(in_memory.lines, over_sql.lines), 1):
         assert found == expected, f"line {number}"
+    return over_sql
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -47,7 +49,9 @@ def test_all_but_the_longest_are_played_over_both() -> None:
 
 @pytest.mark.parametrize("number", range(2 * COMMITS))
 def test_a_kill_at_a_commit_goes_the_same_way(number: int, disk: SqlDisk) -> None:
-    _same(sweeps.server_killed(number), disk)
+    outcome = _same(sweeps.server_killed(number), disk)
+    assert outcome.counts[FaultKind.SERVER_KILL]
+    assert any('"what":"server_killed"' in line for line in outcome.lines), "it was killed at that commit"
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
