@@ -299,12 +299,16 @@ def _read(kind: type[_T], data: bytes, what: str, size_bytes_max: int) -> Metada
         raise SignatureInvalid(f"{what} has {len(data)} bytes; the limit is {size_bytes_max}")
     metadata: Metadata[Any]
     try:
-        metadata = _parsed(data) if len(data) <= _REMEMBERED_BYTES_MAX else Metadata.from_bytes(data)
+        metadata = _metadata(data)
     except (RepositoryError, ValueError, RecursionError) as error:
         raise SignatureInvalid(f"{what} is not TUF metadata: {error}"[:200]) from error
     if not isinstance(metadata.signed, kind):
         raise SignatureInvalid(f"{what}: expected the type {kind.type}, found {metadata.signed.type}")
     return metadata
+
+
+def _metadata(data: bytes) -> Metadata[Any]:
+    return _parsed(data) if len(data) <= _REMEMBERED_BYTES_MAX else Metadata.from_bytes(data)
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -321,10 +325,7 @@ def _delegated(root: bytes, kind: type[_T], data: bytes, what: str) -> Metadata[
 
 def _signed_by(root: bytes, role: str, data: bytes, what: str) -> None:
     try:
-        if len(data) <= _REMEMBERED_BYTES_MAX:
-            _verified(root, role, data)
-        else:
-            _verify(root, role, Metadata.from_bytes(data))
+        (_verified if max(len(root), len(data)) <= _REMEMBERED_BYTES_MAX else _verify)(root, role, data)
     except (RepositoryError, ValueError) as error:
         raise SignatureInvalid(f"{what}: {error}"[:300]) from error
 
@@ -332,11 +333,12 @@ def _signed_by(root: bytes, role: str, data: bytes, what: str) -> None:
 @lru_cache(maxsize=_REMEMBERED)
 def _verified(root: bytes, role: str, data: bytes) -> None:
     """Remember what was signed as it should be; what was not is an error each time."""
-    _verify(root, role, _parsed(data))
+    _verify(root, role, data)
 
 
-def _verify(root: bytes, role: str, metadata: Metadata[Any]) -> None:
-    signer: Metadata[Root] = _parsed(root)
+def _verify(root: bytes, role: str, data: bytes) -> None:
+    signer: Metadata[Root] = _metadata(root)
+    metadata = _metadata(data)
     signer.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
 
 
