@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from pinnace_contract.ids import DeviceId
+
 OVERVIEW: Final = "overview"  # shows a little of everything, so it changes with everything
 
 _log = logging.getLogger(__name__)
@@ -41,3 +43,24 @@ class ChangeHub:
                 self._listeners.pop(ticket, None)
 
         return stop
+
+
+class ChangedDevices:
+    """Of which devices something was heard, from any thread, since the last look."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._devices: set[DeviceId] = set()
+
+    def heard(self, topic: str) -> None:
+        """Note the device that a topic names; a listener of ``ChangeHub``."""
+        kind, _, name = topic.partition(":")
+        if kind == "device":
+            with self._lock:
+                self._devices.add(DeviceId(name))
+
+    def take(self) -> list[DeviceId]:
+        """Return them in order, and begin anew."""
+        with self._lock:
+            devices, self._devices = self._devices, set()
+        return sorted(devices)

@@ -7,7 +7,6 @@ after a crash at any point: what was planned is in the database before it is sig
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -34,6 +33,7 @@ from pinnace_server.domain.records import (
 )
 from pinnace_server.errors import NotFound, ServerError, SigningRefused
 from pinnace_server.service import observing
+from pinnace_server.service.changes import ChangedDevices
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.rollouts import Rollouts
@@ -60,7 +60,7 @@ class Controller:
         self._rollouts = rollouts
         self._pruned_at_s = self._renewed_at_s = 0.0
         self._shares: dict[ReleaseId, float | None] = {}
-        self._changes = _ChangedDevices()
+        self._changes = ChangedDevices()
         self._planned: frozenset[RolloutId] = frozenset()
         self._planned_all_at_s: float | None = None
         world.changes.subscribe(self._changes.heard)
@@ -351,25 +351,6 @@ class Controller:
 
     def _now(self) -> float:
         return self._world.clock.now()
-
-
-class _ChangedDevices:
-    """Of whom something was heard, from any thread, since the last look."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._devices: set[DeviceId] = set()
-
-    def heard(self, topic: str) -> None:
-        kind, _, name = topic.partition(":")
-        if kind == "device":
-            with self._lock:
-                self._devices.add(DeviceId(name))
-
-    def take(self) -> list[DeviceId]:
-        with self._lock:
-            devices, self._devices = self._devices, set()
-        return sorted(devices)
 
 
 def _members(tables: Tables, rollout: RolloutId, devices: Sequence[DeviceId] | None) -> Sequence[Member]:
