@@ -30,6 +30,7 @@ from pinnace_server.service.offers import Offers
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.retained import retained
 from pinnace_server.service.rollouts import Rollouts
+from pinnace_server.service.steering import Steering
 from pinnace_server.service.wishes import Rates
 from pinnace_server.signing import store as signing_store
 from pinnace_server.signing.local import LocalSigning
@@ -131,6 +132,7 @@ class SimServer:
         )
         self.ingest = Ingest(self.world, _Courier(self))
         self.catalogue, self.rollouts = Catalogue(self.world), Rollouts(self.world)
+        self.steering = Steering(self.world)
         self.enrolment, self.fleet = Enrolment(self.world), Fleet(self.world)
         self.controller = Controller(self.world, self.rollouts)
         self._tick_due: Due | None = None
@@ -236,7 +238,12 @@ class SimServer:
     def _tick(self) -> None:
         self._tick_due = None
         if self.guarded(self.controller.tick):
-            self._tick_at(self.schedule.now_s + REST_S)
+            self._tick_at(self.schedule.now_s + self._rest_s())
+
+    def _rest_s(self) -> float:
+        """Return when the clock alone makes something due; the program ticks each second."""
+        looks_s = self.controller.next_look_s()
+        return REST_S if looks_s is None else min(max(looks_s - self.now(), TICK_S), REST_S)
 
     def _tick_at(self, at_s: float) -> None:
         if self._tick_due is not None:

@@ -49,6 +49,7 @@ from pinnace_server.service.ports import World
 from pinnace_server.service.retained import retained
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.services import Services, SystemStatus
+from pinnace_server.service.steering import Steering
 from pinnace_server.service.telemetry import Telemetry
 from pinnace_server.settings import EmbeddedBroker, Settings
 from pinnace_server.signing.local import LocalSigning
@@ -173,6 +174,7 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
         fleet=Fleet(world),
         export=Export(world),
         rollouts=rollouts,
+        steering=Steering(world),
         telemetry=Telemetry(world),
         log=Log(world),
         ingest=ingest,

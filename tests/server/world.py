@@ -41,6 +41,7 @@ from pinnace_contract.latest import (
     Enrolled,
     EnrolRequest,
     Entry,
+    ErrorCount,
     Golden,
     IoContract,
     Labels,
@@ -70,6 +71,7 @@ from pinnace_server.db.store import SqlStore
 from pinnace_server.device_keys import P256Keys
 from pinnace_server.domain.queries import EventQuery, Page
 from pinnace_server.domain.records import Device, Event, EventKind, Member, Rollout, Version
+from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.errors import SigningRefused
 from pinnace_server.service.catalogue import Catalogue
 from pinnace_server.service.changes import ChangeHub
@@ -79,6 +81,7 @@ from pinnace_server.service.fleet import Fleet
 from pinnace_server.service.ingest import Ingest
 from pinnace_server.service.ports import Listed, SignatureState, Store, World
 from pinnace_server.service.rollouts import Rollouts
+from pinnace_server.service.steering import Steering
 
 NOON = 1_795_435_200.0
 MODEL = ModelName("digits")
@@ -243,7 +246,7 @@ class Server:
         self.catalogue = Catalogue(self.world)
         self.enrolment = Enrolment(self.world)
         self.fleet = Fleet(self.world)
-        self.rollouts = Rollouts(self.world)
+        self.rollouts, self.steering = Rollouts(self.world), Steering(self.world)
         self.controller = Controller(self.world, self.rollouts)
         self.ingest = Ingest(self.world, self.courier)
 
@@ -281,6 +284,13 @@ class Server:
     def assign(self, version: Version, selected: str = "") -> Rollout:
         """Assign and let the controller do its work."""
         rollout = self.rollouts.assign(model=version.model, version=version.version, selected=selected, actor="test")
+        self.controller.tick()
+        return rollout
+
+    def climb(self, version: Version, actor: str = "test", **policy: object) -> Rollout:
+        """Begin a rollout in waves of every device, unless the policy says otherwise; the controller looks once."""
+        read = reading.read({"cohort": "", **policy})
+        rollout = self.steering.begin(model=version.model, version=version.version, policy=read, actor=actor)
         self.controller.tick()
         return rollout
 
@@ -388,6 +398,12 @@ class TestedDevice:
         self.seq += 1
         self.send(Up.STATE, self.presence())
 
+    def send_birth(self, report_every_s: int) -> None:
+        """Be born with another cadence."""
+        self.connection += 1
+        self.seq += 1
+        self.send(Up.STATE, self.presence(report_every_s=report_every_s))
+
     def will(self, **changes: object) -> None:
         self.send(Up.STATE, self.presence(online=False, **changes))
 
@@ -490,7 +506,9 @@ class TestedDevice:
         )
         return dataclasses.replace(report, **changes)  # type: ignore[arg-type]
 
-    def answers(self, n: int, *, below: int = 0, labels: int = 0, label_errors: int = 0, p95_ms: float = 2.0) -> None:
+    def answers(
+        self, n: int, *, errors: int = 0, below: int = 0, labels: int = 0, label_errors: int = 0, p95_ms: float = 2.0
+    ) -> None:
         """Report answers of what it runs."""
         assert self.current is not None
         latency = Histogram()
@@ -501,6 +519,7 @@ class TestedDevice:
             release=self.current.release,
             variant=self.current.variant,
             n=n,
+            errors=(ErrorCount(name="runtime", n=errors),) if errors else (),
             latency=latency.to_wire(),
             predictions=Predictions(n=n, below=below),
             labels=Labels(n=labels, errors=label_errors) if labels else None,

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, ModelName, RolloutId
 from pinnace_contract.latest import Intent
+from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.queries import Listing, RolloutQuery
 from pinnace_server.domain.ramp import Agreement, Wave
 from pinnace_server.domain.records import (
     Assignment,
     Counts,
     DesiredSet,
+    Device,
     DeviceState,
     Member,
     MemberState,
     Rollout,
     RolloutState,
 )
+from pinnace_server.domain.rollout_policy.policy import SITE_LABEL
 from pinnace_sim.memory.lists import cut
 from pinnace_sim.memory.tables import Disk
 
@@ -119,6 +123,20 @@ class MemoryRollouts:
     def member(self, rollout: RolloutId, device: DeviceId) -> Member | None:
         return self._disk.members.get(rollout, {}).get(device)
 
+    def some_members(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Member]:
+        members = self._disk.members.get(rollout, {})
+        found = [members[device] for device in set(devices) if device in members]
+        return sorted(found, key=lambda each: (each.wave, each.device))
+
+    def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
+        return [_mustered(member, self._disk.devices[member.device]) for member in self.members(rollout)]
+
+    def wave_counts(self, rollout: RolloutId) -> Mapping[int, Mapping[MemberState, int]]:
+        found: dict[int, Counter[MemberState]] = {}
+        for member in self._disk.members.get(rollout, {}).values():
+            found.setdefault(member.wave, Counter())[member.state] += 1
+        return found
+
     def member_of(self, device: DeviceId, model: ModelName, generation: int) -> Member | None:
         rollouts = (self._disk.rollouts[name] for name in self._disk.members_at.get((device, generation), {}))
         newest = max((each for each in rollouts if each.model == model), key=_age, default=None)
@@ -185,6 +203,24 @@ class MemoryRollouts:
             self._disk.undo.put(counts, state, n)
         else:
             self._disk.undo.drop(counts, state)
+
+
+def _mustered(member: Member, device: Device) -> Mustered:
+    return Mustered(
+        device=member.device,
+        wave=member.wave,
+        state=member.state,
+        cause=member.cause,
+        changed_at_s=member.changed_at_s,
+        device_state=device.state,
+        hardware=device.hardware,
+        site=device.labels.get(SITE_LABEL, ""),
+        online=device.online,
+        degraded=device.degraded,
+        seen_at_s=device.seen_at_s,
+        reported_at_s=device.health_at_s,
+        report_every_s=device.report_every_s,
+    )
 
 
 def _age(rollout: Rollout) -> tuple[float, RolloutId]:

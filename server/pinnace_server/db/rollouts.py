@@ -12,7 +12,7 @@ from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, Rollout
 from pinnace_contract.latest import Cause, Intent, Outcome
 from pinnace_server.db import spelling
 from pinnace_server.db.batches import in_batches
-from pinnace_server.db.rows import Rows, marks
+from pinnace_server.db.rows import Rows, marks, run
 from pinnace_server.db.spelling import Stored, there
 from pinnace_server.db.tables import (
     AgreementRow,
@@ -24,6 +24,7 @@ from pinnace_server.db.tables import (
     RolloutRow,
     WaveRow,
 )
+from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.queries import Listing, RolloutQuery
 from pinnace_server.domain.ramp import Agreement, Wave
 from pinnace_server.domain.records import (
@@ -37,6 +38,7 @@ from pinnace_server.domain.records import (
     Rollout,
     RolloutState,
 )
+from pinnace_server.domain.rollout_policy.policy import SITE_LABEL
 
 _MAY_GET_NEW = (DeviceState.PENDING.value, DeviceState.ACTIVE.value)
 
@@ -47,6 +49,13 @@ _MEMBERS: Final = Rows(MemberRow)
 _WAVES: Final = Rows(WaveRow)
 _AGREEMENTS: Final = Rows(AgreementRow)
 _EVIDENCE: Final = Rows(EvidenceRow)
+
+_MUSTER: Final = (
+    "SELECT m.device, m.wave, m.state, m.cause, m.changed_at_s, d.state, d.hardware, l.value, d.online, d.degraded,"
+    " d.seen_at_s, d.health_at_s, d.report_every_s FROM members m JOIN devices d ON d.id = m.device"
+    " LEFT JOIN labels l ON l.device = m.device AND l.key = ? WHERE m.rollout = ? ORDER BY m.wave, m.device"
+)
+_WAVE_COUNTS: Final = "SELECT wave, state, count(*) FROM members WHERE rollout = ? GROUP BY wave, state"
 
 
 class SqlAssignments:
@@ -203,6 +212,22 @@ class SqlRollouts:
     def member(self, rollout: RolloutId, device: DeviceId) -> Member | None:
         row = _MEMBERS.get(self._session, rollout, device)
         return _member(row) if row else None
+
+    def some_members(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Member]:
+        found: list[Member] = []
+        for some in in_batches(devices):
+            rows = _MEMBERS.where(self._session, f"rollout = ? AND device IN ({marks(some)})", rollout, *some)
+            found.extend(_member(row) for row in rows)
+        return sorted(found, key=lambda each: (each.wave, each.device))
+
+    def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
+        return [_mustered(*row) for row in run(self._session, _MUSTER, (SITE_LABEL, rollout))]
+
+    def wave_counts(self, rollout: RolloutId) -> Mapping[int, Mapping[MemberState, int]]:
+        found: dict[int, dict[MemberState, int]] = {}
+        for wave, state, n in run(self._session, _WAVE_COUNTS, (rollout,)):
+            found.setdefault(wave, {})[MemberState(state)] = n
+        return found
 
     def member_of(self, device: DeviceId, model: ModelName, generation: int) -> Member | None:
         row = self._session.exec(
@@ -384,6 +409,38 @@ def _wave(row: WaveRow) -> Wave:
 
 def _agreement(row: AgreementRow) -> Agreement:
     return Agreement(wave=row.wave, person=row.person, at_s=row.at_s, roles=tuple(row.roles.split()))
+
+
+def _mustered(
+    device: str,
+    wave: int,
+    state: str,
+    cause: str,
+    changed_at_s: float,
+    device_state: str,
+    hardware: str,
+    site: str | None,
+    online: int,
+    degraded: int,
+    seen_at_s: float | None,
+    reported_at_s: float | None,
+    report_every_s: int,
+) -> Mustered:
+    return Mustered(
+        device=DeviceId(device),
+        wave=wave,
+        state=MemberState(state),
+        cause=Cause(cause),
+        changed_at_s=changed_at_s,
+        device_state=DeviceState(device_state),
+        hardware=hardware,
+        site=site or "",
+        online=bool(online),
+        degraded=bool(degraded),
+        seen_at_s=seen_at_s,
+        reported_at_s=reported_at_s,
+        report_every_s=report_every_s,
+    )
 
 
 def _member(row: MemberRow) -> Member:

@@ -139,6 +139,7 @@ def _entry(policy: Policy, target: Target, seen: Observed) -> Entry:
         trial=terms.trial,
         contact=terms.contact,
         deadlines=terms.deadlines,
+        window=target.window if intent is Intent.UPGRADE else None,
         swap=terms.swap,
         replace=terms.replace,
         metered=terms.metered,

@@ -53,6 +53,7 @@ class WaitingOn(StrEnum):
     SOAK_TIME = "SOAK_TIME"
     APPROVAL = "APPROVAL"
     GATE_COLLECTING = "GATE_COLLECTING"
+    INSTALLS_STOPPED = "INSTALLS_STOPPED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,8 @@ class Observed:
     """One device of the rollout as the server knows it now.
 
     ``assignment`` and ``slot`` are of the rollout's model; ``busy`` says that the assignment belongs to another rollout
-    that is still active; ``attempts`` is the highest attempt of the target release that this device gave a receipt for.
+    that is still active; ``rival`` is a rollout that goes first on this device; ``attempts`` is the highest attempt of
+    the target release that this device gave a receipt for.
     """
 
     device: Device
@@ -76,6 +78,7 @@ class Observed:
     assignment: Assignment | None = None
     slot: Slot | None = None
     busy: bool = False
+    rival: RolloutId | None = None
     attempts: int = 0
 
 

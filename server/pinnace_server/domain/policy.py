@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, RolloutId
-from pinnace_contract.latest import ContactMode, ContactPolicy, Deadlines, Intent, Swap, TrialMode, TrialPolicy
+from pinnace_contract.latest import ContactMode, ContactPolicy, Deadlines, Intent, Swap, TrialMode, TrialPolicy, Window
 from pinnace_server.domain.plans import Held
 
 _TRIAL, _CONTACT, _DEADLINES = TrialPolicy(), ContactPolicy(), Deadlines()
@@ -38,13 +38,17 @@ PLAIN_TERMS = Terms()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where one device should go. ``release`` None removes the model; ``variants`` are in the order to try."""
+    """Where one device should go. ``release`` None removes the model; ``variants`` are in the order to try.
+
+    ``window``: when it may activate; None is always.
+    """
 
     device: DeviceId
     release: ReleaseId | None
     release_size_bytes: int = 0
     sequence: int = 0
     variants: tuple[Digest, ...] = ()
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,8 +67,10 @@ def held(policy: Policy, seen: Observed) -> Held | None:
     """Return what keeps a device from being assigned for now."""
     if seen.device.state is DeviceState.QUARANTINED:
         return Held(waiting_on=_quarantine(seen))
+    if seen.rival is not None:
+        return Held(waiting_on=WaitingOn.OTHER_ROLLOUT, detail=f"rollout {seen.rival} goes first on this device")
     if seen.busy and not policy.supersedes:
-        return Held(waiting_on=WaitingOn.OTHER_ROLLOUT)
+        return Held(waiting_on=WaitingOn.OTHER_ROLLOUT, detail="another rollout's update is under way on it")
     return policy.held.get(seen.device.id)
 
 

@@ -18,7 +18,7 @@ from pinnace_contract.ids import DeviceId
 from pinnace_server.domain.gates import words
 from pinnace_server.domain.gates.verdicts import Decision, Verdict
 from pinnace_server.domain.plans import Held, WaitingOn
-from pinnace_server.domain.rollout_policy.policy import SITE_LABEL, Approval, OnHold, RolloutPolicy
+from pinnace_server.domain.rollout_policy.policy import Approval, OnHold, RolloutPolicy
 from pinnace_server.domain.rollout_policy.sizes import WHOLE, Count, Percent
 
 FIRST: Final = 1
@@ -85,6 +85,11 @@ class Ramp:
     def current(self) -> Wave | None:
         """The first wave that is not promoted; None: all are."""
         return next((wave for wave in self.waves if wave.promoted_at_s is None), None)
+
+    @property
+    def begun(self) -> frozenset[int]:
+        """The numbers of the waves that began."""
+        return frozenset(wave.number for wave in self.waves if wave.started_at_s is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,13 +219,17 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mover:
-    """One device of a rollout. ``healthy``: it is there, and serves what it should."""
+    """One device of a rollout. ``healthy``: it is there, and serves what it should. ``site`` empty: it has none.
+
+    ``held``: what keeps this device by itself; it uses up no budget.
+    """
 
     device: DeviceId
     wave: int
     part: Part
     healthy: bool = True
-    labels: Mapping[str, str]
+    site: str = ""
+    held: Held | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,14 +245,13 @@ def moving(ramp: Ramp, movers: Sequence[Mover]) -> Moving:
 
     Windows are not looked at: a device fetches before its window and holds itself until it opens.
     """
-    begun = {wave.number for wave in ramp.waves if wave.started_at_s is not None}
     room = _Room(ramp.policy, movers)
     now: list[DeviceId] = []
     held: dict[DeviceId, Held] = {}
     for mover in movers:
         if mover.part is not Part.WAITING:
             continue
-        why = _held(ramp, begun, mover) or room.refusal(mover)
+        why = not_begun(ramp, mover.wave) or mover.held or room.refusal(mover)
         if why is not None:
             held[mover.device] = why
             continue
@@ -252,14 +260,19 @@ def moving(ramp: Ramp, movers: Sequence[Mover]) -> Moving:
     return Moving(now=tuple(now), held=held)
 
 
-def _held(ramp: Ramp, begun: set[int], mover: Mover) -> Held | None:
+def not_begun(ramp: Ramp, wave: int) -> Held | None:
+    """Return what keeps every device of a wave: a pause, or that the wave has not begun."""
     if ramp.paused:
         return Held(waiting_on=WaitingOn.PAUSED, detail=ramp.paused)
-    if mover.wave not in begun:
-        current = ramp.current
-        at = f"wave {current.number} is not promoted yet" if current is not None else "its wave has not begun"
-        return Held(waiting_on=WaitingOn.EARLIER_WAVE, detail=f"it is in wave {mover.wave}, and {at}")
-    return None
+    if wave in ramp.begun:
+        return None
+    current = ramp.current
+    if current is None or current.number == wave:
+        return Held(waiting_on=WaitingOn.EARLIER_WAVE, detail=f"it is in wave {wave}, which has not begun")
+    return Held(
+        waiting_on=WaitingOn.EARLIER_WAVE,
+        detail=f"it is in wave {wave}, and wave {current.number} is not promoted yet",
+    )
 
 
 class _Room:
@@ -268,14 +281,14 @@ class _Room:
     def __init__(self, policy: RolloutPolicy, movers: Sequence[Mover]) -> None:
         self._budgets = policy.budgets
         self._in_flight = sum(mover.part is Part.IN_FLIGHT for mover in movers)
-        self._at_site = Counter(_site(mover) for mover in movers)
-        self._healthy = Counter(_site(mover) for mover in movers if mover.healthy and mover.part is not Part.IN_FLIGHT)
+        self._at_site = Counter(mover.site for mover in movers)
+        self._healthy = Counter(mover.site for mover in movers if mover.healthy and mover.part is not Part.IN_FLIGHT)
 
     def refusal(self, mover: Mover) -> Held | None:
         most = self._budgets.devices_in_flight_max
         if most is not None and self._in_flight >= most:
             return Held(waiting_on=WaitingOn.BUDGET, detail=f"{most} devices are under way, as many as the policy lets")
-        least, site = self._least(mover), _site(mover)
+        least, site = self._least(mover), mover.site
         if site and mover.healthy and self._healthy[site] - 1 < least:  # one that is ill is no loss to its site
             detail = f"{self._healthy[site]} devices of site {site} are healthy, and {least} must stay so"
             return Held(waiting_on=WaitingOn.BUDGET, detail=detail)
@@ -283,7 +296,7 @@ class _Room:
 
     def take(self, mover: Mover) -> None:
         self._in_flight += 1
-        self._healthy[_site(mover)] -= mover.healthy
+        self._healthy[mover.site] -= mover.healthy
 
     def _least(self, mover: Mover) -> int:
         """Return how many of a site must stay healthy: a share rounded down, a number as it was said."""
@@ -293,8 +306,4 @@ class _Room:
             case Count(devices=devices):
                 return devices
             case Percent(hundredths=hundredths):
-                return self._at_site[_site(mover)] * hundredths // WHOLE
-
-
-def _site(mover: Mover) -> str:
-    return mover.labels.get(SITE_LABEL, "")
+                return self._at_site[mover.site] * hundredths // WHOLE

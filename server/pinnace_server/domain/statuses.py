@@ -22,9 +22,12 @@ def silence_s(report_every_s: int) -> float:
 
 def is_online(device: Device, now_s: float) -> bool:
     """Tell whether the device is there: born, no will since, and heard of within three of its own cadences."""
-    if not device.online or device.seen_at_s is None:
-        return False
-    return now_s - device.seen_at_s <= silence_s(device.report_every_s)
+    return is_there(device.online, device.seen_at_s, device.report_every_s, now_s)
+
+
+def is_there(online: bool, seen_at_s: float | None, report_every_s: int, now_s: float) -> bool:
+    """Tell the same from its parts."""
+    return online and seen_at_s is not None and now_s - seen_at_s <= silence_s(report_every_s)
 
 
 def status_of(device: Device, now_s: float) -> Status:

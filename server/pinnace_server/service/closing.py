@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, IncarnationId
-from pinnace_contract.latest import Outcome, Receipt
+from pinnace_contract.latest import Cause, Intent, Outcome, Receipt
 from pinnace_server.domain.records import Assignment, MemberState
 from pinnace_server.service.ports import Tables
 
@@ -44,16 +44,11 @@ def close(tables: Tables, receipt: Receipt, now: float) -> list[str]:
         topics.append("rollouts")
     member = tables.rollouts.member_of(receipt.device, receipt.model, receipt.generation)
     if member is not None:
+        state = _MEMBERS[receipt.outcome]
+        if assignment is not None and _is_about(receipt, assignment) and _missed_its_window(receipt, assignment, now):
+            state = MemberState.WAITING  # it is told again, for the next one
         tables.rollouts.save_members(
-            [
-                replace(
-                    member,
-                    state=_MEMBERS[receipt.outcome],
-                    cause=receipt.cause,
-                    detail=receipt.detail,
-                    changed_at_s=now,
-                )
-            ]
+            [replace(member, state=state, cause=receipt.cause, detail=receipt.detail, changed_at_s=now)]
         )
         topics.append(f"rollout:{member.rollout}")
     return topics
@@ -73,3 +68,9 @@ def close_recorded(tables: Tables, device: DeviceId, incarnation: IncarnationId,
 def _is_about(receipt: Receipt, assignment: Assignment) -> bool:
     entry = assignment.entry
     return receipt.generation == entry.generation and receipt.attempt == entry.attempt
+
+
+def _missed_its_window(receipt: Receipt, assignment: Assignment, now: float) -> bool:
+    window = assignment.entry.window
+    late = receipt.cause is Cause.DEADLINE and window is not None and now >= window.closes_s
+    return late and receipt.outcome is Outcome.FAILED and assignment.entry.intent is Intent.UPGRADE

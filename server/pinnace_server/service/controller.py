@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, Digest, ReleaseId, RolloutId
@@ -16,6 +16,7 @@ from pinnace_contract.latest import AssignmentSet, Cause
 from pinnace_contract.topics import Down, DownTopic
 from pinnace_server.domain import health_rule, planner, plans, stretches
 from pinnace_server.domain.plans import ENDED, Adopt, Assign, Observed, Plan, PlanReport, Skip
+from pinnace_server.domain.policy import Policy
 from pinnace_server.domain.records import (
     SERVER,
     Assignment,
@@ -32,8 +33,9 @@ from pinnace_server.domain.records import (
     Severity,
 )
 from pinnace_server.errors import NotFound, ServerError, SigningRefused
-from pinnace_server.service import observing
+from pinnace_server.service import observing, ramps
 from pinnace_server.service.changes import ChangedDevices
+from pinnace_server.service.climbing import Climbing
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.rollouts import Rollouts
@@ -60,6 +62,7 @@ class Controller:
         self._rollouts = rollouts
         self._pruned_at_s = self._renewed_at_s = 0.0
         self._shares: dict[ReleaseId, float | None] = {}
+        self._climbing = Climbing(world, rollouts)
         self._changes = ChangedDevices()
         self._planned: frozenset[RolloutId] = frozenset()
         self._planned_all_at_s: float | None = None
@@ -67,11 +70,25 @@ class Controller:
 
     def tick(self) -> None:
         """Do everything that is due. A step that fails is logged and tried again at the next tick."""
-        for step in (self.reissue, self.judge_all, self.plan_all, self.sign, self.tell_silence, self.renew, self.prune):
+        steps = (
+            self.reissue,
+            self.judge_all,
+            self._climbing.climb_all,
+            self.plan_all,
+            self.sign,
+            self.tell_silence,
+            self.renew,
+            self.prune,
+        )
+        for step in steps:
             try:
                 step()
             except Exception:
                 _log.exception("the controller's step %r failed and is tried again", step.__name__)
+
+    def next_look_s(self) -> float | None:
+        """Return when the clock alone makes a gate look again; None: no rollout is in waves."""
+        return self._climbing.next_look_s()
 
     # --- observe, plan, check, execute -----------------------------------------------------------------------------
 
@@ -89,54 +106,80 @@ class Controller:
             planned = frozenset(rollout.id for rollout in active)
             everything = last_s is None or now - last_s >= PLAN_ALL_EVERY_S or planned != self._planned
             due = [
-                (rollout, self._moving(tables, rollout, members))
+                each
                 for rollout in active
-                if (members := _members(tables, rollout.id, None if everything else changed)) or everything
+                if (each := self._due(tables, rollout, None if everything else changed)) is not None
             ]
         failed = 0
-        for rollout, moving in due:
+        for each in due:
             try:
-                self._move(rollout, moving)
+                self._move(each)
             except Exception:  # a bug or a bad row of one rollout must not stop the others
-                _log.exception("rollout %s cannot be planned and is tried again", rollout.id)
+                _log.exception("rollout %s cannot be planned and is tried again", each.rollout.id)
                 failed += 1
         if not failed:
             self._planned, self._planned_all_at_s = planned, now if everything else last_s
 
-    def _move(self, rollout: Rollout, moving: Sequence[DeviceId]) -> None:
-        for start in range(0, len(moving), AT_ONCE):
-            with self._world.store.write() as tables:
-                topics = self._advance(tables, rollout, moving[start : start + AT_ONCE])
-            self._world.changes.notify(topics)
-        if self._is_over(rollout):
-            with self._world.store.write() as tables:
-                self._finish(tables, rollout)
-            self._world.changes.notify(["rollouts", f"rollout:{rollout.id}", f"model:{rollout.model}", "events"])
+    def _due(self, tables: Tables, rollout: Rollout, changed: Sequence[DeviceId] | None) -> _Due | None:
+        """Return those of a rollout's members for which planning would change anything, or that it may have ended.
 
-    def _moving(self, tables: Tables, rollout: Rollout, members: Sequence[Member]) -> list[DeviceId]:
-        """Return those of a rollout's members for which planning would change anything."""
+        ``changed`` None: look at them all. Returns None where nothing was heard of any.
+        """
+        now, look = self._now(), ramps.look(tables, rollout, self._now())
+        names = changed
+        if changed is not None and look is not None and look.moving is not None:
+            names = list(dict.fromkeys([*changed, *look.moving.now]))
+        members = _members(tables, rollout.id, names)
+        if not members:
+            return _Due(rollout=rollout, look=look) if changed is None or look is not None else None
         observed = observing.observe(tables, rollout, members)
-        parent = observing.parent_of(rollout)
-        made, report = planner.plan(observing.policy_of(tables, rollout, members), observed, parent, self._now())
+        policy, parent = _shown(tables, rollout, members, observed, look, now), observing.parent_of(rollout)
+        made, report = planner.plan(policy, observed, parent, now)
         planned = [change.device for change in made.changes] if made is not None and made is not parent else []
-        return list(dict.fromkeys([*planned, *(member.device for member in _changed(observed, report, 0.0))]))
+        moving = dict.fromkeys([*planned, *(member.device for member in _changed(observed, report, 0.0))])
+        return _Due(rollout=rollout, look=look, devices=tuple(moving))
 
-    def _advance(self, tables: Tables, due: Rollout, devices: Sequence[DeviceId]) -> list[str]:
-        rollout = tables.rollouts.get(due.id)
-        if rollout is None or rollout.state is not RolloutState.ACTIVE:
-            return []
+    def _move(self, due: _Due) -> None:
+        rollout: Rollout | None = due.rollout
+        for start in range(0, len(due.devices), AT_ONCE):
+            with self._world.store.write() as tables:
+                rollout, topics = self._advance(tables, due, rollout, due.devices[start : start + AT_ONCE])
+            self._world.changes.notify(topics)
+            if rollout is None:
+                break
+        if self._is_over(due.rollout):
+            with self._world.store.write() as tables:
+                self._finish(tables, due.rollout)
+            self._world.changes.notify(
+                ["rollouts", f"rollout:{due.rollout.id}", f"model:{due.rollout.model}", "events"]
+            )
+
+    def _advance(
+        self, tables: Tables, due: _Due, last: Rollout | None, devices: Sequence[DeviceId]
+    ) -> tuple[Rollout | None, list[str]]:
+        """Plan some devices again and carry it out; return the rollout as it is then, None where it is out of hand.
+
+        What waves and budgets let was worked out before: it holds while the rollout is what it was then, but for the
+        plans made since. A person who paused it, or another server that planned it, ends this.
+        """
+        rollout = tables.rollouts.get(due.rollout.id)
+        if rollout is None or rollout.state is not RolloutState.ACTIVE or (due.look is not None and rollout != last):
+            return None, []
         members = _members(tables, rollout.id, devices)
         observed = observing.observe(tables, rollout, members)
         parent, now = observing.parent_of(rollout), self._now()
-        made, report = planner.plan(observing.policy_of(tables, rollout, members), observed, parent, now)
+        policy = _shown(tables, rollout, members, observed, due.look, now)
+        made, report = planner.plan(policy, observed, parent, now)
         tables.rollouts.save_members(_changed(observed, report, now))
         if made is not None and made is not parent:
             problems = plans.check(made, observed, parent)
             if problems:
                 raise AssertionError(f"a plan for rollout {rollout.id} must not be executed: {'; '.join(problems)}")
             self._execute(tables, rollout, made, observed)
-            tables.rollouts.save(replace(rollout, plan=made.id))
-        return ["rollouts", f"rollout:{rollout.id}", "devices", "events", *(f"device:{device}" for device in devices)]
+            rollout = replace(rollout, plan=made.id)
+            tables.rollouts.save(rollout)
+        topics = ["rollouts", f"rollout:{rollout.id}", "devices", "events"]
+        return rollout, [*topics, *(f"device:{device}" for device in devices)]
 
     def _is_over(self, rollout: Rollout) -> bool:
         with self._world.store.read() as tables:
@@ -353,11 +396,32 @@ class Controller:
         return self._world.clock.now()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Due:
+    """A rollout, how its waves stand (None: it has none), and its devices for which planning would change anything."""
+
+    rollout: Rollout
+    look: ramps.Look | None
+    devices: tuple[DeviceId, ...] = ()
+
+
+def _shown(
+    tables: Tables,
+    rollout: Rollout,
+    members: Sequence[Member],
+    observed: Mapping[DeviceId, Observed],
+    look: ramps.Look | None,
+    now: float,
+) -> Policy:
+    policy = observing.policy_of(tables, rollout, members)
+    return policy if look is None else look.bound(policy, observed, now)
+
+
 def _members(tables: Tables, rollout: RolloutId, devices: Sequence[DeviceId] | None) -> Sequence[Member]:
     """Return a rollout's members: all of them, or those of these devices that are."""
     if devices is None:
         return tables.rollouts.members(rollout)
-    return [member for device in devices if (member := tables.rollouts.member(rollout, device)) is not None]
+    return tables.rollouts.some_members(rollout, devices)
 
 
 def _changed(observed: dict[DeviceId, Observed], report: PlanReport, now: float) -> list[Member]:
@@ -370,6 +434,9 @@ def _changed(observed: dict[DeviceId, Observed], report: PlanReport, now: float)
 
 
 def _under_way(tables: Tables, rollout: Rollout) -> bool:
+    ramp = ramps.ramp_of(tables, rollout)
+    if ramp is not None and ramp.current is not None:
+        return True
     return any(MemberState(state) not in ENDED for state in tables.rollouts.counts([rollout.id]).get(rollout.id, {}))
 
 

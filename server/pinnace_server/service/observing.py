@@ -9,6 +9,7 @@ from pinnace_contract.ids import DeviceId, ReleaseId
 from pinnace_server.domain.plans import Observed, Plan
 from pinnace_server.domain.policy import Policy, Target, Terms, Wave
 from pinnace_server.domain.records import Member, Rollout, RolloutState
+from pinnace_server.service import claims
 from pinnace_server.service.ports import Tables
 
 
@@ -51,6 +52,7 @@ def observe(tables: Tables, rollout: Rollout, members: Sequence[Member]) -> dict
     slots = {slot.device: slot for slot in tables.devices.slots(names, rollout.model)}
     assignments = {each.device: each for each in tables.assignments.of(names) if each.model == rollout.model}
     active = {each.id for each in tables.rollouts.active()}
+    rivals = claims.rivals(tables, rollout, names) if rollout.rules else {}
     releases = {member.release for member in members if member.release is not None}
     attempts = {release: tables.receipts.attempts(names, release) for release in releases}
     observed: dict[DeviceId, Observed] = {}
@@ -63,6 +65,7 @@ def observe(tables: Tables, rollout: Rollout, members: Sequence[Member]) -> dict
             assignment=assignment,
             slot=slots.get(member.device),
             busy=busy and assignment is not None and assignment.outcome is None,
+            rival=rivals.get(member.device),
             attempts=attempts[member.release].get(member.device, 0) if member.release is not None else 0,
         )
     return observed

@@ -28,6 +28,7 @@ from pinnace_contract.ids import (
 )
 from pinnace_contract.latest import Arm, AssignmentSet, Blob, MessageKey, Receipt, Want
 from pinnace_contract.topics import Topic
+from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.queries import DeviceQuery, EventQuery, Listing, Page, ReceiptQuery, RolloutQuery
 from pinnace_server.domain.ramp import Agreement, Wave
 from pinnace_server.domain.records import (
@@ -42,6 +43,7 @@ from pinnace_server.domain.records import (
     Job,
     JobId,
     Member,
+    MemberState,
     Minute,
     Model,
     ReceiptRecord,
@@ -161,6 +163,18 @@ class Rollouts(Protocol):
         ...
 
     def member(self, rollout: RolloutId, device: DeviceId) -> Member | None: ...
+    def some_members(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Member]:
+        """Return those of these devices that are members, by wave and device."""
+        ...
+
+    def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
+        """Return every member in few words, by wave and device."""
+        ...
+
+    def wave_counts(self, rollout: RolloutId) -> Mapping[int, Mapping[MemberState, int]]:
+        """Count members by wave and state."""
+        ...
+
     def save_members(self, members: Iterable[Member]) -> None: ...
     def waves(self, rollout: RolloutId) -> Sequence[Wave]:
         """Return what was decided about each wave, by number; none for a plain assignment."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pinnace_contract.ids import DeviceId, ModelName, ReleaseId, RolloutId
 from pinnace_contract.latest import Cause, Intent
@@ -11,6 +11,7 @@ from pinnace_server.domain import planner, selector
 from pinnace_server.domain.plans import PlanReport
 from pinnace_server.domain.policy import PLAIN_TERMS, Terms
 from pinnace_server.domain.queries import Listing, RolloutQuery
+from pinnace_server.domain.ramp import Ramp
 from pinnace_server.domain.records import (
     Assignment,
     Counts,
@@ -24,31 +25,24 @@ from pinnace_server.domain.records import (
     RolloutState,
     Severity,
     Slot,
-    Version,
 )
-from pinnace_server.errors import Code, Conflict, NotFound, Refused
-from pinnace_server.service import going_back, observing
+from pinnace_server.domain.rollout_policy.policy import OnRollback
+from pinnace_server.errors import Code, Conflict, NotFound
+from pinnace_server.service import going_back, matching, observing, ramps, rules
 from pinnace_server.service.catalogue import found_version
 from pinnace_server.service.fleet import found_device
 from pinnace_server.service.ports import Tables, World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """What an assignment would touch: devices by id, and those left out by reason."""
-
-    devices: tuple[Device, ...]
-    already_on_it: tuple[DeviceId, ...]
-    excluded: Mapping[DeviceId, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """A rollout and how it stands."""
+    """A rollout and how it stands. ``ramp`` None: a plain assignment, without waves. ``counts``: by wave and state."""
 
     rollout: Rollout
     report: PlanReport
     evidence: Counts
+    ramp: Ramp | None = None
+    counts: Mapping[int, Mapping[MemberState, int]] = field(default_factory=dict)
 
 
 class Rollouts:
@@ -75,19 +69,31 @@ class Rollouts:
         """
         with self._world.store.read() as tables:
             found = found_rollout(tables, rollout)
-            members = tables.rollouts.members(rollout)
-            policy = replace(observing.policy_of(tables, found, members), cancelled=True)  # look, do not plan
-            _, report = planner.plan(policy, observing.observe(tables, found, members), None, self._world.clock.now())
-            return Progress(rollout=found, report=report, evidence=tables.rollouts.evidence(rollout))
+            return self._progress(tables, found)
 
-    def match(self, model: ModelName, version: str, selected: str) -> Match:
+    def _progress(self, tables: Tables, rollout: Rollout) -> Progress:
+        now, members = self._world.clock.now(), tables.rollouts.members(rollout.id)
+        observed = observing.observe(tables, rollout, members)
+        policy, seen = observing.policy_of(tables, rollout, members), ramps.look(tables, rollout, now)
+        if seen is not None:
+            policy = seen.bound(policy, observed, now)
+        _, report = planner.plan(replace(policy, cancelled=True), observed, None, now)  # look, do not plan
+        return Progress(
+            rollout=rollout,
+            report=report,
+            evidence=tables.rollouts.evidence(rollout.id),
+            ramp=seen.ramp if seen is not None else None,
+            counts=tables.rollouts.wave_counts(rollout.id),
+        )
+
+    def match(self, model: ModelName, version: str, selected: str) -> matching.Match:
         """Return what an assignment would touch, without making it.
 
         Raises:
             NotFound, Refused
         """
         with self._world.store.read() as tables:
-            return self._match(tables, found_version(tables, model, version), selected)
+            return matching.match(tables, found_version(tables, model, version), _selected(tables, selected))
 
     def assign(
         self, *, model: ModelName, version: str, selected: str, terms: Terms = PLAIN_TERMS, actor: str
@@ -102,13 +108,7 @@ class Rollouts:
             found = found_version(tables, model, version)
             if found.withdrawn is not None:
                 raise Conflict(f"version {found.version} of {model} was withdrawn", hint="choose another version")
-            match = self._match(tables, found, selected)
-            if not match.devices:
-                raise Refused(
-                    f"no device to assign: {_why_none(match)}",
-                    hint="see what the selector means with: pinnace device list --selector …",
-                    code=Code.NO_DEVICES,
-                )
+            match = matching.some(matching.match(tables, found, _selected(tables, selected)))
             rollout = Rollout(
                 id=self._new_ids()[0],
                 model=model,
@@ -231,7 +231,11 @@ class Rollouts:
         halted = replace(rollout, state=RolloutState.HALTED, reason=reason, verdict=verdict, ended_at_s=now)
         tables.rollouts.save(halted)
         tables.events.append(_ending(halted, EventKind.ROLLOUT_HALTED, actor, Severity.ERROR))
-        owned = [member for member in tables.rollouts.members(rollout.id) if _is_owned(tables, rollout, member)]
+        owned = [
+            member
+            for member in tables.rollouts.members(rollout.id)
+            if _is_owned(tables, rollout, member) and (member.state is MemberState.ASSIGNED or not _stays(rollout))
+        ]
         members = going_back.members_back(tables, rollout, owned, now, removes=False)
         for member in members:
             if member.state is MemberState.SKIPPED:
@@ -247,27 +251,6 @@ class Rollouts:
             halts=rollout.id,
         )
 
-    def _match(self, tables: Tables, version: Version, selected: str) -> Match:
-        devices: list[Device] = []
-        on_it: list[DeviceId] = []
-        excluded: dict[DeviceId, str] = {}
-        found = tables.devices.matching(selector.parse(selected))
-        serving = {
-            slot.device: slot.state.current.release
-            for slot in tables.devices.slots((device.id for device in found), version.model)
-            if slot.state.current
-        }
-        for device in found:
-            if device.state is DeviceState.QUARANTINED:
-                excluded[device.id] = f"quarantined: {device.cause}"
-            elif device.runtimes and not going_back.variants_for(version, device):
-                excluded[device.id] = f"no variant for its runtimes ({', '.join(device.runtimes)})"
-            else:
-                devices.append(device)
-                if serving.get(device.id) == version.release:
-                    on_it.append(device.id)
-        return Match(devices=tuple(devices), already_on_it=tuple(on_it), excluded=excluded)
-
     def _new_ids(self) -> tuple[RolloutId, RolloutId]:
         first, second = (RolloutId(f"r-{self._world.chance.secret_hex(5)}") for _ in range(2))
         return first, second
@@ -277,6 +260,10 @@ class Rollouts:
         for rollout in rollouts:
             topics += [f"rollout:{rollout.id}", f"model:{rollout.model}"]
         self._world.changes.notify(topics)
+
+
+def _selected(tables: Tables, selected: str) -> Sequence[Device]:
+    return tables.devices.matching(selector.parse(selected))
 
 
 def found_rollout(tables: Tables, rollout: RolloutId) -> Rollout:
@@ -309,6 +296,12 @@ def _is_owned(tables: Tables, rollout: Rollout, member: Member) -> bool:
     return assignment is not None and assignment.rollout == rollout.id
 
 
+def _stays(rollout: Rollout) -> bool:
+    """Tell whether devices that already keep the release are left on it when it is rolled back."""
+    policy = rules.policy_of(rollout)
+    return policy is not None and policy.on_rollback is OnRollback.STAY
+
+
 def _ending(rollout: Rollout, kind: EventKind, actor: str, severity: Severity) -> Event:
     word = "halted" if kind is EventKind.ROLLOUT_HALTED else "cancelled"
     return Event(
@@ -336,10 +329,3 @@ def _no_fallback(rollout: Rollout, member: Member, actor: str, now: float) -> Ev
         version=rollout.version,
         rollout=rollout.id,
     )
-
-
-def _why_none(match: Match) -> str:
-    if not match.excluded:
-        return "the selector means none"
-    reasons = ", ".join(f"{device} is {reason}" for device, reason in list(match.excluded.items())[:3])
-    return f"the selector means {len(match.excluded)} that cannot take it ({reasons})"

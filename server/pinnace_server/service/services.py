@@ -19,6 +19,7 @@ from pinnace_server.service.ingest import Ingest
 from pinnace_server.service.log import Log
 from pinnace_server.service.ports import World
 from pinnace_server.service.rollouts import Rollouts
+from pinnace_server.service.steering import Steering
 from pinnace_server.service.telemetry import Telemetry
 
 
@@ -53,6 +54,7 @@ class Services:
     fleet: Fleet
     export: Export
     rollouts: Rollouts
+    steering: Steering
     telemetry: Telemetry
     log: Log
     ingest: Ingest

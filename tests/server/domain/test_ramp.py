@@ -212,7 +212,7 @@ def test_a_ruling_that_does_not_follow_is_never_carried_out(
 
 
 def mover(name: str, *, wave: int = 1, part: Part = Part.WAITING, healthy: bool = True, site: str = "a") -> Mover:
-    return Mover(device=DeviceId(name), wave=wave, part=part, healthy=healthy, labels={"site": site})
+    return Mover(device=DeviceId(name), wave=wave, part=part, healthy=healthy, site=site)
 
 
 def test_devices_of_later_waves_wait_and_say_for_what() -> None:
@@ -269,7 +269,7 @@ def test_budgets_are_never_exceeded(drawn: list[tuple[Part, bool, str, int]], mo
     already = sum(each.part is Part.IN_FLIGHT for each in movers)
     assert already + len(going) <= max(most, already)
     for site in "ab":
-        here = [each for each in movers if each.labels["site"] == site]
+        here = [each for each in movers if each.site == site]
         left = sum(each.healthy and each.part is not Part.IN_FLIGHT and each.device not in going for each in here)
         before = sum(each.healthy and each.part is not Part.IN_FLIGHT for each in here)
         assert left >= min(least, before)

@@ -132,7 +132,9 @@ def _settings(kept: Mapping[str, Plain]) -> Settings:
         exposure_min=_number(kept["exposure_min"]),
         devices_min=_whole(kept["devices_min"]),
         reporting_min=_number(kept["reporting_min"]),
+        inferences_min=_whole(kept["inferences_min"]),
         margins={Guard(guard): _number(value) for guard, value in _map(kept["margins"]).items()},
+        ratios={Guard(guard): _number(value) for guard, value in _map(kept["ratios"]).items()},
         low_traffic_margin=_number(kept["low_traffic_margin"]),
         low_traffic_inferences=_whole(kept["low_traffic_inferences"]),
     )

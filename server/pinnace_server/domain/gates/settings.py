@@ -38,7 +38,11 @@ class PromoteOn(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The rules of one rollout's gates. ``promote_on`` None: by the size of the wave."""
+    """The rules of one rollout's gates. ``promote_on`` None: by the size of the wave.
+
+    A release passes within ``margins`` (shares of one) or ``ratios`` times the control, whichever allows more; a guard
+    without a ratio has ``RATIO_MARGIN``.
+    """
 
     waves: int = 1
     soak_min: float = 60.0
@@ -46,9 +50,15 @@ class Settings:
     exposure_min: float = 30.0
     devices_min: int = 5
     reporting_min: float = 0.9
+    inferences_min: int = 0
     margins: Mapping[Guard, float] = field(default_factory=lambda: dict(MARGINS))
+    ratios: Mapping[Guard, float] = field(default_factory=dict)
     low_traffic_margin: float = 0.05
     low_traffic_inferences: int = 100
+
+    def ratio(self, guard: Guard) -> float:
+        """Return how many times the control's share of bad events passes."""
+        return self.ratios.get(guard, RATIO_MARGIN)
 
     def enough(self, wave_size: int) -> PromoteOn:
         """Return what promotes a wave: small ones prove nothing in a reasonable time."""

@@ -182,7 +182,7 @@ def _read(
     elif low and guard in _TRAFFIC:
         reading = guards.read(evidence, guard, max(margin, settings.low_traffic_margin), 1.0, roll_back)
     else:
-        reading = guards.read(evidence, guard, margin, RATIO_MARGIN, roll_back)
+        reading = guards.read(evidence, guard, margin, settings.ratio(guard), roll_back)
     assert reading is not None
     return reading
 
@@ -222,9 +222,9 @@ def _exposure(evidence: WaveEvidence, settings: Settings, *, low: bool) -> list[
         found.append(Ground(reason=Reason.DEVICES, found=float(exposed), needed=float(wanted)))
     if share < settings.reporting_min:
         found.append(Ground(reason=Reason.REPORTING, found=share, needed=settings.reporting_min))
-    if low and inferences < settings.low_traffic_inferences:
-        needed = float(settings.low_traffic_inferences)
-        found.append(Ground(reason=Reason.INFERENCES, found=float(inferences), needed=needed))
+    needed = max(settings.inferences_min, settings.low_traffic_inferences if low else 0)
+    if inferences < needed:
+        found.append(Ground(reason=Reason.INFERENCES, found=float(inferences), needed=float(needed)))
     return found
 
 

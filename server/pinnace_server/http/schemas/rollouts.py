@@ -11,7 +11,7 @@ from pinnace_server.domain import plans, records
 from pinnace_server.domain.policy import Terms
 from pinnace_server.http.schemas.body import asked, like
 from pinnace_server.http.schemas.catalogue import OTHER_DIGEST
-from pinnace_server.service import rollouts
+from pinnace_server.service import matching, rollouts
 
 _ROLLOUT = {
     "id": "r-0a1b2c3d4e",
@@ -119,7 +119,7 @@ class Match(BaseModel):
     excluded: dict[str, str] = Field(description="Devices that the selector means and that cannot take it, and why.")
 
     @classmethod
-    def of(cls, match: rollouts.Match) -> Match:
+    def of(cls, match: matching.Match) -> Match:
         """Return a match as a body."""
         return cls(
             devices=[device.id for device in match.devices],

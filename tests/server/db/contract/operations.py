@@ -377,6 +377,11 @@ def _of_rollouts(tables: Tables) -> Answers:
         yield f"members {name}", list(tables.rollouts.members(name))
         yield f"evidence {name}", tables.rollouts.evidence(name)
         yield f"waves {name}", list(tables.rollouts.waves(name))
+        yield f"muster {name}", list(tables.rollouts.muster(name))
+        counts = tables.rollouts.wave_counts(name)
+        yield f"wave counts {name}", {wave: dict(sorted(each.items())) for wave, each in sorted(counts.items())}
+        every = [each.device for each in tables.rollouts.members(name)]
+        yield f"some members {name}", list(tables.rollouts.some_members(name, every[::2]))
         yield f"agreements {name}", list(tables.rollouts.agreements(name))
         yield f"member {name}", tables.rollouts.member(name, camera(1))
     for n, of in product(DEVICES, MODELS):

@@ -7,6 +7,7 @@ import pytest
 from pinnace_contract.ids import RolloutId
 from pinnace_contract.latest import Cause, Intent, Outcome
 from pinnace_server.db import batches
+from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.queries import Page, RolloutQuery
 from pinnace_server.domain.ramp import Agreement, Wave
 from pinnace_server.domain.records import Counts, DeviceState, MemberState, PlanId, RolloutState
@@ -259,6 +260,58 @@ class TestMembers:
         with store.read() as tables:
             assert [each.device for each in tables.rollouts.members(R1)] == [camera(n) for n in (3, 4, 1, 2)]
             assert list(tables.rollouts.members(R3)) == []
+
+    def test_some_members_are_those_of_the_rollout_in_order(self, store: Store) -> None:
+        members = [member("r1", 3, wave=1), member("r1", 1, wave=2), member("r1", 2, wave=2), member("r2", 1)]
+        written(store, lambda tables: tables.rollouts.save_members(members))
+        with store.read() as tables:
+            found = tables.rollouts.some_members(R1, [camera(2), camera(3), camera(9)])
+            assert [(each.wave, each.device) for each in found] == [(1, camera(3)), (2, camera(2))]
+            assert tables.rollouts.some_members(R1, []) == []
+
+    def test_the_roll_call_says_of_each_member_what_waves_ask_for(self, store: Store) -> None:
+        seen = device(
+            2,
+            hardware="pi4",
+            labels={"site": "lyon", "line": "2"},
+            online=True,
+            degraded=True,
+            seen_at_s=NOW,
+            health_at_s=NOW - 5,
+            report_every_s=30,
+        )
+        written(store, lambda tables: tables.devices.save(seen))
+        members = [member("r1", 2, wave=2, state=MemberState.FAILED, cause=Cause.NO_ROOM), member("r1", 1, wave=1)]
+        written(store, lambda tables: tables.rollouts.save_members(members))
+        with store.read() as tables:
+            plain, whole = tables.rollouts.muster(R1)
+        assert (plain.device, plain.wave, plain.site, plain.seen_at_s) == (camera(1), 1, "", None)
+        assert whole == Mustered(
+            device=camera(2),
+            wave=2,
+            state=MemberState.FAILED,
+            cause=Cause.NO_ROOM,
+            changed_at_s=NOW,
+            device_state=DeviceState.ACTIVE,
+            hardware="pi4",
+            site="lyon",
+            online=True,
+            degraded=True,
+            seen_at_s=NOW,
+            reported_at_s=NOW - 5,
+            report_every_s=30,
+        )
+
+    def test_members_are_counted_by_wave_and_state(self, store: Store) -> None:
+        members = [member("r1", n, wave=1 + n // 3) for n in (1, 2, 3)]
+        written(store, lambda tables: tables.rollouts.save_members(members))
+        written(store, lambda tables: tables.rollouts.save_members([member("r1", 2, wave=1, state=MemberState.FAILED)]))
+        with store.read() as tables:
+            assert tables.rollouts.wave_counts(R1) == {
+                1: {MemberState.WAITING: 1, MemberState.FAILED: 1},
+                2: {MemberState.WAITING: 1},
+            }
+            assert tables.rollouts.wave_counts(R3) == {}
 
     @pytest.mark.parametrize("wrong", [member("unknown", 1), member("r1", 9)])
     def test_member_of_nothing_is_refused(self, store: Store, wrong: object) -> None:

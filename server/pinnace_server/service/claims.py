@@ -1,0 +1,46 @@
+"""Which devices of a rollout another one goes first on: the claims of the active rollouts of its model, from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pinnace_contract.ids import DeviceId, RolloutId
+from pinnace_contract.latest import Intent
+from pinnace_server.domain import ownership
+from pinnace_server.domain.ownership import Claim
+from pinnace_server.domain.records import MemberState, Rollout
+from pinnace_server.service import rules
+from pinnace_server.service.ports import Tables
+
+_UNDER_WAY: Final = frozenset({MemberState.WAITING, MemberState.ASSIGNED})
+_KEPT: Final = _UNDER_WAY | {MemberState.COMMITTED}
+
+
+def rivals(tables: Tables, rollout: Rollout, devices: Sequence[DeviceId] | None) -> dict[DeviceId, RolloutId]:
+    """Return, for those of these devices (None: all) on which another rollout goes first, which one that is."""
+    others = [each for each in tables.rollouts.active() if each.model == rollout.model and each.id != rollout.id]
+    if not others:
+        return {}
+    mine, claims = _claim(rollout), dict[DeviceId, list[Claim]]()
+    for other in others:
+        claim, keeps = _claim(other), _KEPT if other.rules else _UNDER_WAY
+        members = (
+            tables.rollouts.members(other.id) if devices is None else tables.rollouts.some_members(other.id, devices)
+        )
+        for member in members:
+            if member.state in keeps:
+                claims.setdefault(member.device, []).append(claim)
+    found = ((device, ownership.rival(mine, theirs)) for device, theirs in claims.items())
+    return {device: first for device, first in found if first is not None}
+
+
+def _claim(rollout: Rollout) -> Claim:
+    policy = rules.policy_of(rollout)
+    return Claim(
+        rollout=rollout.id,
+        goes_back=rollout.intent is not Intent.UPGRADE,
+        supersedes=policy is None or policy.supersedes,
+        created_at_s=rollout.created_at_s,
+        **({} if policy is None else {"priority": policy.priority}),
+    )

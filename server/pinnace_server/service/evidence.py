@@ -1,0 +1,166 @@
+"""What the gates of a wave are told: its devices and those that stay behind, gathered from rows.
+
+In a large fleet a sample of each arm speaks, the same one at every look, chosen by a hash; install outcomes count every
+device. Whoever another rollout touched, or may be two, speaks for no arm.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pinnace_contract.ids import DeviceId, ReleaseId
+from pinnace_contract.latest import Phase
+from pinnace_server.domain import install_results, witness
+from pinnace_server.domain.gates.evidence import WaveEvidence
+from pinnace_server.domain.gates.settings import Settings
+from pinnace_server.domain.muster import Mustered
+from pinnace_server.domain.ramp import Ramp, Wave
+from pinnace_server.domain.records import Assignment, DeviceState, MemberState, Rollout, Slot
+from pinnace_server.domain.rollout_policy import gating
+from pinnace_server.domain.stretches import Stretch
+from pinnace_server.domain.witness import PAST, STRETCH_S, Witness
+from pinnace_server.service.ports import Tables
+
+SPOKESMEN_MAX: Final = 200  # of each arm; more would be read for a second and decide nothing sooner
+
+_RUNNING: Final = frozenset(
+    {Phase.SELF_TEST, Phase.SHADOW, Phase.TRIAL, Phase.PREPARED, Phase.AWAITING_CONTACT, Phase.REVERTING}
+)
+_TOUCHED: Final = (MemberState.ASSIGNED, MemberState.COMMITTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """The evidence of a wave, the settings to judge it by, and when its first device served the release."""
+
+    evidence: WaveEvidence
+    settings: Settings
+    switched_at_s: float | None
+
+
+def gather(tables: Tables, rollout: Rollout, ramp: Ramp, wave: Wave, now_s: float) -> Gathered:
+    """Gather what a wave that began says. ``rollout`` is an upgrade, and has a release."""
+    assert rollout.release is not None, "only an upgrade is judged"
+    muster = tables.rollouts.muster(rollout.id)
+    mine = [each for each in muster if each.wave == wave.number]
+    behind = [each for each in muster if each.wave > wave.number and each.state is MemberState.WAITING]
+    arms = _Arms(tables, rollout, wave, mine, behind, now_s)
+    switched_at_s = wave.switched_at_s if wave.switched_at_s is not None else arms.switched_at_s
+    policy = ramp.policy
+    heard_sites = {each.site for each in behind if each.is_reporting(now_s)}
+    found = witness.evidence(
+        release=rollout.release,
+        switched_at_s=now_s if switched_at_s is None else switched_at_s,
+        now_s=now_s,
+        witnesses=[
+            *(_witness(each, arms, now_s, moved=True, heard=each.site in heard_sites) for each in arms.candidates),
+            *(_witness(each, arms, now_s, moved=False, heard=True) for each in arms.control),
+        ],
+        installs=install_results.results(
+            mine, arms.running(mine, policy.silence_s, now_s), heard_sites, policy.silence_s, now_s
+        ),
+        limits=gating.limits_of(policy, **_promised(tables, rollout.release, first=arms.first)),
+    )
+    found = gating.whole_wave(found, mine, now_s)
+    return Gathered(
+        evidence=gating.judged(found, policy),
+        settings=gating.settings_of(policy, len(muster)),
+        switched_at_s=switched_at_s,
+    )
+
+
+class _Arms:
+    """Who speaks, and what is known of them."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        rollout: Rollout,
+        wave: Wave,
+        mine: Sequence[Mustered],
+        behind: Sequence[Mustered],
+        now_s: float,
+    ) -> None:
+        assert rollout.release is not None
+        assert wave.started_at_s is not None, "a wave is judged once it began"
+        self._tables, self._rollout, self._release = tables, rollout, rollout.release
+        moved = _spokesmen(each for each in mine if each.state in _TOUCHED)
+        stay = _spokesmen(behind)
+        known = tables.assignments.of([each.device for each in (*moved, *stay)])
+        assigned = {each.device: each for each in known if each.model == rollout.model}
+        self.candidates = [each for each in moved if self._is_ours(assigned.get(each.device))]
+        self.control = [each for each in stay if _is_left_alone(assigned.get(each.device), wave.started_at_s)]
+        self.first = bool(moved) and all(
+            assigned[each.device].before is None for each in self.candidates if each.device in assigned
+        )
+        names = [each.device for each in (*self.candidates, *self.control)]
+        begin = int((wave.switched_at_s or wave.started_at_s) // STRETCH_S) - PAST
+        self.rows: dict[DeviceId, list[Stretch]] = {}
+        for row in tables.reports.stretches(names, rollout.model, begin, int(now_s // STRETCH_S)):
+            self.rows.setdefault(row.device, []).append(row)
+        self.switched_at_s = self._switched(mine, wave.started_at_s)
+
+    def running(self, mine: Iterable[Mustered], silence_s: float, now_s: float) -> Collection[DeviceId]:
+        """Return which silent devices of the wave were last heard with the release running, or about to."""
+        silent = [
+            each
+            for each in mine
+            if each.state in _TOUCHED and each.seen_at_s is not None and now_s - each.seen_at_s > silence_s
+        ]
+        slots = self._tables.devices.slots([each.device for each in silent], self._rollout.model)
+        return {slot.device for slot in slots if self._runs(slot)}
+
+    def _is_ours(self, assignment: Assignment | None) -> bool:
+        return assignment is not None and assignment.rollout == self._rollout.id and assignment.release == self._release
+
+    def _runs(self, slot: Slot) -> bool:
+        state = slot.state
+        if state.current is not None and state.current.release == self._release:
+            return True
+        return state.phase in _RUNNING and state.candidate is not None and state.candidate.release == self._release
+
+    def _switched(self, mine: Iterable[Mustered], started_at_s: float) -> float | None:
+        """Return when the first device of the wave served the release: its first answers, or its receipt."""
+        answered = (
+            row.number * STRETCH_S for rows in self.rows.values() for row in rows if row.release == self._release
+        )
+        kept = (each.changed_at_s for each in mine if each.state is MemberState.COMMITTED)
+        found = min((*answered, *kept), default=None)
+        return None if found is None else max(found, started_at_s)
+
+
+def _witness(each: Mustered, arms: _Arms, now_s: float, *, moved: bool, heard: bool) -> Witness:
+    return Witness(
+        device=each.device,
+        moved=moved,
+        rows=arms.rows.get(each.device, ()),
+        report_every_s=float(each.report_every_s),
+        reachable=each.is_there(now_s),
+        committed=each.state is MemberState.COMMITTED,
+        reporting=each.is_reporting(now_s),
+        hardware=each.hardware,
+        accountable=heard,
+    )
+
+
+def _is_left_alone(assignment: Assignment | None, since_s: float) -> bool:
+    """Tell whether a device that stays behind serves what it served before the wave began."""
+    return assignment is None or (assignment.outcome is not None and assignment.assigned_at_s < since_s)
+
+
+def _spokesmen(devices: Iterable[Mustered]) -> list[Mustered]:
+    may = [each for each in devices if each.device_state is not DeviceState.QUARANTINED]
+    if len(may) <= SPOKESMEN_MAX:
+        return may
+    return sorted(may, key=lambda each: (zlib.crc32(each.device.encode()), each.device))[:SPOKESMEN_MAX]
+
+
+def _promised(tables: Tables, release: ReleaseId, *, first: bool) -> dict[str, float | None]:
+    version = tables.versions.of_release(release)
+    if version is None:
+        return {"share_below": None}
+    expected = version.body.expectations.error_rate_max if first else None
+    return {"share_below": version.share_below, "error_rate_max": expected}

@@ -1,0 +1,183 @@
+"""A rollout in waves as the controller and its readers see it: what was decided, and who may be assigned now.
+
+Reads rows and asks ``domain.ramp``; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pinnace_contract.ids import DeviceId
+from pinnace_contract.latest import Window
+from pinnace_server.domain import install_results, ramp, windows
+from pinnace_server.domain.gates import installs
+from pinnace_server.domain.gates.evidence import Guard
+from pinnace_server.domain.gates.installs import Installs
+from pinnace_server.domain.muster import Mustered
+from pinnace_server.domain.plans import Held, Observed, WaitingOn
+from pinnace_server.domain.policy import Policy, Target
+from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp
+from pinnace_server.domain.records import DeviceState, Member, MemberState, Rollout, RolloutState
+from pinnace_server.domain.rollout_policy import gating
+from pinnace_server.domain.rollout_policy.policy import RolloutPolicy
+from pinnace_server.errors import Refused
+from pinnace_server.service import claims, rules
+from pinnace_server.service.ports import Tables
+
+OFFLINE: Final = "it is offline, and is told as soon as it is heard"
+NEVER_SEEN: Final = "it was enrolled and never heard of since"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A rollout in waves at one moment. ``moving`` None: nobody waits in a wave that began."""
+
+    ramp: Ramp
+    moving: Moving | None = None
+
+    def held(self, members: Sequence[Member]) -> Mapping[DeviceId, Held]:
+        """Return what keeps those of these members that wait."""
+        found: dict[DeviceId, Held] = {}
+        for member in members:
+            if member.state is not MemberState.WAITING:
+                continue
+            why = ramp.not_begun(self.ramp, member.wave)
+            if why is None and self.moving is not None:
+                why = self.moving.held.get(member.device)
+            if why is not None:
+                found[member.device] = why
+        return found
+
+    def bound(self, policy: Policy, observed: Mapping[DeviceId, Observed], now_s: float) -> Policy:
+        """Return a rollout's policy with what its waves, budgets and windows say about these devices."""
+        held = dict(self.held([seen.member for seen in observed.values()]))
+        zones = _Zones(self.ramp.policy, now_s)
+        waves = tuple(
+            replace(wave, targets=tuple(_in_window(target, observed, zones, held) for target in wave.targets))
+            for wave in policy.waves
+        )
+        return replace(policy, waves=waves, held=held, supersedes=self.ramp.policy.supersedes)
+
+
+def ramp_of(tables: Tables, rollout: Rollout) -> Ramp | None:
+    """Return what was decided about a rollout's waves; None: it is a plain assignment."""
+    policy = rules.policy_of(rollout)
+    if policy is None:
+        return None
+    return Ramp(
+        policy=policy,
+        waves=tuple(tables.rollouts.waves(rollout.id)),
+        agreements=tuple(tables.rollouts.agreements(rollout.id)),
+        paused=rollout.paused,
+    )
+
+
+def look(tables: Tables, rollout: Rollout, now_s: float) -> Look | None:
+    """Return how a rollout in waves stands; None: it is a plain assignment.
+
+    Everybody is called only while somebody waits in a wave that began: that costs a second for 100,000 devices.
+    """
+    found = ramp_of(tables, rollout)
+    if found is None:
+        return None
+    if found.paused or rollout.state is not RolloutState.ACTIVE or not _waits(tables, rollout, found):
+        return Look(ramp=found)
+    muster = tables.rollouts.muster(rollout.id)
+    rivals = claims.rivals(tables, rollout, None)
+    stopped = {number: stopped_installs(found.policy, muster, number) for number in found.begun}
+    movers = [_mover(each, now_s, rivals.get(each.device), stopped.get(each.wave)) for each in muster]
+    return Look(ramp=found, moving=ramp.moving(found, movers))
+
+
+def stopped_installs(policy: RolloutPolicy, muster: Sequence[Mustered], wave: int) -> Installs | None:
+    """Return what a wave's attempts say where they stop its installs, or those of a kind of hardware."""
+    if policy.gates.guards.installs is None:
+        return None
+    of_wave = [each for each in muster if each.wave == wave]
+    margin = gating.settings_of(policy, len(muster)).margins[Guard.INSTALLS]
+    read = installs.read(install_results.results(of_wave, (), (), policy.silence_s, 0.0), margin)
+    return read if read.stopped or read.stopped_hardware else None
+
+
+def _waits(tables: Tables, rollout: Rollout, found: Ramp) -> bool:
+    counts = tables.rollouts.wave_counts(rollout.id)
+    return any(counts.get(number, {}).get(MemberState.WAITING) for number in found.begun)
+
+
+def _mover(each: Mustered, now_s: float, rival: str | None, stopped: Installs | None) -> Mover:
+    there = each.is_there(now_s)
+    part = Part.OVER
+    if each.state is MemberState.WAITING:
+        part = Part.WAITING
+    elif each.state is MemberState.ASSIGNED and there:  # one that vanished holds nobody else up
+        part = Part.IN_FLIGHT
+    return Mover(
+        device=each.device,
+        wave=each.wave,
+        part=part,
+        healthy=there and not each.degraded,
+        site=each.site,
+        held=_own_reason(each, there, rival, stopped) if part is Part.WAITING else None,
+    )
+
+
+def _own_reason(each: Mustered, there: bool, rival: str | None, stopped: Installs | None) -> Held | None:
+    if each.device_state is DeviceState.DECOMMISSIONED:
+        return None  # the planner leaves it out
+    if each.device_state is DeviceState.QUARANTINED:
+        return Held(waiting_on=WaitingOn.QUARANTINED)
+    if rival is not None:
+        return Held(waiting_on=WaitingOn.OTHER_ROLLOUT, detail=f"rollout {rival} goes first on this device")
+    if not there:
+        if each.seen_at_s is None:
+            return Held(waiting_on=WaitingOn.DEVICE_NEVER_SEEN, detail=NEVER_SEEN)
+        return Held(waiting_on=WaitingOn.DEVICE_OFFLINE, detail=OFFLINE)
+    if stopped is not None and stopped.stopped:
+        detail = "installs of this wave fail too often; a person must decide"
+        return Held(waiting_on=WaitingOn.INSTALLS_STOPPED, detail=detail)
+    if stopped is not None and each.hardware in stopped.stopped_hardware:
+        detail = f"golden vectors failed on hardware {each.hardware or '(unnamed)'} in this wave"
+        return Held(waiting_on=WaitingOn.INSTALLS_STOPPED, detail=detail)
+    return None
+
+
+# --- windows ------------------------------------------------------------------------------------------------------
+
+
+class _Zones:
+    """When devices may activate: worked out once for each time zone."""
+
+    def __init__(self, policy: RolloutPolicy, now_s: float) -> None:
+        self._windows, self._now_s = policy.windows, now_s
+        self._found: dict[str, Window | Held] = {}
+
+    def of(self, seen: Observed) -> Window | Held | None:
+        if self._windows is None:
+            return None
+        name = self._windows.zone_of(seen.device.labels)
+        if name is None:
+            detail = "the policy has windows, and nobody named the time zone of this device (label: zone)"
+            return Held(waiting_on=WaitingOn.WINDOW, detail=detail)
+        if name not in self._found:
+            try:
+                zone = windows.zone_of(name)
+            except Refused as error:
+                self._found[name] = Held(waiting_on=WaitingOn.WINDOW, detail=str(error))
+            else:
+                self._found[name] = windows.next_opening(self._windows.weekly, zone, self._now_s)
+        return self._found[name]
+
+
+def _in_window(
+    target: Target, observed: Mapping[DeviceId, Observed], zones: _Zones, held: dict[DeviceId, Held]
+) -> Target:
+    seen = observed.get(target.device)
+    if seen is None or seen.member.state is not MemberState.WAITING or target.device in held:
+        return target
+    found = zones.of(seen)
+    if isinstance(found, Held):
+        held[target.device] = found
+        return target
+    return replace(target, window=found)

@@ -1,0 +1,391 @@
+"""A rollout in waves, over the real services: it climbs when its gates say so, and goes back when they say so."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pinnace_contract.ids import Digest
+from pinnace_contract.latest import Cause, Intent, Outcome
+from pinnace_server.domain.gates import records
+from pinnace_server.domain.plans import WaitingOn
+from pinnace_server.domain.ramp import Wave
+from pinnace_server.domain.records import Event, EventKind, MemberState, Rollout, RolloutState, Version
+from pinnace_server.domain.rollout_policy import reading
+from pinnace_server.errors import Conflict, Refused
+from tests.server.world import Server, TestedDevice
+
+HOUR_S = 3_600.0
+REPORT_S = 600
+QUICK = {"gates": {"soak_s": 3_600}, "holdback": None}
+
+
+class Plant:
+    """Devices that serve the first version, and answer all day."""
+
+    def __init__(self, server: Server, devices: int) -> None:
+        self.server = server
+        self.first, self.second = server.version("1"), server.version("2")
+        self.devices = [server.device(f"camera-{n}") for n in range(devices)]
+        server.assign(self.first)
+        for device in self.devices:
+            device.commit()
+            device.send_birth(REPORT_S)
+        self.pass_time(2 * HOUR_S)
+
+    def pass_time(self, seconds: float, errors: int = 0, silent: tuple[TestedDevice, ...] = ()) -> None:
+        """Let everybody answer; ``errors`` of each report's 600 answers of the second version are wrong."""
+        end = self.server.clock.now() + seconds
+        while self.server.clock.now() < end:
+            self.server.clock.move(REPORT_S)
+            for device in self.devices:
+                if device not in silent:
+                    bad = errors if self.serves(device) == "2" else 0
+                    device.answers(600, errors=bad)
+            self.server.controller.tick()
+            self.obey()
+
+    def obey(self) -> None:
+        """Let every device that was told the second version commit it."""
+        for device in self.devices:
+            entry = device.entry()
+            if entry is not None and (device.current is None or entry.release != device.current.release):
+                device.commit()
+        self.server.controller.tick()
+
+    def serves(self, device: TestedDevice) -> str:
+        return device.current.version if device.current else ""
+
+    def on(self, version: Version) -> int:
+        return sum(self.serves(device) == version.version for device in self.devices)
+
+
+@pytest.fixture
+def plant(server: Server) -> Plant:
+    return Plant(server, 6)
+
+
+def waves(server: Server, rollout: Rollout) -> list[Wave]:
+    with server.store.read() as tables:
+        return list(tables.rollouts.waves(rollout.id))
+
+
+def waits(server: Server, rollout: Rollout) -> set[WaitingOn | None]:
+    return {each.waiting_on for each in server.rollouts.progress(rollout.id).report.devices}
+
+
+def told(server: Server, rollout: Rollout, kind: EventKind) -> list[Event]:
+    return [each for each in server.events(kind) if each.rollout == rollout.id]
+
+
+def test_only_the_first_wave_is_told_at_the_start(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, waves=[1, 2, "rest"], **QUICK)
+    states = [each.state for each in server.members(rollout).values()]
+    assert states.count(MemberState.ASSIGNED) == 1
+    assert states.count(MemberState.WAITING) == 5
+    assert waits(server, rollout) == {WaitingOn.ANSWER, WaitingOn.EARLIER_WAVE}
+    assert [wave.devices for wave in waves(server, rollout)] == [1, 2, 3]
+
+
+def test_a_good_release_climbs_to_the_last_wave_by_itself(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, waves=[1, 2, "rest"], **QUICK)
+    plant.obey()
+    seen = []
+    for _ in range(60):
+        plant.pass_time(REPORT_S)
+        seen.append(plant.on(plant.second))
+        if server.rollout(rollout).state is not RolloutState.ACTIVE:
+            break
+    assert server.rollout(rollout).state is RolloutState.FINISHED
+    assert sorted(set(seen)) == [1, 3, 6]
+    assert {wave.promoted_by for wave in waves(server, rollout)} <= {"unrefuted", "proven"}
+    assert [each.data["wave"] for each in told(server, rollout, EventKind.WAVE_STARTED)] == ["1", "2", "3"]
+
+
+def test_a_wave_begins_after_the_one_before_was_promoted(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, waves=[1, 2, "rest"], **QUICK)
+    plant.obey()
+    for _ in range(40):
+        plant.pass_time(REPORT_S)
+        for before, after in zip(waves(server, rollout), waves(server, rollout)[1:], strict=False):
+            if after.started_at_s is not None:
+                assert before.promoted_at_s is not None
+                assert before.promoted_at_s <= after.started_at_s
+
+
+def test_a_bad_release_goes_back_from_the_first_wave(server: Server) -> None:
+    plant = Plant(server, 10)
+    rollout = server.climb(plant.second, waves=[4, "rest"], **QUICK)
+    plant.obey()
+    plant.pass_time(4 * HOUR_S, errors=180)
+    assert server.rollout(rollout).state is RolloutState.HALTED
+    assert "errors got worse" in server.rollout(rollout).reason
+    assert plant.on(plant.second) == 0
+    assert len(told(server, rollout, EventKind.WAVE_STARTED)) == 1
+    (fired,) = told(server, rollout, EventKind.GATE_FIRED)
+    kept = json.loads(server.blobs.read(Digest(fired.data["record"])))
+    assert records.holds(kept), "anybody can work the verdict out again"
+
+
+def test_every_ruling_of_a_gate_can_be_worked_out_again(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, waves=[2, "rest"], **QUICK)
+    plant.obey()
+    plant.pass_time(4 * HOUR_S)
+    promoted = told(server, rollout, EventKind.WAVE_PROMOTED)
+    assert promoted
+    for event in promoted:
+        assert records.holds(json.loads(server.blobs.read(Digest(event.data["record"]))))
+
+
+def test_a_pause_starts_nothing_and_a_resume_goes_on(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, waves=[1, "rest"], **QUICK)
+    plant.obey()
+    server.steering.pause(rollout.id, reason="audit", actor="ann")
+    plant.pass_time(6 * HOUR_S)
+    assert plant.on(plant.second) == 1
+    assert WaitingOn.PAUSED in waits(server, rollout)
+    with pytest.raises(Conflict, match="is paused already: ann: audit"):
+        server.steering.pause(rollout.id, reason="again", actor="bob")
+    server.steering.resume(rollout.id, actor="ann")
+    plant.pass_time(4 * HOUR_S)
+    assert plant.on(plant.second) == 6
+
+
+def test_a_bad_release_goes_back_in_a_pause(server: Server) -> None:
+    plant = Plant(server, 10)
+    rollout = server.climb(plant.second, waves=[4, "rest"], **QUICK)
+    plant.obey()
+    server.steering.pause(rollout.id, reason="lunch", actor="ann")
+    plant.pass_time(4 * HOUR_S, errors=180)
+    assert server.rollout(rollout).state is RolloutState.HALTED
+
+
+def test_a_wave_waits_for_whoever_must_agree(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, waves=[1, "rest"], approvals=[{"before": 2, "count": 2}], **QUICK)
+    plant.obey()
+    plant.pass_time(3 * HOUR_S)
+    assert plant.on(plant.second) == 1
+    server.steering.approve(rollout.id, None, actor="ann")
+    server.steering.approve(rollout.id, 2, actor="ann")
+    plant.pass_time(HOUR_S)
+    assert plant.on(plant.second) == 1, "one person who agrees twice is one"
+    server.steering.approve(rollout.id, 2, actor="bob")
+    plant.pass_time(HOUR_S)
+    assert plant.on(plant.second) == 6
+    with pytest.raises(Conflict, match="began already"):
+        server.steering.approve(rollout.id, 2, actor="cy")
+
+
+def test_nobody_is_asked_where_the_policy_asks_nobody(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, waves=[1, "rest"], **QUICK)
+    with pytest.raises(Conflict, match="nobody has to agree"):
+        server.steering.approve(rollout.id, 2, actor="ann")
+
+
+def test_a_person_may_decide_for_the_gates_and_the_log_says_who(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, waves=[1, "rest"], **QUICK)
+    plant.obey()
+    with pytest.raises(Refused, match="expected a reason"):
+        server.steering.promote(rollout.id, 1, reason=" ", actor="ann")
+    with pytest.raises(Conflict, match="wave 1, which comes before, is not promoted"):
+        server.steering.promote(rollout.id, 2, reason="hurry", actor="ann")
+    server.steering.promote(rollout.id, 1, reason="the customer waits", actor="ann")
+    server.controller.tick()
+    plant.obey()
+    assert plant.on(plant.second) == 6
+    assert waves(server, rollout)[0].promoted_by == "person:ann"
+    (event,) = told(server, rollout, EventKind.WAVE_PROMOTED)
+    assert "by ann, and not by its gates: the customer waits" in event.summary
+
+
+def test_an_undecided_wave_is_paused_when_its_time_is_over(server: Server, plant: Plant) -> None:
+    """Nobody answers anything, so nothing is proven: the policy pauses, and a resumed rollout is not paused again."""
+    gates = {"soak_s": 600, "hold_timeout_s": 3_600}
+    rollout = server.climb(plant.second, waves=[1, "rest"], gates=gates, holdback=None)
+    silent = tuple(plant.devices)
+    plant.pass_time(3 * HOUR_S, silent=silent)
+    assert "not decided 1 hours after its soak time" in server.rollout(rollout).paused
+    server.steering.resume(rollout.id, actor="ann")
+    plant.pass_time(2 * HOUR_S, silent=silent)
+    assert server.rollout(rollout).paused == ""
+
+
+def test_never_more_devices_are_under_way_than_the_budget_lets(server: Server, plant: Plant) -> None:
+    rollout = server.climb(
+        plant.second,
+        strategy="all_at_once",
+        budgets={"devices_in_flight_max": 2, "healthy_per_site_min": None},
+    )
+    for expected in (2, 2, 2):
+        under_way = [each for each in server.members(rollout).values() if each.state is MemberState.ASSIGNED]
+        assert len(under_way) == expected
+        assert waits(server, rollout) <= {WaitingOn.ANSWER, WaitingOn.BUDGET, None}
+        plant.obey()
+    assert plant.on(plant.second) == 6
+
+
+def test_a_device_that_is_away_is_told_when_it_is_back(server: Server, plant: Plant) -> None:
+    away = plant.devices[0]
+    away.will()
+    rollout = server.climb(plant.second, strategy="all_at_once")
+    plant.obey()
+    assert plant.on(plant.second) == 5
+    assert waits(server, rollout) == {None, WaitingOn.DEVICE_OFFLINE}
+    away.send_birth(REPORT_S)
+    server.controller.tick()
+    plant.obey()
+    assert plant.on(plant.second) == 6
+
+
+def test_the_first_golden_failure_stops_its_kind_of_hardware(server: Server, plant: Plant) -> None:
+    rollout = server.climb(
+        plant.second,
+        strategy="all_at_once",
+        budgets={"devices_in_flight_max": 1, "healthy_per_site_min": None},
+    )
+    (told_one,) = [device for device in plant.devices if _is_told(device, plant.second)]
+    told_one.end(Outcome.FAILED, Cause.GOLDEN_MISMATCH)
+    server.controller.tick()
+    assert waits(server, rollout) == {None, WaitingOn.INSTALLS_STOPPED}
+    assert not told(server, rollout, EventKind.ROLLOUT_HALTED)
+
+
+def test_what_ended_badly_is_tried_again_when_a_person_says_so(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, strategy="all_at_once")
+    one, *others = plant.devices
+    one.end(Outcome.FAILED, Cause.NO_ROOM)
+    for device in others:
+        device.commit()
+    server.controller.tick()
+    assert server.steering.retry(rollout.id, actor="ann") == 1
+    server.controller.tick()
+    entry = one.entry()
+    assert entry is not None
+    assert entry.attempt == 2
+    with pytest.raises(Conflict, match="no device of rollout"):
+        server.steering.retry(rollout.id, actor="ann")
+
+
+class TestCohorts:
+    def test_a_dynamic_cohort_takes_late_joiners_into_the_same_ramp(self, server: Server, plant: Plant) -> None:
+        dynamic = {"selector": "", "membership": "dynamic"}
+        rollout = server.climb(plant.second, cohort=dynamic, waves=[1, "rest"], **QUICK)
+        plant.obey()
+        late = server.device("late")
+        plant.pass_time(REPORT_S)
+        assert late.id in server.members(rollout)
+        assert server.members(rollout)[late.id].wave == 2
+        assert sum(wave.devices for wave in waves(server, rollout)) == 7
+
+    def test_a_static_cohort_does_not(self, server: Server, plant: Plant) -> None:
+        rollout = server.climb(plant.second, waves=[1, "rest"], **QUICK)
+        late = server.device("late")
+        plant.pass_time(REPORT_S)
+        assert late.id not in server.members(rollout)
+
+    def test_narrowing_lets_those_go_who_wait_and_widening_takes_them_back(self, server: Server, plant: Plant) -> None:
+        rollout = server.climb(plant.second, waves=[1, "rest"], **QUICK)
+        plant.obey()
+        kept = ", ".join(device.id for device in plant.devices[:2])
+        narrow = reading.read({"cohort": f"device in ({kept})"}).cohort
+        joined, gone = server.steering.change_cohort(rollout.id, narrow, actor="ann")
+        assert joined == 0
+        assert gone in (3, 4)
+        joined, gone = server.steering.change_cohort(rollout.id, reading.read({"cohort": ""}).cohort, actor="ann")
+        assert (joined, gone) in ((3, 0), (4, 0))
+
+
+class TestRivals:
+    def test_the_older_of_two_keeps_its_devices_until_it_ends(self, server: Server, plant: Plant) -> None:
+        first = server.climb(plant.second, waves=[1, "rest"], **QUICK)
+        third = server.version("3")
+        second = server.climb(third, waves=[1, "rest"], **QUICK)
+        plant.obey()
+        assert plant.on(third) == 0
+        assert WaitingOn.OTHER_ROLLOUT in waits(server, second)
+        server.rollouts.cancel(first.id, reason="the other one", actor="ann")
+        plant.pass_time(6 * HOUR_S)
+        assert plant.on(third) == 6
+
+    def test_one_that_supersedes_takes_over(self, server: Server, plant: Plant) -> None:
+        first = server.climb(plant.second, waves=[1, "rest"], **QUICK)
+        third = server.version("3")
+        server.climb(third, strategy="all_at_once", supersedes=True)
+        plant.obey()
+        assert plant.on(third) == 6
+        assert waits(server, first) <= {WaitingOn.EARLIER_WAVE, WaitingOn.OTHER_ROLLOUT, None}
+
+
+class TestRollback:
+    def test_each_device_goes_back_to_its_own_last_good(self, server: Server, plant: Plant) -> None:
+        rollout = server.climb(plant.second, strategy="all_at_once")
+        plant.obey()
+        made = server.rollouts.roll_back(rollout.id, reason="a bad smell", actor="ann")
+        assert made.intent is Intent.ROLLBACK
+        server.controller.tick()
+        plant.obey()
+        assert plant.on(plant.first) == 6
+
+    def test_devices_stay_where_the_policy_says_so(self, server: Server, plant: Plant) -> None:
+        rollout = server.climb(plant.second, waves=[2, "rest"], on_rollback="stay", **QUICK)
+        plant.obey()
+        server.rollouts.roll_back(rollout.id, reason="not now", actor="ann")
+        server.controller.tick()
+        plant.obey()
+        assert plant.on(plant.second) == 2
+
+
+class TestWindows:
+    def test_an_entry_says_when_its_device_may_activate(self, server: Server, plant: Plant) -> None:
+        device = plant.devices[0]
+        server.fleet.label(device.id, {"site": "lyon", "zone": "Europe/Paris"}, "ann")
+        weekly = [{"opens": "02:00", "closes": "04:00"}]
+        rollout = server.climb(plant.second, strategy="all_at_once", windows={"weekly": weekly})
+        entry = device.entry()
+        assert entry is not None
+        assert entry.window is not None
+        assert entry.window.closes_s - entry.window.opens_s == 2 * HOUR_S
+        others = [each for each in server.rollouts.progress(rollout.id).report.devices if each.device != device.id]
+        assert {each.waiting_on for each in others} == {WaitingOn.WINDOW}
+        assert "nobody named the time zone" in others[0].detail
+
+    def test_a_device_that_misses_its_window_is_told_the_next_one(self, server: Server, plant: Plant) -> None:
+        weekly = [{"opens": "02:00", "closes": "04:00"}]
+        server.climb(plant.second, strategy="all_at_once", windows={"weekly": weekly, "zone": "UTC"})
+        device = plant.devices[0]
+        first = device.entry()
+        assert first is not None
+        assert first.window is not None
+        server.clock.move(first.window.closes_s + 60 - server.clock.now())
+        device.send_birth(REPORT_S)
+        device.end(Outcome.FAILED, Cause.DEADLINE, "the window closed before the release could be activated")
+        server.controller.tick()
+        again = device.entry()
+        assert again is not None
+        assert again.window is not None
+        assert again.window.opens_s == first.window.opens_s + 24 * HOUR_S
+        assert again.attempt == 2
+
+
+class TestBeginning:
+    def test_a_strategy_that_is_not_carried_out_is_refused(self, server: Server, plant: Plant) -> None:
+        with pytest.raises(Refused, match=r"policy.strategy: expected canary or all_at_once, found shadow"):
+            server.climb(plant.second, strategy="shadow")
+
+    def test_a_cohort_of_nobody_is_refused(self, server: Server, plant: Plant) -> None:
+        with pytest.raises(Refused, match="the selector means none"):
+            server.climb(plant.second, cohort="site=nowhere")
+
+    def test_a_preview_says_who_moves_when_and_what_can_be_noticed(self, server: Server, plant: Plant) -> None:
+        policy = reading.read({"cohort": "", "waves": [2, "rest"], **QUICK})
+        seen = server.steering.preview(model=plant.second.model, version="2", policy=policy)
+        assert sorted(seen.dealt.numbers.values()) == [1, 1, 2, 2, 2, 2]
+        assert seen.foresight is not None
+        assert seen.foresight.hours == 25
+        assert server.rollouts.counts([]) == {}
+
+
+def _is_told(device: TestedDevice, version: Version) -> bool:
+    entry = device.entry()
+    return entry is not None and entry.release == version.release
