@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from pinnace_server.cli import catalogue, export, fleet, rollouts, running, shown
+from pinnace_server.cli import catalogue, export, fleet, rollouts, running, shown, steering
 from pinnace_server.cli.api import CallFailed
 from pinnace_server.errors import ServerError
 
@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     running.add_parsers(verbs)
     _add_others(verbs)
-    for part in (catalogue, fleet, rollouts, export):
+    for part in (catalogue, fleet, rollouts, steering, export):
         part.add_parsers(verbs)
     return parser
 

@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from pinnace_server.cli import shown
+from pinnace_server.cli import shown, steering
 from pinnace_server.cli.api import Api, CallFailed, quoted
 from pinnace_server.cli.asking import add_group, add_verb
 
@@ -49,6 +49,8 @@ def add_parsers(verbs: _SubParsersAction[argparse.ArgumentParser]) -> None:
         end = add_verb(rollouts, name, words, run)
         end.add_argument("rollout")
         end.add_argument("--reason", default="")
+
+    steering.add_rollout_parsers(rollouts)
 
     events = add_verb(verbs, "events", "read the log", _events)
     events.add_argument("--follow", action="store_true", help="go on, and print each event as it happens")

@@ -238,9 +238,8 @@ class Windows:
     weekly: Weekly = limited(smallest=1, largest=WEEKLY_MAX)
     zone: ZoneName | None = None
 
-    def zone_of(self, labels: Mapping[str, str]) -> ZoneName | None:
-        """Return the time zone of a device with these labels; None: nobody named one, and no window opens."""
-        named = labels.get(ZONE_LABEL)
+    def zone_of(self, named: str | None) -> ZoneName | None:
+        """Return the time zone of a device whose label names this one; None: nobody named one, and no window opens."""
         return ZoneName(named) if named is not None else self.zone
 
 
