@@ -324,12 +324,9 @@ class StretchRow(SQLModel, table=True):
     errors_fresh_n: float
     errors_fresh: int = Field(sa_type=BigInteger)
     errors_stale: int
-    slow: int = Field(sa_type=BigInteger)
-    slow_fresh_n: float
-    slow_fresh: int = Field(sa_type=BigInteger)
-    slow_stale: int
     predictions: int = Field(sa_type=BigInteger)
     below: int = Field(sa_type=BigInteger)
+    latency: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
 class RawReportRow(SQLModel, table=True):

@@ -18,6 +18,7 @@ from pinnace_server.db.tables import MinuteRow, RangeRow, RawReportRow, ReceiptR
 from pinnace_server.domain import telemetry
 from pinnace_server.domain.gates.evidence import Counts as Trials
 from pinnace_server.domain.gates.streams import Tally
+from pinnace_server.domain.packed_histogram import PackedHistogram
 from pinnace_server.domain.queries import UNCOUNTED_MAX, Listing, Page, ReceiptQuery
 from pinnace_server.domain.records import Counts, Minute, ReceiptRecord, ReceivedRange
 from pinnace_server.domain.stretches import Stretch
@@ -245,7 +246,7 @@ class SqlReports:
         return _stretch(row) if row else None
 
     def save_stretch(self, stretch: Stretch) -> None:
-        errors, slow = stretch.errors, stretch.slow
+        errors = stretch.errors
         _STRETCHES.put(
             self._session,
             device=stretch.device,
@@ -259,12 +260,9 @@ class SqlReports:
             errors_fresh_n=errors.counts.fresh_trials,
             errors_fresh=errors.counts.fresh_bad,
             errors_stale=errors.stale,
-            slow=slow.counts.bad,
-            slow_fresh_n=slow.counts.fresh_trials,
-            slow_fresh=slow.counts.fresh_bad,
-            slow_stale=slow.stale,
             predictions=stretch.predictions,
             below=stretch.below,
+            latency=stretch.latency.packed,
         )
 
     def stretches(
@@ -297,7 +295,6 @@ class SqlReports:
 
 def _stretch(row: StretchRow) -> Stretch:
     errors = Trials(trials=row.n, bad=row.errors, fresh_trials=row.errors_fresh_n, fresh_bad=row.errors_fresh)
-    slow = Trials(trials=row.n, bad=row.slow, fresh_trials=row.slow_fresh_n, fresh_bad=row.slow_fresh)
     return Stretch(
         device=DeviceId(row.device),
         model=ModelName(row.model),
@@ -306,7 +303,7 @@ def _stretch(row: StretchRow) -> Stretch:
         number=row.number,
         reports=row.reports,
         errors=Tally(counts=errors, stale=row.errors_stale),
-        slow=Tally(counts=slow, stale=row.slow_stale),
+        latency=PackedHistogram(packed=row.latency),
         predictions=row.predictions,
         below=row.below,
     )

@@ -13,6 +13,7 @@ from typing import Final
 from pinnace_contract.ids import DeviceId, ModelName, ReleaseId
 from pinnace_contract.latest import Arm
 from pinnace_server.domain.gates.streams import Tally
+from pinnace_server.domain.packed_histogram import PackedHistogram
 from pinnace_server.domain.records import Minute
 
 MINUTES: Final = 10
@@ -23,7 +24,8 @@ CALLERS_FAULT: Final = "bad_request"  # errors under this name say nothing about
 class Stretch:
     """What one device counted for one (model, release, arm). ``number`` is Unix time in units of ten minutes.
 
-    ``reports`` are the report numbers whose windows ended in it; ``errors`` and ``slow`` know what of theirs is news.
+    ``reports`` are the report numbers whose windows ended in it; ``errors`` know what of theirs is news. ``latency`` is
+    kept whole, because which answers are slow is a matter of the rollout that asks, see ``slowness``.
     """
 
     device: DeviceId
@@ -33,7 +35,7 @@ class Stretch:
     number: int
     reports: int = 0
     errors: Tally = field(default_factory=Tally)
-    slow: Tally = field(default_factory=Tally)
+    latency: PackedHistogram = field(default_factory=PackedHistogram)
     predictions: int = 0
     below: int = 0
 
@@ -44,7 +46,7 @@ class Stretch:
             number=number,
             reports=0,
             errors=self.errors.restarted(),
-            slow=self.slow.restarted(),
+            latency=PackedHistogram(),
             predictions=0,
             below=0,
         )
@@ -57,7 +59,7 @@ class Stretch:
             self,
             reports=self.reports + reports,
             errors=self.errors.after(answered, min(errors, answered)),
-            slow=self.slow.after(answered, min(minute.slow, answered)),
+            latency=self.latency.plus(minute.latency, minute.latency_zero),
             predictions=self.predictions + minute.predictions,
             below=self.below + minute.below,
         )

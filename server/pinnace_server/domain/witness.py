@@ -16,7 +16,7 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId, ReleaseId
 from pinnace_contract.latest import Arm
-from pinnace_server.domain import stretches
+from pinnace_server.domain import slowness, stretches
 from pinnace_server.domain.gates import streams
 from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, Install, Series, WaveEvidence
 from pinnace_server.domain.gates.streams import Tally
@@ -34,7 +34,9 @@ class Witness:
     """One device that speaks for or against a release. ``rows`` are its stretches of the model, oldest first.
 
     ``moved``: it belongs to the wave; else it stays behind as control. ``reachable``, ``committed`` and ``reporting``
-    (a report in its last two cadences) are as the server knows them now.
+    (a report in its last two cadences) are as the server knows them now. ``accountable`` False: its silence counts
+    neither for nor against, because nobody could be heard from where it is. ``hardware`` empty: like no other device.
+    ``p95_ms_max`` is what the release promises there, and matters only where slow answers are limited.
     """
 
     device: DeviceId
@@ -44,6 +46,9 @@ class Witness:
     reachable: bool = True
     committed: bool = False
     reporting: bool = True
+    accountable: bool = True
+    hardware: str = ""
+    p95_ms_max: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,16 @@ class _Times:
 
     begin: int
     end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heard:
+    """A witness that has something to say: its stretches before the switch, and those since on its side of it."""
+
+    witness: Witness
+    times: _Times
+    past: list[Stretch]
+    now: list[Stretch]
 
 
 def evidence(
@@ -65,69 +80,73 @@ def evidence(
 ) -> WaveEvidence:
     """Return everything a wave's gates judge by. ``switched_at_s``: when the wave's first device served the release.
 
-    A device of the wave that has not answered with the release yet is counted in the wave and says nothing else.
+    A device of the wave that has not answered with the release yet is counted in the wave and says nothing else. A
+    limit on slow answers takes the place of the comparison: a slowdown is intended, and the release promises a p95.
     """
-    spoken: list[DeviceEvidence] = []
-    pasts: dict[Guard, list[list[int]]] = {Guard.ERRORS: [], Guard.MISSING: []}
     allowed = dict(limits or {})
-    for each in witnesses:
-        times = _times(each, release, switched_at_s, now_s)
-        if times is None:
-            continue
-        spoken.append(_said(each, release, times, now_s, allowed))
-        pasts[Guard.ERRORS].append(_error_blocks(_past(each, release, times), times))
-        pasts[Guard.MISSING].append(_in_blocks(_past_silence(each, times, now_s)))
+    heard = [found for each in witnesses if (found := _heard(each, release, switched_at_s, now_s)) is not None]
+    bounds = {} if Guard.SLOW in allowed else _bounds(heard, witnesses, release, switched_at_s)
     moved = [each for each in witnesses if each.moved]
-    heard = {each.device for each in spoken}
     return WaveEvidence(
         elapsed_min=max(0.0, now_s - switched_at_s) / 60,
         wave_size=len(moved),
         reachable=sum(each.reachable for each in moved),
         committed=sum(each.reachable and each.committed for each in moved),
-        reporting=sum(each.reporting for each in witnesses if each.device in heard),
-        devices=tuple(spoken),
+        reporting=sum(each.witness.reporting for each in heard),
+        devices=tuple(_said(each, now_s, bounds, allowed) for each in heard),
         installs=tuple(installs),
-        dispersion={guard: streams.dispersion(blocks) for guard, blocks in pasts.items()},
+        dispersion={guard: streams.dispersion(blocks) for guard, blocks in _blocks(heard, now_s, bounds).items()},
         limits=allowed,
     )
 
 
+def _heard(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: float) -> _Heard | None:
+    times = _times(witness, release, switched_at_s, now_s)
+    if times is None:
+        return None
+    now = [row for row in _served(witness) if row.number >= times.begin and witness.moved == (row.release == release)]
+    return _Heard(witness=witness, times=times, past=_past(witness, release, times.begin), now=now)
+
+
 def _times(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: float) -> _Times | None:
     end = int(now_s // STRETCH_S)
-    if not witness.moved:
-        return _Times(begin=int(switched_at_s // STRETCH_S) + 1, end=end)
     since = int(switched_at_s // STRETCH_S)
+    if not witness.moved:
+        return _Times(begin=since + 1, end=end)
     numbers = [row.number for row in _served(witness) if row.release == release and row.number >= since]
     return _Times(begin=min(numbers), end=end) if numbers else None
 
 
-def _said(
-    witness: Witness, release: ReleaseId, times: _Times, now_s: float, limits: Mapping[Guard, float]
-) -> DeviceEvidence:
-    past, now = _past(witness, release, times), _now(witness, release, times)
-    lately = [row for row in past if row.number >= times.begin - LATELY]
-    limited: dict[Guard, Counts] = {}
-    if witness.moved and Guard.UNSURE in limits:
-        limited[Guard.UNSURE] = _unsure(now)
+def _said(heard: _Heard, now_s: float, bounds: Mapping[DeviceId, int], limits: Mapping[Guard, float]) -> DeviceEvidence:
+    witness, past, now = heard.witness, heard.past, heard.now
+    lately_from = heard.times.begin - LATELY
+    lately = [row for row in past if row.number >= lately_from]
+    guards = {Guard.ERRORS: Series(past=_errors(past), lately=_errors(lately), now=_errors(now))}
+    if witness.device in bounds:
+        guards[Guard.SLOW] = slowness.series(past, lately_from, now, bounds[witness.device])
+    if witness.accountable:
+        guards[Guard.MISSING] = _silence(heard, now_s)
     return DeviceEvidence(
         device=witness.device,
         arm=Arm.CANDIDATE if witness.moved else Arm.CONTROL,
-        guards={
-            Guard.ERRORS: Series(past=_errors(past), lately=_errors(lately), now=_errors(now)),
-            Guard.MISSING: _silence(witness, times, now_s),
-        },
-        limited=limited,
+        guards=guards,
+        limited=_limited(heard, limits) if witness.moved else {},
     )
 
 
-def _past(witness: Witness, release: ReleaseId, times: _Times) -> list[Stretch]:
+def _limited(heard: _Heard, limits: Mapping[Guard, float]) -> dict[Guard, Counts]:
+    """What is held against the release's own promises."""
+    found: dict[Guard, Counts] = {}
+    if Guard.UNSURE in limits:
+        found[Guard.UNSURE] = _unsure(heard.now)
+    if Guard.SLOW in limits and heard.witness.p95_ms_max is not None:
+        found[Guard.SLOW] = slowness.counts(heard.now, slowness.expected_bound(heard.witness.p95_ms_max))
+    return found
+
+
+def _past(witness: Witness, release: ReleaseId, begin: int) -> list[Stretch]:
     """What it answered in the day before; a release that it had before, and has again, is not its past."""
-    first = times.begin - PAST
-    return [row for row in _served(witness) if first <= row.number < times.begin and row.release != release]
-
-
-def _now(witness: Witness, release: ReleaseId, times: _Times) -> list[Stretch]:
-    return [row for row in _served(witness) if row.number >= times.begin and witness.moved == (row.release == release)]
+    return [row for row in _served(witness) if begin - PAST <= row.number < begin and row.release != release]
 
 
 def _served(witness: Witness) -> Iterator[Stretch]:
@@ -146,16 +165,44 @@ def _unsure(rows: Sequence[Stretch]) -> Counts:
     return tally.counts
 
 
+# --- slow answers ------------------------------------------------------------------------------------------------
+
+
+def _bounds(
+    heard: Sequence[_Heard], witnesses: Sequence[Witness], release: ReleaseId, switched_at_s: float
+) -> dict[DeviceId, int]:
+    """Return the bucket above which each device is slow: by its own past, else by that of its class of hardware.
+
+    A class is the same devices over the same day whoever has moved since, so that what is slow does not change while a
+    gate watches. A device that neither tells about is left out.
+    """
+    found = {each.witness.device: slowness.bound(each.past) for each in heard}
+    wanted = {each.witness.hardware for each in heard if found[each.witness.device] is None}
+    begin = int(switched_at_s // STRETCH_S) + 1
+    pooled = {
+        hardware: slowness.bound(
+            row for each in witnesses if each.hardware == hardware for row in _past(each, release, begin)
+        )
+        for hardware in wanted - {""}
+    }
+    for each in heard:
+        if found[each.witness.device] is None:
+            found[each.witness.device] = pooled.get(each.witness.hardware)
+    return {device: bucket for device, bucket in found.items() if bucket is not None}
+
+
 # --- reports that did not come -----------------------------------------------------------------------------------
 
 
-def _silence(witness: Witness, times: _Times, now_s: float) -> Series:
-    past, now = _past_silence(witness, times, now_s), _missing(witness, times.begin, times.end + 1, now_s)
+def _silence(heard: _Heard, now_s: float) -> Series:
+    times = heard.times
+    past, now = _past_silence(heard, now_s), _missing(heard.witness, times.begin, times.end + 1, now_s)
     return Series(past=_tallied(past), lately=_tallied(past[-LATELY:]), now=_tallied(now))
 
 
-def _past_silence(witness: Witness, times: _Times, now_s: float) -> list[tuple[int, int]]:
+def _past_silence(heard: _Heard, now_s: float) -> list[tuple[int, int]]:
     """Before its first row a device was not there, which is not silence."""
+    witness, times = heard.witness, heard.times
     first = min((row.number for row in witness.rows), default=times.begin)
     return _missing(witness, max(times.begin - PAST, first), times.begin, now_s)
 
@@ -196,15 +243,31 @@ def _tallied(pairs: Sequence[tuple[int, int]]) -> Counts:
     return tally.counts
 
 
-def _in_blocks(pairs: Sequence[tuple[int, int]]) -> list[int]:
-    """Return bad events in the blocks that dispersion is read from."""
-    return [sum(bad for _, bad in pairs[at : at + BLOCK]) for at in range(0, len(pairs), BLOCK)]
+# --- how far bad events come in bursts ---------------------------------------------------------------------------
 
 
-def _error_blocks(past: Sequence[Stretch], times: _Times) -> list[int]:
-    if not past:
+def _blocks(heard: Sequence[_Heard], now_s: float, bounds: Mapping[DeviceId, int]) -> dict[Guard, list[list[int]]]:
+    """Return each guard's bad events in blocks of three hours of each device's past."""
+    found: dict[Guard, list[list[int]]] = {Guard.ERRORS: [], Guard.MISSING: []}
+    if bounds:
+        found[Guard.SLOW] = []
+    for each in heard:
+        begin, bucket = each.times.begin, bounds.get(each.witness.device)
+        found[Guard.ERRORS].append(_in_blocks([(row.number, row.errors.counts.bad) for row in each.past], begin))
+        if bucket is not None:
+            found[Guard.SLOW].append(_in_blocks(slowness.bad(each.past, bucket), begin))
+        if each.witness.accountable:
+            silence = _past_silence(each, now_s)
+            found[Guard.MISSING].append(_in_blocks([(n, bad) for n, (_, bad) in enumerate(silence)], len(silence)))
+    return found
+
+
+def _in_blocks(bad: Sequence[tuple[int, int]], begin: int) -> list[int]:
+    """Return the sums of bad events, told by the number of their stretch, from the first one up to ``begin``."""
+    if not bad:
         return []
-    bad = dict.fromkeys(range(min(row.number for row in past), times.begin), 0)
-    for row in past:
-        bad[row.number] += row.errors.counts.bad
-    return _in_blocks([(0, bad[number]) for number in sorted(bad)])
+    first = min(number for number, _ in bad)
+    sums = [0] * math.ceil((begin - first) / BLOCK)
+    for number, n in bad:
+        sums[(number - first) // BLOCK] += n
+    return sums

@@ -31,7 +31,6 @@ def stretch(
         number=number,
         reports=reports,
         errors=Tally().after(n, bad),
-        slow=Tally().after(n, 0),
         predictions=n,
         below=below,
     )
