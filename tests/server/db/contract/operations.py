@@ -8,10 +8,12 @@ from itertools import product
 from random import Random
 from typing import Final, TypeAlias
 
+from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import BootId, IncarnationId, RolloutId, VersionName
 from pinnace_contract.latest import Arm, Intent, Outcome, Receipt
 from pinnace_server.domain import selector
 from pinnace_server.domain.gates.streams import Tally
+from pinnace_server.domain.packed_histogram import PackedHistogram
 from pinnace_server.domain.queries import (
     DeviceOrder,
     DeviceQuery,
@@ -158,7 +160,7 @@ def _stretch(c: Random) -> Change:
         release=release(c.choice(NAMES)),
         reports=c.randint(0, 3),
         errors=Tally(stale=c.randint(0, 5)).after(trials, c.randint(0, 1)),
-        slow=Tally().after(trials, c.randint(0, 1)),
+        latency=PackedHistogram.of(Histogram({c.randint(-99, 9): c.randint(0, 300)}, c.randint(0, 1))),
     )
     return lambda tables: tables.reports.save_stretch(said)
 
