@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
 
-from pinnace_contract.ids import ModelName, VersionName
+from pinnace_contract.ids import ModelName, RolloutId, VersionName
 from pinnace_server.db.rows import Rows, marks, run
 from pinnace_server.db.spelling import there
 from pinnace_server.db.tables import AliasRuleRow, ApprovalRow, PointingRow
@@ -30,8 +30,8 @@ class SqlAliases:
     def begin(self, pointing: Pointing) -> int:
         added = run(
             self._session,
-            "INSERT INTO pointings (model, alias, version, from_s, actor, reason, means, until_s, ended_by, "
-            "ended_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO pointings (model, alias, version, from_s, actor, reason, means, rollout, until_s, "
+            "ended_by, ended_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 pointing.model,
                 pointing.alias,
@@ -40,6 +40,7 @@ class SqlAliases:
                 pointing.actor,
                 pointing.reason,
                 pointing.means.value,
+                pointing.rollout,
                 pointing.until_s,
                 pointing.ended_by,
                 pointing.ended_reason,
@@ -147,6 +148,7 @@ def _pointing(row: PointingRow) -> Pointing:
         actor=row.actor,
         reason=row.reason,
         means=Means(row.means),
+        rollout=RolloutId(row.rollout) if row.rollout else None,
         until_s=row.until_s,
         ended_by=row.ended_by,
         ended_reason=row.ended_reason,

@@ -59,6 +59,7 @@ class PointingRow(SQLModel, table=True):
     actor: str
     reason: str = Field(sa_column=Column(Text, nullable=False))
     means: str
+    rollout: str | None = None
     until_s: float | None = None
     ended_by: str
     ended_reason: str = Field(sa_column=Column(Text, nullable=False))

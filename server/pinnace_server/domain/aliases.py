@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pinnace_contract.ids import ModelName, VersionName
+from pinnace_contract.ids import ModelName, RolloutId, VersionName
 from pinnace_server.domain.records import AliasName
 
 REASON_CHARS_MAX: Final = 512  # of anything that a person says about a move; a sentence, not a document
@@ -29,7 +29,8 @@ class Means(StrEnum):
 class Pointing:
     """A stretch of time in which an alias pointed at a version. ``until_s`` None: it still does.
 
-    ``number`` is given by the table and only grows; 0 until then. ``ended_by`` is who moved it away or removed it.
+    ``number`` is given by the table and only grows; 0 until then. ``rollout`` is what a promotion rests on;
+    ``ended_by`` moved it away or removed it.
     """
 
     number: int = 0
@@ -40,6 +41,7 @@ class Pointing:
     actor: str
     reason: str = ""
     means: Means = Means.SET
+    rollout: RolloutId | None = None
     until_s: float | None = None
     ended_by: str = ""
     ended_reason: str = ""

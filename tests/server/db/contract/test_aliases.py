@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from pinnace_contract.ids import VersionName
+from pinnace_contract.ids import RolloutId, VersionName
 from pinnace_server.domain.aliases import AliasRule, Approval, Means, Pointing
 from pinnace_server.domain.queries import Page
 from pinnace_server.domain.records import AliasName
@@ -29,7 +29,7 @@ def models(store: Store) -> None:
 
 class TestHistory:
     def test_stretches_follow_each_other_newest_first(self, store: Store) -> None:
-        second = replace(FIRST, version=TWO, from_s=NOW + 5, means=Means.PROMOTED)
+        second = replace(FIRST, version=TWO, from_s=NOW + 5, means=Means.PROMOTED, rollout=RolloutId("r-1"))
         with store.write() as tables:
             assert tables.aliases.begin(FIRST) == 1
             tables.aliases.end(DIGITS, STAGING, at_s=NOW + 5, actor="bob", reason="better")

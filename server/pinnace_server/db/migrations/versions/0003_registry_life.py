@@ -52,6 +52,7 @@ def _make_aliases() -> None:
         sa.Column("actor", sa.String(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("means", sa.String(), nullable=False),
+        sa.Column("rollout", sa.String(), nullable=True),
         sa.Column("until_s", sa.Float(), nullable=True),
         sa.Column("ended_by", sa.String(), nullable=False),
         sa.Column("ended_reason", sa.Text(), nullable=False),
