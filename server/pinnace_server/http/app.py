@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from pinnace_server.http import problems, reference
 from pinnace_server.http.borders import LOOPBACK_NAMES, BodyBorder, HostBorder
-from pinnace_server.http.routes import aliases, catalogue, export, fleet, rollouts, system, work
+from pinnace_server.http.routes import aliases, catalogue, export, fleet, registry, rollouts, system, work
 from pinnace_server.service.services import Services
 from pinnace_server.settings import JSON_BODY_BYTES_MAX
 
@@ -39,6 +39,7 @@ def build(
     for router in (
         catalogue.router,
         aliases.router,
+        registry.router,
         work.router,
         fleet.router,
         export.router,

@@ -17,12 +17,14 @@ from pinnace_contract.latest import Baseline, Blob, Release
 from pinnace_converters import chunks
 from pinnace_server.domain import card
 from pinnace_server.domain.lineage import Origin
-from pinnace_server.domain.queries import Listing, Page
+from pinnace_server.domain.queries import Listing, Page, ReceiptQuery
 from pinnace_server.domain.records import AliasName, Event, EventKind, Model, Version
+from pinnace_server.domain.stays import Stay, stays
 from pinnace_server.errors import Code, Conflict, NotFound, Refused
 from pinnace_server.service.papers import NO_PAPERS, Papers, check
 from pinnace_server.service.ports import Tables, World
 
+RECEIPTS_MAX: Final = 10_000  # of one device for one model that history looks at; the newest
 DESCRIPTION_CHARS_MAX: Final = 1024
 BLOBS_BYTES_MAX: Final = 4 * 1024**3  # of one version
 
@@ -146,6 +148,23 @@ class Catalogue:
         """
         with self._world.store.read() as tables:
             return found_version(tables, model, version)
+
+    def stays(self, model: ModelName, version: str, page: Page) -> Listing[tuple[Stay, ...]]:
+        """Return when each device that ever kept a version served it, as its receipts say; the devices by id.
+
+        Raises:
+            NotFound
+        """
+        receipts = Page(limit=RECEIPTS_MAX)
+        with self._world.store.read() as tables:
+            name = found_version(tables, model, version).version
+            devices = tables.versions.had_by(model, name, page)
+            said = [
+                tables.receipts.listing(ReceiptQuery(device=device, model=model, page=receipts)).rows
+                for device in devices.rows
+            ]
+        rows = (tuple(stay for stay in stays(each) if stay.version == name) for each in said)
+        return Listing(rows=tuple(rows), total=devices.total)
 
     def release_file(self, model: ModelName, version: str) -> bytes:
         """Return the signed release file."""

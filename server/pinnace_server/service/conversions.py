@@ -182,7 +182,10 @@ class Conversions:
             NotFound: the model, or an upload. Conflict: the version is there or on its way. Refused
         """
         name = VersionName(version)
-        self._catalogue.check_new(model, name, request.papers())
+        papers, environment = request.papers(), request.kept_files().get(_ENVIRONMENT_FILE)
+        if environment is not None:
+            papers = replace(papers, files={environment: self._uploads.path(environment)})
+        self._catalogue.check_new(model, name, papers)
         for digest in (request.files() | request.kept_files()).values():
             self._uploads.path(digest)
         job = Job(
