@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shutil
@@ -379,6 +380,17 @@ def read_draft(tree: Mapping[str, object]) -> Draft:
         ContractError: not a draft.
     """
     return codec.from_plain(Draft, tree)
+
+
+def draft_papers(draft: Draft, *, card: str, card_fields: Mapping[str, str], lineage: Lineage) -> Papers:
+    """Return what comes with a version that is made of a draft: its source is what the draft itself says."""
+    source = draft.report.source
+    return Papers(
+        card=card,
+        card_fields=card_fields,
+        lineage=replace(lineage, source=source.digest, source_name=source.name),
+        report=json.dumps(codec.plain(draft.report), ensure_ascii=False),
+    )
 
 
 def path_digest(path: Path) -> Digest:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from pinnace_contract import codec, ids
+from pinnace_contract import ids
 from pinnace_contract.ids import Digest, VersionName
-from pinnace_converters.draft import Draft
 from pinnace_server.domain import records
 from pinnace_server.errors import NotFound, Refused
 from pinnace_server.http.guard import Actor, Served
@@ -18,8 +16,14 @@ from pinnace_server.http.problems import errors
 from pinnace_server.http.routes.paging import Archived, NamedModel, Paged, VersionText
 from pinnace_server.http.schemas import catalogue as bodies
 from pinnace_server.http.schemas.body import Listed, listed
-from pinnace_server.service.conversions import AssetUpload, CardField, ConversionRequest, read_declaration, read_draft
-from pinnace_server.service.papers import Papers
+from pinnace_server.service.conversions import (
+    AssetUpload,
+    CardField,
+    ConversionRequest,
+    draft_papers,
+    read_declaration,
+    read_draft,
+)
 from pinnace_server.service.services import Services
 
 router = APIRouter(tags=["catalogue"])
@@ -93,7 +97,7 @@ def add_draft(served: Served, actor: Actor, model: NamedModel, new: bodies.NewDr
     """Sign and list a draft. Upload its blobs first."""
     name = VersionName(new.version)
     draft = read_draft(new.draft)
-    papers = _papers(new, draft)
+    papers = draft_papers(draft, card=new.card, card_fields=new.card_fields, lineage=new.lineage.record())
     served.catalogue.check_new(model, name, papers)
     environment = papers.lineage.environment if papers.lineage.environment_kept else None
     if environment is not None:
@@ -191,14 +195,4 @@ def _request(new: bodies.NewVersion) -> ConversionRequest:
         card_fields=tuple(CardField(name=name, text=text) for name, text in new.card_fields.items()),
         lineage=new.lineage.record(),
         keep_files=new.keep_files,
-    )
-
-
-def _papers(new: bodies.NewDraft, draft: Draft) -> Papers:
-    source = draft.report.source
-    return Papers(
-        card=new.card,
-        card_fields=new.card_fields,
-        lineage=replace(new.lineage.record(), source=source.digest, source_name=source.name),
-        report=json.dumps(codec.plain(draft.report), ensure_ascii=False),
     )
