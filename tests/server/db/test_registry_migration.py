@@ -1,4 +1,4 @@
-"""A database of before the registry kept history: what aliases pointed at is worked out from the log."""
+"""A database of before the registry kept history: what can be known of it is worked out from the log and the jobs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 from sqlalchemy.exc import IntegrityError
 
-from pinnace_contract.ids import ModelName
-from pinnace_server.db import migrations
+from pinnace_contract import codec
+from pinnace_contract.ids import Digest, ModelName, VersionName
+from pinnace_server.db import migrations, spelling
+from pinnace_server.db.spelling import Stored
 from pinnace_server.db.store import SqlStore
+from pinnace_server.domain.lineage import Lineage
 from pinnace_server.domain.queries import Page
+from pinnace_server.service.conversions import ConversionRequest
+from tests.server.db.contract.rows import version
 
 DIGITS = ModelName("digits")
 
@@ -73,6 +78,36 @@ def test_alias_that_the_log_does_not_explain_says_so(before: sqlite3.Connection,
     assert "the log does not say why" in newest.reason
     assert oldest.until_s == newest.from_s
     store.close()
+
+
+def test_what_a_version_was_converted_from_is_known_and_its_files_are_not(
+    before: sqlite3.Connection, tmp_path: Path
+) -> None:
+    added = version("1", 1)
+    before.execute(
+        "INSERT INTO versions (model, version, release, sequence, epoch, size_bytes, body, created_at_s, actor, card) "
+        "VALUES ('digits', '1', ?, 1, 0, 1, ?, 1, 'ann', 'long')",
+        (added.release, spelling.body(Stored(release=added.body))),
+    )
+    request = {"source": "a" * 64, "source_name": "m.onnx", "calibration": "b" * 64, "card": "long"}
+    for name, state in (("1", "done"), ("2", "failed")):
+        before.execute(
+            "INSERT INTO jobs VALUES (?, 'digits', ?, ?, '', 1, '', ?, '{}', 'ann', 1, 2)",
+            (f"j-{name}", name, state, json.dumps(request)),
+        )
+    before.commit()
+    store = SqlStore(tmp_path / "pinnace.db", durable=False)
+    with store.read() as tables:
+        origin = tables.versions.origin(DIGITS, VersionName("1"))
+        known = tables.versions.get(DIGITS, VersionName("1"))
+        assert tables.versions.origin(DIGITS, VersionName("2")) is None
+    store.close()
+    assert origin is not None
+    assert (origin.kept, origin.report) == (False, "{}")
+    assert codec.from_json(ConversionRequest, origin.request.encode()).source == "a" * 64
+    assert known is not None
+    assert known.lineage == Lineage(source=Digest("a" * 64), source_name="m.onnx")
+    assert (known.card, known.card_fields) == ("long", {})
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM pointings", "UPDATE pointings SET version = '9'"])

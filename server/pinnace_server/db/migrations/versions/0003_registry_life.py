@@ -1,6 +1,7 @@
 """The life of the registry: what aliases pointed at, rules, approvals, cards, lineage, origins, and the archive.
 
-What aliases pointed at before is worked out from the log, which has every move.
+What aliases pointed at before is worked out from the log, which has every move. What versions were converted from is in
+the jobs that made them; their files are gone.
 """
 
 from __future__ import annotations
@@ -35,10 +36,34 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("model", "version", name="pk_origins"),
     )
+    _fill_origins()
     _make_aliases()
     _fill_pointings()
     if op.get_bind().dialect.name == "sqlite":
         _guard_pointings()
+
+
+def _fill_origins() -> None:
+    database = op.get_bind()
+    made = database.execute(
+        sa.text(
+            "SELECT jobs.model, jobs.version, jobs.request, jobs.report FROM jobs JOIN versions "
+            "ON versions.model = jobs.model AND versions.version = jobs.version "
+            "WHERE jobs.state = 'done' ORDER BY jobs.created_at_s, jobs.id"
+        )
+    ).all()
+    for model, version, request, report in {(row[0], row[1]): row for row in made}.values():
+        asked = {name: value for name, value in json.loads(request).items() if name != "card"}
+        known = {name: asked[name] for name in ("source", "source_name") if name in asked}
+        named = {"model": model, "version": version}
+        database.execute(
+            sa.text("INSERT INTO origins VALUES (:model, :version, :request, :report, :kept)"),
+            {**named, "request": json.dumps(asked), "report": report, "kept": False},
+        )
+        database.execute(
+            sa.text("UPDATE versions SET lineage = :lineage WHERE model = :model AND version = :version"),
+            {**named, "lineage": json.dumps({"lineage": known})},
+        )
 
 
 def _make_aliases() -> None:
