@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
 from pinnace_contract import codec, ids
 from pinnace_contract.errors import ContractError
-from pinnace_contract.ids import Digest, ModelName, VersionName
+from pinnace_contract.ids import DeviceId, Digest, ModelName, VersionName
 from pinnace_contract.latest import Baseline, Blob, Release
 from pinnace_converters import chunks
 from pinnace_server.domain import card
@@ -149,22 +150,22 @@ class Catalogue:
         with self._world.store.read() as tables:
             return found_version(tables, model, version)
 
-    def stays(self, model: ModelName, version: str, page: Page) -> Listing[tuple[Stay, ...]]:
+    def stays(self, model: ModelName, version: str, page: Page) -> Listing[tuple[DeviceId, list[Stay]]]:
         """Return when each device that ever kept a version served it, as its receipts say; the devices by id.
 
         Raises:
             NotFound
         """
-        receipts = Page(limit=RECEIPTS_MAX)
+        of_model = ReceiptQuery(model=model, page=Page(limit=RECEIPTS_MAX))
         with self._world.store.read() as tables:
             name = found_version(tables, model, version).version
             devices = tables.versions.had_by(model, name, page)
-            said = [
-                tables.receipts.listing(ReceiptQuery(device=device, model=model, page=receipts)).rows
+            rows = [
+                (device, stays(tables.receipts.listing(replace(of_model, device=device)).rows))
                 for device in devices.rows
             ]
-        rows = (tuple(stay for stay in stays(each) if stay.version == name) for each in said)
-        return Listing(rows=tuple(rows), total=devices.total)
+        kept = ((device, [stay for stay in each if stay.version == name]) for device, each in rows)
+        return Listing(rows=tuple(kept), total=devices.total)
 
     def release_file(self, model: ModelName, version: str) -> bytes:
         """Return the signed release file."""

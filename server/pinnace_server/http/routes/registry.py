@@ -63,7 +63,7 @@ def history(
 ) -> Listed[bodies.DeviceStays]:
     """Return each device that ever kept a version, and when it served it, as its signed receipts say."""
     found = served.catalogue.stays(model, version, page)
-    return listed([bodies.DeviceStays.of(each) for each in found.rows], found.total, page)
+    return listed([bodies.DeviceStays.of(device, stays) for device, stays in found.rows], found.total, page)
 
 
 @router.get(f"{_VERSION}/origin", responses=errors(401, 404, 422, 503), summary="Show how a version was converted")

@@ -53,10 +53,10 @@ class DeviceStays(BaseModel):
     stays: list[Stay]
 
     @classmethod
-    def of(cls, stays: Sequence[StayRecord]) -> DeviceStays:
+    def of(cls, device: str, stays: Sequence[StayRecord]) -> DeviceStays:
         """Return records as a body."""
         return cls(
-            device=stays[0].device if stays else "",
+            device=device,
             stays=[
                 Stay(
                     since_s=stay.since_s,
