@@ -24,9 +24,9 @@ from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.ramps import ramp_of
 from pinnace_server.service.rollouts import Rollouts
 
-LOOK_EVERY_S: Final = 60.0
+LOOK_EVERY_S: Final = 10.0
 LOOK_SELDOM_S: Final = 600.0  # the rows that gates read are of ten minutes
-AGES_A_LOOK: Final = 100.0  # a wave's age over this is how often its gates look
+LOOKS_OF_AGE: Final = 20.0  # gates look when a wave is a twentieth older: nothing is noticed much later for it
 JOIN_EVERY_S: Final = 300.0
 RULINGS_MAX: Final = 2 * 33  # in one tick: every wave of a rollout may be empty
 
@@ -165,7 +165,7 @@ class Climbing:
 
 def _every_s(wave: Wave, now: float) -> float:
     age_s = now - (wave.started_at_s if wave.started_at_s is not None else now)
-    return min(max(age_s / AGES_A_LOOK, LOOK_EVERY_S), LOOK_SELDOM_S)
+    return min(max(age_s / LOOKS_OF_AGE, LOOK_EVERY_S), LOOK_SELDOM_S)
 
 
 def _with(ramp: Ramp, wave: Wave) -> Ramp:
