@@ -63,17 +63,25 @@ def minutes(scenario: Scenario, runs: int, random: np.random.Generator) -> Itera
 
 
 def slow_minutes(
-    controls: int, candidates: int, slower: float, watched_min: int, runs: int, random: np.random.Generator
+    controls: int,
+    candidates: int,
+    slower: float,
+    watched_min: int,
+    runs: int,
+    random: np.random.Generator,
+    everywhere: float = 1.0,
 ) -> Iterator[tuple[Array, Array]]:
     """Yield inferences over each device's own p95, one a minute; candidates are ``slower`` times as slow after a day.
+
+    The whole fleet then takes ``everywhere`` times as long.
 
     Latencies are log-normal with a standard deviation of 0.3, and the p95 is what the device measured of its past.
     """
     shape = (runs, controls + candidates)
     past = random.standard_normal((DAY_MIN, *shape), dtype=np.float32)
     limit = np.quantile(past, 0.95, axis=0)
-    shift = np.zeros(shape)
-    shift[:, controls:] = np.log(slower) / 0.3
+    shift = np.full(shape, np.log(everywhere) / 0.3)
+    shift[:, controls:] += np.log(slower) / 0.3
     ones = np.ones(shape)
     for minute in range(DAY_MIN + watched_min):
         drawn = past[minute] if minute < DAY_MIN else random.standard_normal(shape) + shift

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Arm
-from pinnace_server.domain.gates import comparison, evalues, streams, weights
+from pinnace_server.domain.gates import comparison, evalues, guards, streams, weights
 from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, Series
 
 Array = npt.NDArray[np.float64]
@@ -64,8 +64,8 @@ class Channel:
 class Twin:
     """One guard of many runs. Feed the past, ``switch``, feed the present, and ask ``reaching``."""
 
-    def __init__(self, runs: int, controls: int, candidates: int) -> None:
-        self.controls = controls
+    def __init__(self, runs: int, controls: int, candidates: int, guard: Guard = Guard.ERRORS) -> None:
+        self.controls, self.guard = controls, guard
         self.tallies = Tallies((runs, controls + candidates))
         self.blocks: list[Array] = []
         self.past: tuple[Array, ...] = ()
@@ -118,7 +118,7 @@ class Twin:
         fresh, whole = (self._one_worse(rows, *each) for each in self._both())
         return np.logaddexp(fresh + np.log(1 - share), whole + np.log(share))
 
-    def devices(self, row: int, guard: Guard) -> tuple[DeviceEvidence, ...]:
+    def devices(self, row: int) -> tuple[DeviceEvidence, ...]:
         """Return one run's evidence as the gate takes it."""
         tallies = self.tallies
         now = (tallies.trials, tallies.bad, tallies.fresh_trials, tallies.fresh_bad)
@@ -127,7 +127,7 @@ class Twin:
                 device=DeviceId(f"device-{number}"),
                 arm=Arm.CONTROL if number < self.controls else Arm.CANDIDATE,
                 guards={
-                    guard: Series(
+                    self.guard: Series(
                         past=_counts(self.past, row, number),
                         lately=_counts(self.lately, row, number),
                         now=_counts(now, row, number),
@@ -166,7 +166,7 @@ class Twin:
         return np.maximum(*bounds)
 
     def _change(self) -> evalues.Change:
-        return evalues.BESIDE_CONTROL if self.controls else evalues.OWN_PAST_ONLY
+        return guards.beside_control(self.guard) if self.controls else evalues.OWN_PAST_ONLY
 
     def _arms(self, rows: Rows, channel: Channel, trials: Array, bad: Array, *, clamped: bool) -> tuple[Arms, Arms]:
         part = Channel(
@@ -192,7 +192,11 @@ class Twin:
 
     def _one_worse(self, rows: npt.NDArray[np.intp], channel: Channel, trials: Array, bad: Array) -> Array:
         others, candidate = self._arms(rows, channel, trials, bad, clamped=True)
-        null, _ = _best(others, candidate, 0.0, self._change(), channel.variance[rows])
+        change = self._change()
+        null, _ = _best(others, candidate, 0.0, change, channel.variance[rows])
+        if change.most < np.inf:
+            free, _ = _best(others, candidate, 0.0, evalues.ANY_CHANGE, channel.variance[rows])
+            null = np.maximum(null, free - change.most)
         width = evalues.CHANGE_EXPECTED
         normal = evalues.Change(core=width, slope=evalues.CHANGE_MAX / width**2)
         found = np.full(len(rows), -np.inf)

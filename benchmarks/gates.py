@@ -112,13 +112,26 @@ def latency_detection(quick: bool) -> Iterator[Figure]:
     random = np.random.default_rng(SEED + 2)
     scenario = Scenario(controls=50, candidates=200, a_day=DAY_MIN, spread=0.0, bursts=False, watched_min=HOUR_MIN)
     runs, at_once = (100 if quick else 1_000), 50
-    parts = [
-        play(scenario, at_once, random, lambda: gate_streams.slow_minutes(50, 200, 1.2, HOUR_MIN, at_once, random))
-        for _ in range(runs // at_once)
-    ]
+    parts = [_slower(scenario, 1.2, 1.0, at_once, random) for _ in range(runs // at_once)]
     took = np.concatenate([_device_minutes(each, 200) for each in parts])
     yield Figure(figure="latency_20_median", value=float(np.median(took)), unit="device-min", aim="<= 400")
     yield Figure(figure="latency_20_p90", value=float(np.quantile(took, 0.9)), unit="device-min")
+    for (controls, candidates), everywhere in product(((3, 20), (20, 20), (50, 200)), (1.1, 1.3, 2.0)):
+        scenario = Scenario(
+            controls=controls, candidates=candidates, a_day=DAY_MIN, spread=0.0, bursts=False, watched_min=HOUR_MIN
+        )
+        moved = sum(_slower(scenario, 1.0, everywhere, at_once, random).moved_back() for _ in range(runs // at_once))
+        name = f"false_fleet_slower_{everywhere:g}_{controls}_control_{candidates}_candidate"
+        yield Figure(figure=name, value=100 * moved / runs, unit="%")
+
+
+def _slower(scenario: Scenario, release: float, everywhere: float, runs: int, random: np.random.Generator) -> Played:
+    def minutes() -> Minutes:
+        return gate_streams.slow_minutes(
+            scenario.controls, scenario.candidates, release, scenario.watched_min, runs, random, everywhere
+        )
+
+    return play(scenario, runs, random, minutes, Guard.SLOW)
 
 
 def healthy(quick: bool) -> Iterator[Figure]:
@@ -153,14 +166,20 @@ def shocks(quick: bool) -> Iterator[Figure]:
             yield Figure(figure=f"{rule}_false_{name}", value=100 * float((moved > 0).mean()), unit="%")
 
 
-def play(scenario: Scenario, runs: int, random: np.random.Generator, source: Source | None = None) -> Played:
+def play(
+    scenario: Scenario,
+    runs: int,
+    random: np.random.Generator,
+    source: Source | None = None,
+    guard: Guard = Guard.ERRORS,
+) -> Played:
     """Watch runs of a scenario (or of another source of minutes) for as long as it says."""
     at_once = max(1, min(runs, CELLS_AT_ONCE // (scenario.controls + scenario.candidates)))
     parts = []
     for begun in range(0, runs, at_once):
         size = min(at_once, runs - begun)
         stream = source() if source else gate_streams.minutes(scenario, size, random)
-        parts.append(_play(scenario, size, stream))
+        parts.append(_play(scenario, size, stream, guard))
     return Played(
         gate=np.concatenate([each.gate for each in parts]),
         held=np.concatenate([each.held for each in parts]),
@@ -185,16 +204,14 @@ def _log_binomial(events: int, runs: int, share: float) -> float:
     return ways + events * math.log(share) + (runs - events) * math.log1p(-share)
 
 
-def _play(scenario: Scenario, runs: int, stream: Minutes) -> Played:
-    twin = Twin(runs, scenario.controls, scenario.candidates)
+def _play(scenario: Scenario, runs: int, stream: Minutes, guard: Guard) -> Played:
+    twin = Twin(runs, scenario.controls, scenario.candidates, guard)
     played = Played(
         gate=np.zeros(runs), held=np.zeros(runs), naive={name: np.zeros(runs) for name in ("fixed_2", "ratio_2", "z")}
     )
     for minute in _watched(twin, scenario.past_min, stream):
         for row in twin.reaching(NEEDED, played.gate == 0)[0]:
-            reading = guards.read(
-                _evidence((twin,), (Guard.ERRORS,), int(row), minute), Guard.ERRORS, None, 1.0, NEEDED
-            )
+            reading = guards.read(_evidence((twin,), int(row), minute), guard, None, 1.0, NEEDED)
             assert reading is not None
             firm = reading.worse_without is not None and reading.worse_without >= NEEDED
             (played.gate if firm else played.held)[row] = minute
@@ -246,7 +263,7 @@ def _promoted(rate: float, runs: int, random: np.random.Generator) -> Array:
         gate_streams.slow_minutes(50, 200, 1.0, DAY_MIN, runs, random),
         gate_streams.minutes(Scenario(**plain, a_day=DAY_MIN, spread=0.7, bursts=False), runs, random),
     )
-    twins = tuple(Twin(runs, 50, 200) for _ in names)
+    twins = tuple(Twin(runs, 50, 200, guard) for guard in names)
     failed = random.random((runs, 200)) < 0.002
     promoted, moved_back = np.zeros(runs), np.zeros(runs, dtype=bool)
     for minutes in zip(
@@ -256,7 +273,7 @@ def _promoted(rate: float, runs: int, random: np.random.Generator) -> Array:
         waiting = (promoted == 0) & ~moved_back
         due = np.flatnonzero(waiting) if minute in LOOKS_MIN else _suspected(twins, waiting)
         for row in due:
-            evidence = _evidence(twins, names, int(row), minute, failed[row])
+            evidence = _evidence(twins, int(row), minute, failed[row])
             verdict = verdicts.judge(evidence, Settings())
             if verdict.decision is verdicts.Decision.ROLL_BACK:
                 moved_back[row] = True
@@ -269,13 +286,11 @@ def _suspected(twins: Iterable[Twin], waiting: Array) -> Iterable[int]:
     return sorted({int(row) for twin in twins for row in twin.reaching(NEEDED, waiting)[0]})
 
 
-def _evidence(
-    twins: tuple[Twin, ...], names: tuple[Guard, ...], row: int, minute: int, failed: Array | None = None
-) -> WaveEvidence:
+def _evidence(twins: tuple[Twin, ...], row: int, minute: int, failed: Array | None = None) -> WaveEvidence:
     series: dict[DeviceId, dict[Guard, Series]] = {}
     arms: dict[DeviceId, Arm] = {}
-    for twin, name in zip(twins, names, strict=True):
-        for each in twin.devices(row, name):
+    for twin in twins:
+        for each in twin.devices(row):
             series.setdefault(each.device, {}).update(each.guards)
             arms[each.device] = each.arm
     devices = tuple(DeviceEvidence(device=device, arm=arms[device], guards=found) for device, found in series.items())
@@ -292,7 +307,7 @@ def _evidence(
             Install(device=device, hardware="board", result=result)
             for device, result in zip(candidates, results, strict=False)
         ),
-        dispersion={name: float(twin.dispersion[row, 0]) for twin, name in zip(twins, names, strict=True)},
+        dispersion={twin.guard: float(twin.dispersion[row, 0]) for twin in twins},
     )
 
 

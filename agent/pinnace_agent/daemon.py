@@ -490,7 +490,7 @@ class Daemon:
         parts = self._parts
         if not parts.uplink.established(connected.number, parts.clock()):
             return
-        log.info("connected%s", "" if connected.session else "; the broker kept nothing for this device")
+        log.info("connected%s", "" if connected.session else ", with a new session at the broker")
         parts.speech.connected()
         parts.speech.say(self.state, self._around())
         parts.reporting.reconnected()

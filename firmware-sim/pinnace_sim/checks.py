@@ -21,8 +21,9 @@ from pinnace_contract import codec, envelope, topics
 from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ReceiptId, ReleaseId, digest_of
 from pinnace_contract.latest import Cause, DroppedRange, Intent, Outcome, Phase, Receipt, Release, Report, Reported
-from pinnace_sim.device import SimDevice, Told
+from pinnace_sim.device import SimDevice
 from pinnace_sim.journal import Journal
+from pinnace_sim.watch import Told
 
 _SERVED_BY_CANDIDATE: Final = frozenset({Phase.SELF_TEST, *ACTIVATED_PHASES})
 
@@ -78,7 +79,7 @@ class Counted:
 
 
 class Checks:
-    """Looks on; implements ``device.Watch``."""
+    """Looks on; implements ``watch.Watch``."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

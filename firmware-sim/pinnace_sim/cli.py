@@ -14,7 +14,7 @@ from pathlib import Path
 from pinnace_sim import explore, replay, shrink, trace_cli, traces
 from pinnace_sim.errors import SimError
 from pinnace_sim.explore import Found, Summary
-from pinnace_sim.faults import FaultKind
+from pinnace_sim.faults import DELIBERATE, FaultKind
 from pinnace_sim.fleet import cli as fleet_cli
 from pinnace_sim.plan import Plan
 from pinnace_sim.rehearsal import cli as rehearsal_cli
@@ -146,8 +146,10 @@ def _print(summary: Summary, logs: list[Path]) -> None:
     rate = summary.events / summary.took_s if summary.took_s else 0.0
     print(f"{summary.worlds} worlds, {summary.hours:,.0f} device hours, {summary.events:,} events in ", end="")
     print(f"{summary.took_s:.1f} s ({rate:,.0f} a second)")
+    print("what went wrong in them, and how often:")
     for kind in FaultKind:
-        print(f"  {kind.value:<16} {summary.counts.get(kind, 0):>9,}")
+        if kind not in DELIBERATE:  # no world that is drawn has any
+            print(f"  {kind.value:<16} {summary.counts.get(kind, 0):>9,}")
     if not summary.broken:
         print("no rule was broken")
     for found, log in zip_longest(summary.broken, logs):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+NOON_S: Final = 1_795_435_200.0  # Unix time of second 0
 EVENTS_MAX: Final = 50_000_000  # of one world: a loop that makes work for itself ends in an error, not in a long night
 
 

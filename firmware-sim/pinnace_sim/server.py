@@ -35,10 +35,9 @@ from pinnace_server.service.wishes import Rates
 from pinnace_server.signing import store as signing_store
 from pinnace_server.signing.local import LocalSigning
 from pinnace_sim import chance as chances
-from pinnace_sim.device import NOON_S
 from pinnace_sim.journal import Journal
 from pinnace_sim.network import SERVER, Connection, Message, Network
-from pinnace_sim.schedule import Due, Schedule
+from pinnace_sim.schedule import NOON_S, Due, Schedule
 
 TICK_S: Final = 1.0  # after something changed, as in the program
 REST_S: Final = 900.0  # when nothing does: what the clock alone makes due is at most this late

@@ -267,10 +267,10 @@ class World:
             case FaultKind.AGENT_RESTART:
                 device.restart(incident.lasts_s)
             case FaultKind.DISK_FULL:
-                device.full_until_s = now_s + incident.lasts_s
+                device.trouble.full_until_s = now_s + incident.lasts_s
                 return False  # counted when a write meets it
             case FaultKind.DISK_ERROR:
-                device.broken_until_s, device.broken_every = now_s + incident.lasts_s, incident.number
+                device.trouble.broken_until_s, device.trouble.broken_every = now_s + incident.lasts_s, incident.number
                 return False
             case FaultKind.CLOCK_JUMP:
                 device.jump_clock(incident.number, incident.lasts_s)

@@ -33,6 +33,9 @@ from pinnace_server.errors import Code, StartRefused
 from pinnace_server.http import app as api
 from pinnace_server.mqtt import broker as brokers
 from pinnace_server.mqtt.gateway import Gateway
+from pinnace_server.service.aliases import Aliases
+from pinnace_server.service.archive import Archive
+from pinnace_server.service.audit import Audit
 from pinnace_server.service.catalogue import Catalogue
 from pinnace_server.service.changes import ChangeHub
 from pinnace_server.service.controller import Controller
@@ -52,6 +55,7 @@ from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.services import Services, SystemStatus
 from pinnace_server.service.steering import Steering
 from pinnace_server.service.telemetry import Telemetry
+from pinnace_server.service.whys import Whys
 from pinnace_server.settings import EmbeddedBroker, Settings
 from pinnace_server.signing.local import LocalSigning
 
@@ -178,12 +182,16 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
     services = Services(
         world=world,
         catalogue=catalogue,
+        aliases=Aliases(world),
+        archive=Archive(world),
         conversions=conversions,
         enrolment=Enrolment(world),
         fleet=Fleet(world),
         export=Export(world),
         rollouts=rollouts,
         steering=Steering(world),
+        whys=Whys(world),
+        audit=Audit(world),
         telemetry=Telemetry(world),
         log=Log(world),
         ingest=ingest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -352,9 +353,11 @@ def test_a_first_release_that_fails_leaves_no_model_and_the_api_says_why(
     server.call("POST", "/models", json={"name": "digits"})
     server.add_draft(mixed, "1")
     camera = device(server, "camera")
-    server.assign("1", camera.id)
+    said = server.cli("assign", "digits", "1", "--wait", expect=1)
+    assert re.search(rf"^{camera.id} +failed +- +GOLDEN_MISMATCH ", said, re.MULTILINE)
     receipt = server.outcome(camera.id, "1")
     assert (receipt["outcome"], receipt["cause"]) == ("failed", "GOLDEN_MISMATCH")
+    assert receipt["detail"] in said
     assert (server.model_on(camera.id) or {})["current"] is None
     assert camera.answering(drafts.data.held[:1]) is None
     until("the socket says why", lambda: "GOLDEN_MISMATCH" in _refusal(camera, drafts))

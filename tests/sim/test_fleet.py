@@ -20,10 +20,12 @@ from pinnace_contract import codec
 from pinnace_contract.ids import BootId, DeviceId
 from pinnace_converters.draft import Draft
 from pinnace_sim.fleet import books, model, profiles
+from pinnace_sim.fleet.cli import Shown
 from pinnace_sim.fleet.disk import Pool, SharedDisk
 from pinnace_sim.fleet.profiles import PROFILES, UnknownProfile
+from pinnace_sim.fleet.scenario import Seen
 from pinnace_sim.fleet.summary import percentiles
-from pinnace_sim.fleet.tally import Account
+from pinnace_sim.fleet.tally import Account, Progress
 from tests.needs import need
 
 DEVICES = 25
@@ -57,6 +59,14 @@ def test_a_fleet_with_devices_that_sleep_come_and_go_loses_nothing() -> None:
     for who in ("broker", "server", "simulator"):
         cost = summary["costs"][who]
         assert cost["memory_peak_mib"] >= cost["memory_mib"] > 0
+
+
+def test_progress_counts_commits_of_all_devices_that_are_to_commit(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(enrolled=21, connected=18, committed=21, reports=41, acknowledged=40, joined=1, asleep=2)
+    Shown(live=False)(Seen(stage="report", of=20, progress=progress, costs={}))
+    assert capsys.readouterr().err == (
+        "report:  21 enrolled, 18 connected, 21 committed of 21, 40 of 41 reports acknowledged, 2 asleep\n"
+    )
 
 
 def test_an_unknown_profile_names_those_that_there_are() -> None:

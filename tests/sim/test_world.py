@@ -22,7 +22,7 @@ from pinnace_agent.core.device import CONNECTIONS_RESERVED
 from pinnace_contract import topics
 from pinnace_contract.ids import CommandId, DeviceId, StatementId
 from pinnace_server.errors import SignatureInvalid
-from pinnace_sim import chance, explore, network, replay, shrink, stories
+from pinnace_sim import chance, cli, explore, network, replay, shrink, stories
 from pinnace_sim.checks import Rule, Violation
 from pinnace_sim.errors import BadLog, NothingBroken
 from pinnace_sim.faults import DELIBERATE, EVERYTHING, NONE, FaultKind, Incident
@@ -81,6 +81,15 @@ def _digest_in_a_process(hash_seed: str) -> str:
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     return done.stdout.strip()
+
+
+def test_a_summary_says_of_each_fault_that_is_drawn_how_often_it_happened(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["explore", "--seeds", "1", "--devices", "1", "--hours", "1", "--processes", "1", "--no-logs"]
+    assert cli.main(asked) == 0
+    first, heading, *counted, verdict = capsys.readouterr().out.splitlines()
+    assert (first.split(",")[0], verdict) == ("1 worlds", "no rule was broken")
+    assert heading == "what went wrong in them, and how often:"
+    assert {line.split()[0] for line in counted} == {kind.value for kind in FaultKind} - {*DELIBERATE}
 
 
 def test_another_seed_writes_another_log() -> None:

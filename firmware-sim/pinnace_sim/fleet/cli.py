@@ -64,7 +64,7 @@ def run(chosen: argparse.Namespace) -> int:
     )
     scenario.raise_file_limit(wish.devices)
     with _server(chosen) as where:
-        summary = scenario.play(wish, where, _Shown(live=sys.stderr.isatty()))
+        summary = scenario.play(wish, where, Shown(live=sys.stderr.isatty()))
     print(json.dumps(summary.tree()) if chosen.json else summary.text())
     return 1 if summary.lost else 0
 
@@ -78,7 +78,7 @@ def _server(chosen: argparse.Namespace) -> Iterator[Where]:
             yield where
 
 
-class _Shown:
+class Shown:
     """One line that changes in a terminal; elsewhere a line for each stage and each tenth look."""
 
     def __init__(self, *, live: bool) -> None:
@@ -97,13 +97,12 @@ class _Shown:
 def _line(seen: Seen) -> str:
     now = seen.progress
     parts = [
-        f"{seen.stage:<8}",
         f"{now.enrolled:,} enrolled",
         f"{now.connected:,} connected",
-        f"{now.committed:,} committed of {seen.of:,}",
+        f"{now.committed:,} committed of {seen.of + now.joined:,}",
         f"{now.acknowledged:,} of {now.reports:,} reports acknowledged",
     ]
     seldom = ((now.asleep, "asleep"), (now.dark, "in the dark"), (now.left, "left"), (now.failures, "FAILED"))
     parts += [f"{n:,} {word}" for n, word in seldom if n]
     parts += [f"{name} {cost.memory_bytes >> 20} MiB {cost.cpu_s:.0f} s" for name, cost in seen.costs.items()]
-    return ", ".join(parts)
+    return f"{seen.stage + ':':<8} " + ", ".join(parts)

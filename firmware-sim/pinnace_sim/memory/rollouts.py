@@ -23,7 +23,7 @@ from pinnace_server.domain.records import (
     Rollout,
     RolloutState,
 )
-from pinnace_server.domain.rollout_policy.policy import SITE_LABEL
+from pinnace_server.domain.rollout_policy.policy import SITE_LABEL, ZONE_LABEL
 from pinnace_sim.memory.lists import cut
 from pinnace_sim.memory.tables import Disk
 
@@ -222,6 +222,7 @@ def _mustered(member: Member, device: Device) -> Mustered:
         device_state=device.state,
         hardware=device.hardware,
         site=device.labels.get(SITE_LABEL, ""),
+        zone=device.labels.get(ZONE_LABEL),
         online=device.online,
         degraded=device.degraded,
         seen_at_s=device.seen_at_s,

@@ -23,7 +23,7 @@ from pinnace_server.domain.policy import Terms
 from pinnace_server.domain.records import DeviceState, MemberState, RolloutState
 from pinnace_server.errors import ServerError
 from pinnace_sim import chance as chances
-from pinnace_sim.device import SimDevice, Told
+from pinnace_sim.device import SimDevice
 from pinnace_sim.disk import Disk
 from pinnace_sim.faults import NONE, Faults
 from pinnace_sim.network import Message
@@ -32,6 +32,7 @@ from pinnace_sim.rehearsal import scale
 from pinnace_sim.rehearsal.profiles import availability, plan_of
 from pinnace_sim.rehearsal.snapshot import QUARANTINED, FleetDevice, FleetVersion
 from pinnace_sim.traces import Trace
+from pinnace_sim.watch import Told
 from pinnace_sim.world import OPERATOR, World, silence
 
 SETTLE_STEP_S: Final = 60.0
@@ -94,7 +95,7 @@ class _RoomForItself(Disk):
 
 
 class _NobodyLooks:
-    """``device.Watch``, for worlds in which only the outcome counts."""
+    """``watch.Watch``, for worlds in which only the outcome counts."""
 
     def booted(self, device: SimDevice, state: AgentState) -> None: ...
     def saved(self, device: SimDevice, before: AgentState, after: AgentState) -> None: ...

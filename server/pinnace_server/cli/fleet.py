@@ -227,7 +227,7 @@ def _receipts(api: Api, chosen: argparse.Namespace) -> int:
                     row["device"],
                     f"{row['model']} {row['version']}",
                     row["outcome"] if row["counted"] else f"{row['outcome']} (not counted)",
-                    row["cause"],
+                    shown.cause(row["cause"]),
                     _evidence(row["receipt"]),
                 )
                 for row in answer["items"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from pinnace_server.cli import shown
+from pinnace_server.cli import shown, steering
 from pinnace_server.cli.api import Api, CallFailed, quoted
 from pinnace_server.cli.asking import add_group, add_verb
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 FOLLOW_WAIT_S: Final = 20
 POLL_S: Final = 0.5
+LEFT_SHOWN_MAX: Final = 20  # devices that did not commit: those of a large fleet are for `rollout show`
+COMMITTED: Final = "committed"
 
 
 def add_parsers(verbs: _SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,6 +52,8 @@ def add_parsers(verbs: _SubParsersAction[argparse.ArgumentParser]) -> None:
         end = add_verb(rollouts, name, words, run)
         end.add_argument("rollout")
         end.add_argument("--reason", default="")
+
+    steering.add_rollout_parsers(rollouts)
 
     events = add_verb(verbs, "events", "read the log", _events)
     events.add_argument("--follow", action="store_true", help="go on, and print each event as it happens")
@@ -92,8 +97,20 @@ def _waited(api: Api, chosen: argparse.Namespace, rollout: dict[str, Any]) -> in
         time.sleep(POLL_S)
         rollout = api.get(f"/rollouts/{quoted(rollout['id'])}")
     bar.clear()
+    all_committed = set(rollout["devices"]) <= {COMMITTED}
     print(shown.as_json(rollout) if chosen.json else _rollout_words(rollout))
-    return 0 if set(rollout["devices"]) <= {"committed"} else 1
+    if not all_committed and not chosen.json:
+        rows = api.all(f"/rollouts/{quoted(rollout['id'])}/devices")
+        print(f"\n{left_words(rollout['id'], rows)}")
+    return 0 if all_committed else 1
+
+
+def left_words(rollout: str, devices: Iterable[dict[str, Any]]) -> str:
+    """Return which devices of a rollout did not commit, and why: the first ones, and where the others are listed."""
+    left = [row for row in devices if row["state"] != COMMITTED]
+    words = _device_table(left[:LEFT_SHOWN_MAX])
+    more = len(left) - LEFT_SHOWN_MAX
+    return words if more <= 0 else f"{words}\nand {more} more; all of them: pinnace rollout show {rollout}"
 
 
 def _match_words(match: dict[str, Any]) -> str:
@@ -143,22 +160,28 @@ def _rollout(api: Api, chosen: argparse.Namespace) -> int:
         return 0
     print(_rollout_words(rollout))
     print()
-    print(
-        shown.table(
-            ("DEVICE", "STATE", "WAITS ON", "CAUSE", "DETAIL"),
-            [(row["device"], row["state"], row["waiting_on"], row["cause"], row["detail"]) for row in devices],
-        )
-    )
+    if rollout["waves"]:
+        print(_waves(rollout))
+        print()
+    print(_device_table(devices))
     return 0
+
+
+def _device_table(devices: Iterable[dict[str, Any]]) -> str:
+    return shown.table(
+        ("DEVICE", "STATE", "WAITS ON", "CAUSE", "DETAIL"),
+        [(row["device"], row["state"], row["waiting_on"], shown.cause(row["cause"]), row["detail"]) for row in devices],
+    )
 
 
 def _rollout_words(rollout: dict[str, Any]) -> str:
     return shown.pairs(
         [
             ("rollout", rollout["id"]),
-            ("what", f"{rollout['model']} {rollout['version'] or ''} ({rollout['intent']})"),
+            ("what", f"{rollout['model']} {rollout['version'] or ''} ({rollout['intent']}, {rollout['strategy']})"),
             ("state", rollout["state"]),
             ("reason", rollout["reason"]),
+            *([("paused", rollout["paused"])] if rollout["paused"] else []),
             ("selector", rollout["selector"]),
             ("devices", rollout["devices"]),
             ("waits on", rollout.get("waiting_on", {})),
@@ -166,6 +189,25 @@ def _rollout_words(rollout: dict[str, Any]) -> str:
             ("by", f"{rollout['actor']} at {shown.at(rollout['created_at_s'])}"),
         ]
     )
+
+
+def _waves(rollout: dict[str, Any]) -> str:
+    rows = []
+    for wave in rollout["waves"]:
+        verdict = wave["verdict"]
+        by = f" ({wave['promoted_by']})" if wave["promoted_by"] else ""
+        said = "" if verdict is None or wave["promoted_at_s"] else "; ".join(verdict["why"])
+        rows.append(
+            (
+                wave["number"],
+                wave["devices"],
+                wave["states"],
+                shown.at(wave["started_at_s"]),
+                f"{shown.at(wave['promoted_at_s'])}{by}",
+                said,
+            )
+        )
+    return shown.table(("WAVE", "DEVICES", "STATES", "BEGUN", "PROMOTED", "GATES"), rows)
 
 
 def _cancel(api: Api, chosen: argparse.Namespace) -> int:

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 CELL_CHARS_MAX: Final = 80
+LAST_CELL_CHARS_MAX: Final = 240  # of a row: nothing stands to the right of it, and a reason ends with its figure
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return rows under heads, columns as wide as they need."""
-    cells = [list(heads), *([cell(value) for value in row] for row in rows)]
+    chars = [CELL_CHARS_MAX] * (len(heads) - 1) + [LAST_CELL_CHARS_MAX]
+    cells = [list(heads), *([cell(*each) for each in zip(row, chars, strict=True)] for row in rows)]
     widths = [max(len(row[n]) for row in cells) for n in range(len(heads))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells
@@ -41,6 +43,11 @@ def cell(value: object, chars: int = CELL_CHARS_MAX) -> str:
         value = ", ".join(str(item) for item in value)
     text = "".join(letter if letter.isprintable() else "�" for letter in str(value))
     return text if len(text) <= chars else text[: chars - 1] + "…"
+
+
+def cause(code: str) -> str | None:
+    """Return a cause as a cell shows it; there is not always one."""
+    return None if code == "NONE" else code
 
 
 def at(seconds: float | None) -> str:

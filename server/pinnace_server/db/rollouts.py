@@ -38,7 +38,7 @@ from pinnace_server.domain.records import (
     Rollout,
     RolloutState,
 )
-from pinnace_server.domain.rollout_policy.policy import SITE_LABEL
+from pinnace_server.domain.rollout_policy.policy import SITE_LABEL, ZONE_LABEL
 
 _MAY_GET_NEW = (DeviceState.PENDING.value, DeviceState.ACTIVE.value)
 
@@ -55,9 +55,10 @@ _CAUSES: Final = {cause.value: cause for cause in Cause}
 _DEVICE_STATES: Final = {state.value: state for state in DeviceState}
 
 _MUSTER: Final = (
-    "SELECT m.device, m.wave, m.state, m.cause, m.changed_at_s, d.state, d.hardware, l.value, d.online, d.degraded,"
-    " d.seen_at_s, d.health_at_s, d.report_every_s FROM members m JOIN devices d ON d.id = m.device"
-    " LEFT JOIN labels l ON l.device = m.device AND l.key = ? WHERE m.rollout = ? ORDER BY m.wave, m.device"
+    "SELECT m.device, m.wave, m.state, m.cause, m.changed_at_s, d.state, d.hardware, s.value, z.value, d.online,"
+    " d.degraded, d.seen_at_s, d.health_at_s, d.report_every_s FROM members m JOIN devices d ON d.id = m.device"
+    " LEFT JOIN labels s ON s.device = m.device AND s.key = ?"
+    " LEFT JOIN labels z ON z.device = m.device AND z.key = ? WHERE m.rollout = ? ORDER BY m.wave, m.device"
 )
 _WAVE_COUNTS: Final = "SELECT wave, state, count(*) FROM members WHERE rollout = ? GROUP BY wave, state"
 
@@ -229,7 +230,7 @@ class SqlRollouts:
         return sorted(found, key=lambda each: (each.wave, each.device))
 
     def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
-        return [_mustered(*row) for row in run(self._session, _MUSTER, (SITE_LABEL, rollout))]
+        return [_mustered(*row) for row in run(self._session, _MUSTER, (SITE_LABEL, ZONE_LABEL, rollout))]
 
     def wave_counts(self, rollout: RolloutId) -> Mapping[int, Mapping[MemberState, int]]:
         found: dict[int, dict[MemberState, int]] = {}
@@ -432,6 +433,7 @@ def _mustered(
     device_state: str,
     hardware: str,
     site: str | None,
+    zone: str | None,
     online: int,
     degraded: int,
     seen_at_s: float | None,
@@ -447,6 +449,7 @@ def _mustered(
         device_state=_DEVICE_STATES[device_state],
         hardware=hardware,
         site=site or "",
+        zone=zone,
         online=bool(online),
         degraded=bool(degraded),
         seen_at_s=seen_at_s,

@@ -16,7 +16,8 @@ REPORTING_MIN_S: Final = 120.0  # devices that report each second are not judged
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mustered:
-    """One device of a rollout, how far it is, and when it was last heard. ``site`` empty: it has none."""
+    """One device of a rollout, how far it is, and when it was last heard. ``site`` empty: it has
+    none; ``zone`` None: nobody named the time zone of its site."""
 
     device: DeviceId
     wave: int
@@ -26,6 +27,7 @@ class Mustered:
     device_state: DeviceState
     hardware: str
     site: str
+    zone: str | None
     online: bool
     degraded: bool
     seen_at_s: float | None

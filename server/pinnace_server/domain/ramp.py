@@ -282,18 +282,25 @@ class _Room:
     def __init__(self, policy: RolloutPolicy, movers: Sequence[Mover]) -> None:
         self._budgets = policy.budgets
         self._in_flight = sum(mover.part is Part.IN_FLIGHT for mover in movers)
+        self._queues: Counter[str] = Counter()
         self._at_site = Counter(mover.site for mover in movers)
         self._healthy = Counter(mover.site for mover in movers if mover.healthy and mover.part is not Part.IN_FLIGHT)
 
     def refusal(self, mover: Mover) -> Held | None:
         most = self._budgets.devices_in_flight_max
         if most is not None and self._in_flight >= most:
-            return Held(waiting_on=WaitingOn.BUDGET, detail=f"{most} devices are under way, as many as the policy lets")
+            under_way = f"{most} devices are" if most > 1 else "one device is"
+            return self._queued("", f"{under_way} under way, as many as the policy lets")
         least, site = self._least(mover), mover.site
         if site and mover.healthy and self._healthy[site] - 1 < least:  # one that is ill is no loss to its site
-            detail = f"{self._healthy[site]} devices of site {site} are healthy, and {least} must stay so"
-            return Held(waiting_on=WaitingOn.BUDGET, detail=detail)
+            return self._queued(site, f"{self._healthy[site]} of site {site} are healthy, and {least} must stay so")
         return None
+
+    def _queued(self, queue: str, why: str) -> Held:
+        """Return a refusal that says how many go first, for that is what changes."""
+        before = self._queues[queue]
+        self._queues[queue] += 1
+        return Held(waiting_on=WaitingOn.BUDGET, detail=f"{why}; {before or 'none'} of those that wait go first")
 
     def take(self, mover: Mover) -> None:
         self._in_flight += 1

@@ -12,19 +12,19 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId, RolloutId
 from pinnace_contract.latest import Window
-from pinnace_server.domain import install_results, ramp, windows
+from pinnace_server.domain import install_results, planner, ramp, windows
 from pinnace_server.domain.gates import installs
 from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.installs import Installs
 from pinnace_server.domain.muster import Mustered
-from pinnace_server.domain.plans import Held, Observed, WaitingOn
+from pinnace_server.domain.plans import Held, Observed, PlanReport, WaitingOn
 from pinnace_server.domain.policy import Policy, Target
 from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp
 from pinnace_server.domain.records import DeviceState, Member, MemberState, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import gating
-from pinnace_server.domain.rollout_policy.policy import RolloutPolicy
+from pinnace_server.domain.rollout_policy.policy import ZONE_LABEL, RolloutPolicy
 from pinnace_server.errors import Refused
-from pinnace_server.service import claims, rules
+from pinnace_server.service import claims, observing, rules
 from pinnace_server.service.ports import Tables
 
 OFFLINE: Final = "it is offline, and is told as soon as it is heard"
@@ -119,8 +119,19 @@ def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None
     muster = (calls or RollCalls()).of(tables, rollout.id)
     rivals = claims.rivals(tables, rollout, None)
     stopped = {number: stopped_installs(found.policy, muster, number) for number in found.begun}
-    movers = [_mover(each, now_s, rivals.get(each.device), stopped.get(each.wave)) for each in muster]
+    zones = _Zones(found.policy, now_s)
+    movers = [_mover(each, now_s, rivals.get(each.device), stopped.get(each.wave), zones) for each in muster]
     return Look(ramp=found, moving=ramp.moving(found, movers))
+
+
+def report(tables: Tables, rollout: Rollout, members: Sequence[Member], look: Look | None, now_s: float) -> PlanReport:
+    """Return how these members stand, without planning anything."""
+    observed = observing.observe(tables, rollout, members)
+    policy = observing.policy_of(tables, rollout, members)
+    if look is not None:
+        policy = look.bound(policy, observed, now_s)
+    _, found = planner.plan(replace(policy, cancelled=True), observed, None, now_s)
+    return found
 
 
 def stopped_installs(policy: RolloutPolicy, muster: Sequence[Mustered], wave: int) -> Installs | None:
@@ -133,7 +144,7 @@ def stopped_installs(policy: RolloutPolicy, muster: Sequence[Mustered], wave: in
     return read if read.stopped or read.stopped_hardware else None
 
 
-def _mover(each: Mustered, now_s: float, rival: str | None, stopped: Installs | None) -> Mover:
+def _mover(each: Mustered, now_s: float, rival: str | None, stopped: Installs | None, zones: _Zones) -> Mover:
     there = each.is_there(now_s)
     part = Part.OVER
     if each.state is MemberState.WAITING:
@@ -146,11 +157,11 @@ def _mover(each: Mustered, now_s: float, rival: str | None, stopped: Installs | 
         part=part,
         healthy=there and not each.degraded,
         site=each.site,
-        held=_own_reason(each, there, rival, stopped) if part is Part.WAITING else None,
+        held=_own_reason(each, there, rival, stopped, zones) if part is Part.WAITING else None,
     )
 
 
-def _own_reason(each: Mustered, there: bool, rival: str | None, stopped: Installs | None) -> Held | None:
+def _own_reason(each: Mustered, there: bool, rival: str | None, stopped: Installs | None, zones: _Zones) -> Held | None:
     if each.device_state is DeviceState.DECOMMISSIONED:
         return None  # the planner leaves it out
     if each.device_state is DeviceState.QUARANTINED:
@@ -167,7 +178,8 @@ def _own_reason(each: Mustered, there: bool, rival: str | None, stopped: Install
     if stopped is not None and each.hardware in stopped.stopped_hardware:
         detail = f"golden vectors failed on hardware {each.hardware or '(unnamed)'} in this wave"
         return Held(waiting_on=WaitingOn.INSTALLS_STOPPED, detail=detail)
-    return None
+    window = zones.of(each.zone)
+    return window if isinstance(window, Held) else None  # what no window opens for must not use up a budget
 
 
 # --- windows ------------------------------------------------------------------------------------------------------
@@ -180,10 +192,11 @@ class _Zones:
         self._windows, self._now_s = policy.windows, now_s
         self._found: dict[str, Window | Held] = {}
 
-    def of(self, seen: Observed) -> Window | Held | None:
+    def of(self, named: str | None) -> Window | Held | None:
+        """Return the next window of devices of a zone, or why there is none; None: they may activate at any time."""
         if self._windows is None:
             return None
-        name = self._windows.zone_of(seen.device.labels)
+        name = self._windows.zone_of(named)
         if name is None:
             detail = "the policy has windows, and nobody named the time zone of this device (label: zone)"
             return Held(waiting_on=WaitingOn.WINDOW, detail=detail)
@@ -203,7 +216,7 @@ def _in_window(
     seen = observed.get(target.device)
     if seen is None or seen.member.state is not MemberState.WAITING or target.device in held:
         return target
-    found = zones.of(seen)
+    found = zones.of(seen.device.labels.get(ZONE_LABEL))
     if isinstance(found, Held):
         held[target.device] = found
         return target

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from pinnace_contract.ids import DeviceId, ModelName, ReleaseId, RolloutId
 from pinnace_contract.latest import Cause, Intent
-from pinnace_server.domain import planner, selector
+from pinnace_server.domain import selector
 from pinnace_server.domain.plans import PlanReport
 from pinnace_server.domain.policy import PLAIN_TERMS, Terms
 from pinnace_server.domain.queries import Listing, RolloutQuery
@@ -73,14 +73,10 @@ class Rollouts:
 
     def _progress(self, tables: Tables, rollout: Rollout) -> Progress:
         now, members = self._world.clock.now(), tables.rollouts.members(rollout.id)
-        observed = observing.observe(tables, rollout, members)
-        policy, seen = observing.policy_of(tables, rollout, members), ramps.look(tables, rollout, now)
-        if seen is not None:
-            policy = seen.bound(policy, observed, now)
-        _, report = planner.plan(replace(policy, cancelled=True), observed, None, now)  # look, do not plan
+        seen = ramps.look(tables, rollout, now)
         return Progress(
             rollout=rollout,
-            report=report,
+            report=ramps.report(tables, rollout, members, seen, now),
             evidence=tables.rollouts.evidence(rollout.id),
             ramp=seen.ramp if seen is not None else None,
             counts=tables.rollouts.wave_counts(rollout.id),

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from pinnace_contract.ids import Digest
+from pinnace_server.service.aliases import Aliases
+from pinnace_server.service.archive import Archive
+from pinnace_server.service.audit import Audit
 from pinnace_server.service.catalogue import Catalogue
 from pinnace_server.service.controller import Controller
 from pinnace_server.service.conversions import Conversions
@@ -21,6 +24,7 @@ from pinnace_server.service.ports import World
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.steering import Steering
 from pinnace_server.service.telemetry import Telemetry
+from pinnace_server.service.whys import Whys
 
 
 class Receiving(Protocol):
@@ -49,12 +53,16 @@ class Services:
 
     world: World
     catalogue: Catalogue
+    aliases: Aliases
+    archive: Archive
     conversions: Conversions
     enrolment: Enrolment
     fleet: Fleet
     export: Export
     rollouts: Rollouts
     steering: Steering
+    whys: Whys
+    audit: Audit
     telemetry: Telemetry
     log: Log
     ingest: Ingest

@@ -6,13 +6,18 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlalchemy.exc import IntegrityError
 
+from pinnace_contract.ids import DeviceId, ModelName
+from pinnace_server.db import migrations
 from pinnace_server.db.store import SqlStore
 from pinnace_server.db.tables import METADATA
+from pinnace_server.domain.packed_histogram import PackedHistogram
 from pinnace_server.domain.queries import EventQuery
 from pinnace_server.errors import Code, StartRefused
 from tests.server.db.contract.rows import event
@@ -27,6 +32,26 @@ def test_migrations_from_nothing_make_the_schema_that_the_tables_declare(tmp_pat
     SqlStore(tmp_path / "pinnace.db").close()
     with create_engine(f"sqlite:///{tmp_path}/pinnace.db").connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_stretches_from_before_latencies_were_kept_come_along_without_any(tmp_path: Path) -> None:
+    path = tmp_path / "pinnace.db"
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with create_engine(f"sqlite:///{path}").begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    old = {"device": "camera-1", "model": "digits", "number": 7, "release": "r", "arm": "serving", "reports": 3, "n": 9}
+    counted = dict.fromkeys(("errors", "errors_fresh_n", "errors_fresh", "errors_stale", "predictions", "below"), 1)
+    gone = dict.fromkeys(("slow", "slow_fresh_n", "slow_fresh", "slow_stale"), 2)
+    values = old | counted | gone
+    with sqlite3.connect(path) as plain:
+        marks = ", ".join("?" for _ in values)
+        plain.execute(f"INSERT INTO stretches ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
+    with SqlStore(path).read() as tables:
+        (found,) = tables.reports.stretches([DeviceId("camera-1")], ModelName("digits"), 7, 7)
+    assert (found.reports, found.errors.counts.trials, found.latency) == (3, 9, PackedHistogram())
+    assert found.latency.above(0) == (0, 0)
 
 
 def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -> None:

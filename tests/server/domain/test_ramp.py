@@ -68,7 +68,7 @@ def test_a_wave_waits_while_its_gates_collect() -> None:
     rules = policy(gates={"soak_s": 3600})
     soaking = ramps.standing(ramp(rules, BEGUN, NEXT), HOLD, 120.0)
     assert (soaking.ruling, soaking.waiting_on, soaking.until_s) == (None, WaitingOn.SOAK_TIME, 3_660.0)
-    assert soaking.detail == "watched for 10 of 30 minutes"
+    assert soaking.detail == "watched for 10 min of 30 min"
     collecting = ramps.standing(ramp(rules, BEGUN, NEXT), HOLD, 4_000.0)
     assert collecting.waiting_on is WaitingOn.GATE_COLLECTING
 
@@ -239,7 +239,10 @@ def test_a_site_keeps_its_least_of_healthy_devices() -> None:
     found = ramps.moving(ramp(rules, BEGUN), movers)
     assert found.now == ("x", "v"), "what is ill is no loss"
     assert found.held[DeviceId("w")].waiting_on is WaitingOn.BUDGET, "two were asked for, and the site has one"
-    assert found.held[DeviceId("y")].detail == "2 devices of site a are healthy, and 2 must stay so"
+    assert (
+        found.held[DeviceId("y")].detail
+        == "2 of site a are healthy, and 2 must stay so; none of those that wait go first"
+    )
 
 
 @pytest.mark.parametrize(("devices", "at_once"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])

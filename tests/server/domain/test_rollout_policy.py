@@ -289,9 +289,9 @@ def test_approvals_stand_before_their_wave() -> None:
 def test_zone_is_the_site_s_own_before_the_policy_s() -> None:
     found = reading.read(yaml.safe_load(IN_FULL)).windows
     assert found is not None
-    assert found.zone_of({"site": "osaka", "zone": "Asia/Tokyo"}) == "Asia/Tokyo"
-    assert found.zone_of({"site": "osaka"}) == "Europe/Berlin"
-    assert parts.Windows(weekly=found.weekly).zone_of({}) is None
+    assert found.zone_of("Asia/Tokyo") == "Asia/Tokyo"
+    assert found.zone_of(None) == "Europe/Berlin"
+    assert parts.Windows(weekly=found.weekly).zone_of(None) is None
 
 
 # --- laws ---------------------------------------------------------------------------------------------------------

@@ -147,6 +147,20 @@ def test_unsure_answers_are_held_against_the_releases_own_promise() -> None:
     assert found.limits == {Guard.UNSURE: 0.1}
 
 
+def test_silence_of_whoever_could_not_be_heard_counts_neither_for_nor_against() -> None:
+    cut_off = [*rows(OLD, BEGIN - PAST, BEGIN), stretch(BEGIN, NEW)]
+    quiet, held = (
+        Witness(device=DeviceId("q"), moved=True, rows=cut_off, reporting=False, accountable=accountable)
+        for accountable in (True, False)
+    )
+    accused, excused = (told(each, stayed()) for each in (quiet, held))
+    assert accused.of(Arm.CANDIDATE)[0].guards[Guard.MISSING].now.bad > 40
+    assert Guard.MISSING not in excused.of(Arm.CANDIDATE)[0].guards
+    assert excused.of(Arm.CANDIDATE)[0].guards[Guard.ERRORS] == accused.of(Arm.CANDIDATE)[0].guards[Guard.ERRORS]
+    assert excused.of(Arm.CONTROL) == accused.of(Arm.CONTROL)
+    assert (excused.wave_size, excused.reporting) == (1, 1), "it still does not report, and the gate may hold for that"
+
+
 def test_bursts_of_the_past_show_in_the_dispersion() -> None:
     bursts = [stretch(number, OLD, bad=90 if number % 40 == 0 else 0) for number in range(BEGIN - PAST, BEGIN)]
     burst = Witness(device=DeviceId("b"), moved=True, rows=[*bursts, *rows(NEW, BEGIN, BEGIN + 6)])

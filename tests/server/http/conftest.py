@@ -12,12 +12,15 @@ from starlette.testclient import TestClient
 
 from pinnace_server.blobs.quarantine import Quarantine
 from pinnace_server.http import app as api
+from pinnace_server.service.audit import Audit
 from pinnace_server.service.conversions import Conversions
 from pinnace_server.service.door import TokenDoor, hash_of
 from pinnace_server.service.export import Export
 from pinnace_server.service.log import Log
 from pinnace_server.service.services import Services, SystemStatus
+from pinnace_server.service.steering import Steering
 from pinnace_server.service.telemetry import Telemetry
+from pinnace_server.service.whys import Whys
 from tests.server.http.drafts import draft_file
 from tests.server.world import Server, draft_of
 
@@ -76,11 +79,16 @@ def api_server(server: Server, tmp_path: Path) -> Iterator[Api]:
     services = Services(
         world=server.world,
         catalogue=server.catalogue,
+        aliases=server.aliases,
+        archive=server.archive,
         conversions=conversions,
         enrolment=server.enrolment,
         fleet=server.fleet,
         export=Export(server.world),
         rollouts=server.rollouts,
+        steering=Steering(server.world),
+        whys=Whys(server.world),
+        audit=Audit(server.world),
         telemetry=Telemetry(server.world),
         log=Log(server.world),
         ingest=server.ingest,

@@ -18,6 +18,7 @@ FILLED = {
     "{alias}": "production",
     "{device}": "camera-1",
     "{rollout}": "r-1",
+    "{number}": "1",
     "{job}": "j-1",
     "{token}": "t-1",
     "{receipt}": "a" * 64,

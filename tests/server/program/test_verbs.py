@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pinnace_server import admin_token
-from pinnace_server.cli import main, shown
+from pinnace_server.cli import main, rollouts, shown
 from tests.brokers import running_mosquitto
 from tests.needs import need
 from tests.server.program.running import Serving, serving
@@ -206,6 +206,25 @@ def test_server_that_is_not_there_is_a_clear_error(terminal: Terminal, server_ur
 def test_what_devices_say_cannot_steer_the_terminal() -> None:
     assert shown.cell("\x1b[31mred\x07\nline") == "�[31mred��line"
     assert "\x1b" not in shown.table(("NAME",), [("\x1b]0;title\x07",)])
+
+
+def _ended(device: str, state: str, cause: str = "NONE", detail: str = "") -> dict[str, object]:
+    return {"device": device, "state": state, "waiting_on": None, "cause": cause, "detail": detail}
+
+
+def test_who_did_not_commit_is_named_with_the_whole_reason() -> None:
+    detail = f"the golden vectors are answered {'very ' * 20}differently here; the largest difference is 0.85"
+    said = rollouts.left_words("r-1", [_ended("a", "committed"), _ended("b", "failed", "GOLDEN_MISMATCH", detail)])
+    _, *rows = said.splitlines()
+    assert [row.split(maxsplit=4) for row in rows] == [["b", "failed", "-", "GOLDEN_MISMATCH", detail]]
+
+
+def test_who_did_not_commit_is_counted_where_there_are_many() -> None:
+    many = [_ended(f"camera-{number}", "superseded") for number in range(rollouts.LEFT_SHOWN_MAX + 7)]
+    *listed, last = rollouts.left_words("r-1", many).splitlines()
+    assert len(listed) == 1 + rollouts.LEFT_SHOWN_MAX
+    assert last == "and 7 more; all of them: pinnace rollout show r-1"
+    assert "NONE" not in "".join(listed)
 
 
 def test_closed_pipe_ends_it_quietly(terminal: Terminal) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from pinnace_contract.histogram import INDEX_MIN, Histogram, bucket_of
 from pinnace_contract.latest import Block, ErrorCount
 from pinnace_contract.topics import Up, UpTopic
 from pinnace_server.domain.gates.streams import BURST
@@ -25,14 +27,19 @@ def device(server: Server) -> TestedDevice:
     return made
 
 
-def report(device: TestedDevice, n: int, errors: int = 0, slow: int = 0, name: str = "runtime") -> bytes:
+def report(
+    device: TestedDevice, n: int, errors: int = 0, name: str = "runtime", latencies: Sequence[float] = ()
+) -> bytes:
     assert device.current is not None
+    measured = Histogram()
+    for each in latencies:
+        measured.add(each)
     block = Block(
         model=MODEL,
         release=device.current.release,
         variant=device.current.variant,
         n=n,
-        slow=slow,
+        latency=measured.to_wire(),
         errors=(ErrorCount(name=name, n=errors),) if errors else (),
     )
     return device.send(Up.REPORT, device.report(block))
@@ -46,11 +53,24 @@ def found(server: Server, device: TestedDevice) -> list[Stretch]:
 def test_reports_of_ten_minutes_add_up(server: Server, device: TestedDevice) -> None:
     for _ in range(3):
         server.clock.move(60)
-        report(device, 100, errors=1, slow=2)
+        report(device, 100, errors=1)
     (only,) = found(server, device)
     assert only.reports == 3
-    assert (only.errors.counts.trials, only.errors.counts.bad, only.slow.counts.bad) == (300, 3, 6)
+    assert (only.errors.counts.trials, only.errors.counts.bad) == (300, 3)
     assert only.errors.counts.fresh_bad == 2, "a report that begins in a burst brings no news, whatever it counts"
+
+
+def test_latencies_of_ten_minutes_are_kept_whole(server: Server, device: TestedDevice) -> None:
+    for latencies in ([0.0, 0.010, 0.010], [], [0.010, 3.0]):
+        server.clock.move(60)
+        report(device, len(latencies), latencies=latencies)
+    server.clock.move(STRETCH_S)
+    report(device, 1, latencies=[0.5])
+    first, second = (each.latency for each in found(server, device))
+    middle = bucket_of(0.010)
+    assert middle is not None
+    assert [first.above(bucket) for bucket in (INDEX_MIN - 1, middle - 1, middle)] == [(5, 4), (5, 4), (5, 1)]
+    assert second.above(middle) == (1, 1)
 
 
 def test_bad_answers_right_after_a_bad_one_are_no_news(server: Server, device: TestedDevice) -> None:

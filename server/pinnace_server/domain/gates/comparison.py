@@ -9,6 +9,7 @@ from typing import Final
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Arm
 from pinnace_server.domain.gates import evalues, weights
+from pinnace_server.domain.gates.evalues import Change
 from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, Series
 from pinnace_server.domain.gates.settings import RATIO_MARGIN
 from pinnace_server.domain.gates.weights import NOTHING, Share, Totals
@@ -32,13 +33,17 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stratum:
-    """Devices that are compared with each other. ``limited``: with a fixed limit instead, and there is no control."""
+    """Devices that are compared with each other. ``limited``: with a fixed limit instead, and there is no control.
+
+    ``change`` is what the whole fleet may go through where there is a control.
+    """
 
     devices: tuple[Compared, ...]
     dispersion: float
     fresh_variance: float = 0.0
     whole_variance: float = 0.0
     limited: bool = False
+    change: Change = evalues.BESIDE_CONTROL
 
     def without(self, device: DeviceId) -> Stratum:
         """Return the stratum as if a device had never been in it."""
@@ -47,7 +52,10 @@ class Stratum:
 
 
 def compared(
-    devices: Sequence[DeviceEvidence], series: Callable[[DeviceEvidence], Series | None], dispersion: float
+    devices: Sequence[DeviceEvidence],
+    series: Callable[[DeviceEvidence], Series | None],
+    dispersion: float,
+    change: Change = evalues.BESIDE_CONTROL,
 ) -> Stratum:
     """Return what devices did beside what their pasts let expect."""
     found = [(each, seen) for each in devices if (seen := series(each)) is not None]
@@ -75,6 +83,7 @@ def compared(
         whole_variance=weights.uncertainty(
             sum(seen.past.bad for _, seen in found), sum(seen.lately.bad for _, seen in found), dispersion
         ),
+        change=change,
     )
 
 
@@ -175,5 +184,5 @@ def _one_worse(stratum: Stratum, of: Callable[[Compared], Share], variance: floa
     if stratum.limited:
         return evalues.above(candidate)
     alone = all(each.candidate for each in stratum.devices)
-    change = evalues.OWN_PAST_ONLY if alone else evalues.BESIDE_CONTROL
+    change = evalues.OWN_PAST_ONLY if alone else stratum.change
     return evalues.worse(control, candidate, change.uncertain(variance))

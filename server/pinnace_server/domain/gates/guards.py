@@ -9,9 +9,9 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Arm
-from pinnace_server.domain.gates import comparison
+from pinnace_server.domain.gates import comparison, evalues
 from pinnace_server.domain.gates.comparison import Stratum
-from pinnace_server.domain.gates.evalues import averaged
+from pinnace_server.domain.gates.evalues import Change, averaged
 from pinnace_server.domain.gates.evidence import DeviceEvidence, Guard, Series, WaveEvidence
 from pinnace_server.domain.gates.settings import MARGINS
 from pinnace_server.domain.gates.streams import BURST
@@ -88,7 +88,14 @@ def _strata(evidence: WaveEvidence, guard: Guard) -> list[Stratum]:
         return [comparison.compared(evidence.devices, _group(name), dispersion) for name in names]
     if not any(guard in each.guards for each in candidates):
         return []
-    return [comparison.compared(evidence.devices, lambda each: each.guards.get(guard), dispersion)]
+    return [
+        comparison.compared(evidence.devices, lambda each: each.guards.get(guard), dispersion, beside_control(guard))
+    ]
+
+
+def beside_control(guard: Guard) -> Change:
+    """Return how much the whole fleet may change in a guard, where a control says whether it did."""
+    return evalues.SLOW_BESIDE_CONTROL if guard is Guard.SLOW else evalues.BESIDE_CONTROL
 
 
 def _group(name: str) -> Callable[[DeviceEvidence], Series | None]:

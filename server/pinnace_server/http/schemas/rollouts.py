@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from pinnace_contract.latest import ContactMode, ContactPolicy, OnNoContact, TrialMode, TrialPolicy
 from pinnace_server.domain import plans, records
 from pinnace_server.domain.policy import Terms
+from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.http.schemas.body import asked, like
 from pinnace_server.http.schemas.catalogue import OTHER_DIGEST
-from pinnace_server.service import matching, rollouts
+from pinnace_server.http.schemas.steering import Wave
+from pinnace_server.service import matching, rollouts, rules
 
 _ROLLOUT = {
     "id": "r-0a1b2c3d4e",
@@ -22,6 +24,8 @@ _ROLLOUT = {
     "selector": "site=lyon",
     "state": "active",
     "reason": "",
+    "paused": "",
+    "strategy": "canary",
     "verdict": {},
     "halts": None,
     "actor": "admin",
@@ -149,6 +153,8 @@ class Rollout(BaseModel):
     selector: str
     state: records.RolloutState
     reason: str
+    paused: str = Field(description="Who paused it and why; empty while it is not.")
+    strategy: str = Field(description="`plain` is an assignment, without waves and gates.")
     verdict: dict[str, str] = Field(description="What the health rule judged, when it halted the rollout.")
     halts: str | None = Field(description="The rollout that this one moves back.")
     actor: str
@@ -168,6 +174,8 @@ class Rollout(BaseModel):
             selector=rollout.selector,
             state=rollout.state,
             reason=rollout.reason,
+            paused=rollout.paused,
+            strategy=_strategy(rollout),
             verdict=dict(rollout.verdict),
             halts=rollout.halts,
             actor=rollout.actor,
@@ -178,13 +186,21 @@ class Rollout(BaseModel):
 
 
 class RolloutDetail(Rollout):
-    """A rollout with what its devices wait on and what they answered."""
+    """A rollout with its policy, its waves, what its devices wait on and what they answered."""
 
     model_config = like(
-        _ROLLOUT | {"waiting_on": {"FETCHING": 3, "DEVICE_OFFLINE": 1}, "evidence": {"inferences": 250, "labels": 0}}
+        _ROLLOUT
+        | {
+            "waiting_on": {"FETCHING": 3, "DEVICE_OFFLINE": 1},
+            "evidence": {"inferences": 250, "labels": 0},
+            "policy": {"cohort": {"selector": "site=lyon"}},
+            "waves": [],
+        }
     )
 
     waiting_on: dict[str, int]
+    policy: dict[str, Any] | None = Field(description="With every field; null for a plain assignment.")
+    waves: list[Wave] = Field(description="None for a plain assignment. The holdback is the last.")
     evidence: dict[str, int] = Field(description="Answers on this release by devices that keep it: the rule's inputs.")
 
     @classmethod
@@ -195,6 +211,10 @@ class RolloutDetail(Rollout):
         return cls(
             **dict(Rollout.of(progress.rollout, counts)),
             waiting_on={str(on): n for on, n in progress.report.waiting().items()},
+            policy=None if progress.ramp is None else reading.plain(progress.ramp.policy),
+            waves=[]
+            if progress.ramp is None
+            else [Wave.of(wave, dict(progress.counts.get(wave.number, {}))) for wave in progress.ramp.waves],
             evidence={
                 "inferences": evidence.n,
                 "errors": evidence.errors,
@@ -204,6 +224,11 @@ class RolloutDetail(Rollout):
                 "label_errors": evidence.label_errors,
             },
         )
+
+
+def _strategy(rollout: records.Rollout) -> str:
+    policy = rules.policy_of(rollout)
+    return "plain" if policy is None else policy.strategy.KIND
 
 
 class RolloutDevice(BaseModel):

@@ -273,7 +273,7 @@ class TestMembers:
         seen = device(
             2,
             hardware="pi4",
-            labels={"site": "lyon", "line": "2"},
+            labels={"site": "lyon", "zone": "Europe/Paris", "line": "2"},
             online=True,
             degraded=True,
             seen_at_s=NOW,
@@ -295,6 +295,7 @@ class TestMembers:
             device_state=DeviceState.ACTIVE,
             hardware="pi4",
             site="lyon",
+            zone="Europe/Paris",
             online=True,
             degraded=True,
             seen_at_s=NOW,

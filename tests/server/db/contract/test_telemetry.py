@@ -7,10 +7,12 @@ from itertools import product
 
 import pytest
 
+from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import BootId, ReceiptId, VersionName
 from pinnace_contract.latest import Arm, Outcome
 from pinnace_server.domain import telemetry
 from pinnace_server.domain.gates.streams import Tally
+from pinnace_server.domain.packed_histogram import PackedHistogram
 from pinnace_server.domain.queries import Page, ReceiptQuery
 from pinnace_server.domain.records import Counts, FeatureTotals, Minute, ReceiptRecord, ReceivedRange
 from pinnace_server.service.ports import Store
@@ -414,7 +416,8 @@ class TestRaw:
 class TestStretches:
     def test_a_stretch_is_kept_as_it_is_and_the_newest_word_counts(self, store: Store) -> None:
         first = stretch(1, 7, reports=1)
-        later = stretch(1, 7, reports=3, errors=Tally(stale=4).after(100, 5), slow=Tally().after(100, 2), below=9)
+        latency = PackedHistogram.of(Histogram({-480: 1, 319: 2**40}, 7))
+        later = stretch(1, 7, reports=3, errors=Tally(stale=4).after(100, 5), latency=latency, below=9)
         for word in (first, later):
             written(store, lambda tables, word=word: tables.reports.save_stretch(word))
         with store.read() as tables:

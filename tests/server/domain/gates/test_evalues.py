@@ -46,10 +46,23 @@ def test_any_change_of_both_arms_is_forgiven_where_it_costs_nothing() -> None:
     assert high / 200 <= 0.05, seed
 
 
+@pytest.mark.parametrize("shock", [2.0, 3.0, 10.0])
+def test_no_change_of_both_arms_costs_more_than_the_most(shock: float) -> None:
+    seed, runs, limit = 8, 200, 800.0
+    chance = random.Random(seed)
+    most = evalues.SLOW_BESIDE_CONTROL.most
+    assert evalues.SLOW_BESIDE_CONTROL.price(math.log(shock)) == min(
+        evalues.BESIDE_CONTROL.price(math.log(shock)), most
+    )
+    high = sum(highest(1.0, shock, evalues.SLOW_BESIDE_CONTROL, chance) >= math.log(limit) for _ in range(runs))
+    assert high / runs <= math.exp(most) / limit, seed
+
+
 def test_e_value_grows_when_the_release_is_bad() -> None:
     seed = 6
     chance = random.Random(seed)
-    assert all(highest(3.0, 1.0, evalues.BESIDE_CONTROL, chance) >= math.log(800) for _ in range(20)), seed
+    for change in (evalues.BESIDE_CONTROL, evalues.SLOW_BESIDE_CONTROL):
+        assert all(highest(3.0, 1.0, change, chance) >= math.log(800) for _ in range(20)), seed
 
 
 @given(events=st.integers(0, 500), more=st.integers(1, 50), expected=st.floats(1.0, 500.0))

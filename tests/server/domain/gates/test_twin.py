@@ -16,7 +16,8 @@ RUNS = 6
 @pytest.mark.parametrize("controls", [0, 1, 4])
 @pytest.mark.parametrize("a_day", [10, 1440, 86_400])
 @pytest.mark.parametrize("bursts", [False, True])
-def test_twin_has_the_gate_s_evidence(controls: int, a_day: int, bursts: bool) -> None:
+@pytest.mark.parametrize("guard", [Guard.ERRORS, Guard.SLOW])
+def test_twin_has_the_gate_s_evidence(controls: int, a_day: int, bursts: bool, guard: Guard) -> None:
     seed = 11
     scenario = Scenario(
         controls=controls,
@@ -29,7 +30,7 @@ def test_twin_has_the_gate_s_evidence(controls: int, a_day: int, bursts: bool) -
         past_min=720,
         watched_min=240,
     )
-    twin = Twin(RUNS, controls, scenario.candidates)
+    twin = Twin(RUNS, controls, scenario.candidates, guard)
     compared = 0
     for minute, (trials, bad) in enumerate(gate_streams.minutes(scenario, RUNS, np.random.default_rng(seed)), start=1):
         if minute == 720 - 60 + 1:
@@ -44,10 +45,8 @@ def test_twin_has_the_gate_s_evidence(controls: int, a_day: int, bursts: bool) -
             twin.tallies.changed[:] = True
             assert set(np.flatnonzero(found >= 1.0)) == set(twin.reaching(1.0, np.ones(RUNS, dtype=bool))[0]), seed
             for row in range(RUNS):
-                evidence = wave(
-                    twin.devices(row, Guard.ERRORS), dispersion={Guard.ERRORS: float(twin.dispersion[row, 0])}
-                )
-                reading = guards.read(evidence, Guard.ERRORS, None, 1.25, np.inf)
+                evidence = wave(twin.devices(row), dispersion={guard: float(twin.dispersion[row, 0])})
+                reading = guards.read(evidence, guard, None, 1.25, np.inf)
                 assert reading is not None
                 assert found[row] == pytest.approx(reading.worse, abs=1e-4), seed
                 compared += 1

@@ -1,0 +1,273 @@
+"""``pinnace rollout start`` and what follows, ``pinnace why``, ``pinnace audit verify``: rollouts in waves."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pinnace_server.cli import shown
+from pinnace_server.cli.api import Api, CallFailed, quoted
+from pinnace_server.cli.asking import add_group, add_verb
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+POLICY_BYTES_MAX: Final = 1024 * 1024
+RULINGS: Final = ("wave_promoted", "gate_fired", "wave_asked", "rollout_paused")
+SHOWN_DEVICES: Final = 5
+
+
+def add_rollout_parsers(rollouts: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add what is said after ``pinnace rollout``."""
+    start = add_verb(rollouts, "start", "begin a rollout in waves", _start)
+    start.add_argument("model")
+    start.add_argument("version", help="a name, or @ALIAS")
+    start.add_argument("--policy", type=Path, metavar="FILE", help="YAML or JSON; see docs/rollouts.md")
+    start.add_argument("--selector", metavar="SELECTOR", help="the cohort, instead of the policy's")
+    start.add_argument("--reason", default="", help="for the log")
+    start.add_argument("--dry-run", action="store_true", help="say who would move in which wave, and begin nothing")
+    for name, words, run in (
+        ("pause", "begin nothing new; what is worse is still moved back", _pause),
+        ("resume", "go on after a pause", _resume),
+    ):
+        _of_rollout(rollouts, name, words, run).add_argument("--reason", default="", help="for the log")
+    approve = _of_rollout(rollouts, "approve", "agree that a wave may begin", _approve)
+    approve.add_argument("--wave", type=int, metavar="N", help="default: the next one")
+    promote = _of_rollout(rollouts, "promote", "decide for the gates of the current wave", _promote)
+    promote.add_argument("wave", type=int)
+    promote.add_argument("--reason", required=True, help="the log keeps it")
+    retry = _of_rollout(rollouts, "retry", "let devices on which it ended badly try again", _retry)
+    retry.add_argument("devices", nargs="*", metavar="DEVICE", help="default: all of them")
+    for name, words in (
+        ("widen", "let more devices join"),
+        ("narrow", "let devices go that still wait"),
+    ):
+        change = _of_rollout(rollouts, name, f"{words}, by saying whom the rollout means from now on", _change_cohort)
+        change.add_argument("selector", help="as 'site in (lyon, paris)'")
+
+
+def add_parsers(verbs: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verbs of their own."""
+    why = add_verb(verbs, "why", "say why a device or a rollout is where it is, and what would change it", _why)
+    why.add_argument("subject", metavar="DEVICE|ROLLOUT")
+    audits = add_group(verbs, "audit", "what the log says, checked")
+    verify = add_verb(audits, "verify", "work out again every verdict of a gate that decided something", _verify)
+    verify.add_argument("--rollout", help="only this one's")
+
+
+def _of_rollout(
+    rollouts: _SubParsersAction[argparse.ArgumentParser], name: str, words: str, run: Any
+) -> argparse.ArgumentParser:
+    parser = add_verb(rollouts, name, words, run)
+    parser.add_argument("rollout")
+    return parser
+
+
+# --- beginning ----------------------------------------------------------------------------------------------------
+
+
+def _start(api: Api, chosen: argparse.Namespace) -> int:
+    policy = _policy(chosen.policy) if chosen.policy else {}
+    if chosen.selector is not None:
+        had = policy.get("cohort")
+        policy["cohort"] = had | {"selector": chosen.selector} if isinstance(had, dict) else chosen.selector
+    if "cohort" not in policy:
+        raise CallFailed(
+            "expected devices to move, found neither a cohort in the policy nor --selector",
+            hint="--selector '' means every device",
+        )
+    choice = {"model": chosen.model, "version": chosen.version, "policy": policy}
+    if chosen.dry_run:
+        seen = api.post("/rollouts/preview", choice)
+        print(shown.as_json(seen) if chosen.json else _preview(seen))
+        return 0
+    rollout = api.post("/rollouts", {**choice, "reason": chosen.reason})
+    what = f"{_devices(sum(rollout['devices'].values()))} to {rollout['model']} {rollout['version']}"
+    return _print(chosen, rollout, f"rollout {rollout['id']}: {what}; see: pinnace why {rollout['id']}")
+
+
+def _policy(file: Path) -> dict[str, Any]:
+    """Read a policy: YAML, of which JSON is a part."""
+    import yaml
+
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise CallFailed(f"{file}: {error.strerror}") from error
+    if len(text) > POLICY_BYTES_MAX:
+        raise CallFailed(f"{file}: expected a policy of at most {POLICY_BYTES_MAX} bytes, found {len(text)}")
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CallFailed(f"{file}: expected YAML or JSON, found: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise CallFailed(f"{file}: expected a policy with keys as 'cohort' and 'waves', found {type(found).__name__}")
+    return found
+
+
+def _preview(seen: dict[str, Any]) -> str:
+    lines = []
+    for wave in seen["waves"]:
+        named = ", ".join(wave["devices"][:SHOWN_DEVICES]) + (" …" if len(wave["devices"]) > SHOWN_DEVICES else "")
+        held = seen["policy"]["holdback"] is not None and wave["number"] == len(seen["policy"]["waves"]) + 1
+        kind = "held back" if held else f"wave {wave['number']}"
+        lines.append(f"{kind}: {_devices(len(wave['devices']))} ({named})")
+    if not seen["waves"]:
+        lines.append("nobody would move")
+    if seen["already_on_it"]:
+        lines.append(f"{_devices(len(seen['already_on_it']))} on it already")
+    lines += [f"left out: {device}: {why}" for device, why in seen["excluded"].items()]
+    if seen["foresight"]:
+        lines.append(seen["foresight"])
+    return "\n".join(shown.cell(line, 400) for line in lines)
+
+
+# --- steering -----------------------------------------------------------------------------------------------------
+
+
+def _pause(api: Api, chosen: argparse.Namespace) -> int:
+    rollout = api.post(f"/rollouts/{quoted(chosen.rollout)}/pause", {"reason": chosen.reason})
+    return _print(chosen, rollout, f"rollout {rollout['id']} is paused")
+
+
+def _resume(api: Api, chosen: argparse.Namespace) -> int:
+    rollout = api.post(f"/rollouts/{quoted(chosen.rollout)}/resume", {"reason": chosen.reason})
+    return _print(chosen, rollout, f"rollout {rollout['id']} goes on")
+
+
+def _approve(api: Api, chosen: argparse.Namespace) -> int:
+    rollout = api.post(f"/rollouts/{quoted(chosen.rollout)}/approve", {"wave": chosen.wave})
+    wave = "the next wave" if chosen.wave is None else f"wave {chosen.wave}"
+    return _print(chosen, rollout, f"you agreed that {wave} of rollout {rollout['id']} may begin")
+
+
+def _promote(api: Api, chosen: argparse.Namespace) -> int:
+    path = f"/rollouts/{quoted(chosen.rollout)}/promote"
+    rollout = api.post(path, {"wave": chosen.wave, "reason": chosen.reason})
+    return _print(chosen, rollout, f"wave {chosen.wave} of rollout {rollout['id']} is promoted")
+
+
+def _retry(api: Api, chosen: argparse.Namespace) -> int:
+    answer = api.post(f"/rollouts/{quoted(chosen.rollout)}/retry", {"devices": chosen.devices})
+    return _print(chosen, answer, f"{_devices(answer['devices'])} will try again")
+
+
+def _change_cohort(api: Api, chosen: argparse.Namespace) -> int:
+    answer = api.post(f"/rollouts/{quoted(chosen.rollout)}/cohort", {"cohort": chosen.selector})
+    return _print(chosen, answer, f"{_devices(answer['joined'])} joined, {_devices(answer['let_go'])} let go")
+
+
+def _print(chosen: argparse.Namespace, answer: dict[str, Any], words: str) -> int:
+    print(shown.as_json(answer) if chosen.json else words)
+    return 0
+
+
+def _devices(n: int) -> str:
+    return f"{n} device" if n == 1 else f"{n} devices"
+
+
+# --- why ----------------------------------------------------------------------------------------------------------
+
+
+def _why(api: Api, chosen: argparse.Namespace) -> int:
+    """Ask about a device, or about a rollout where no device has that name."""
+    subject = quoted(chosen.subject)
+    try:
+        answer = api.get(f"/devices/{subject}/why")
+        answers = answer["answers"]
+    except CallFailed as error:
+        if error.code != "NOT_FOUND":
+            raise
+        try:
+            answer = api.get(f"/rollouts/{subject}/why")
+        except CallFailed as other:
+            if other.code != "NOT_FOUND":
+                raise
+            raise CallFailed(
+                f"there is no device and no rollout {chosen.subject!r} on this server",
+                hint="see: pinnace device list, pinnace rollout list",
+                code=other.code,
+            ) from other
+        answers = [answer]
+    if chosen.json:
+        print(shown.as_json(answer))
+        return 0
+    print("\n\n".join(_answer_words(each) for each in answers))
+    return 0
+
+
+def _answer_words(answer: dict[str, Any]) -> str:
+    what = f"{answer['model'] or ''} {answer['version'] or ''}".strip()
+    waits = f", waits on {answer['waiting_on']}" if answer["waiting_on"] else ""
+    step = answer["next"]
+    when = f" (not before {shown.at(step['at_s'])})" if step["at_s"] else ""
+    when += f" (until {shown.at(step['until_s'])}, then the policy decides)" if step["until_s"] else ""
+    lines = [
+        f"{answer['about']}: {answer['state']}{waits}" + (f"   [{what}]" if what else ""),
+        f"  why   {answer['why']}",
+        f"  next  {step['words']}{when}",
+    ]
+    if step["command"]:
+        lines.append(f"        {step['command']}")
+    return "\n".join(shown.cell(line, 1000) for line in lines)
+
+
+# --- audit --------------------------------------------------------------------------------------------------------
+
+
+def _verify(api: Api, chosen: argparse.Namespace) -> int:
+    """Work out every verdict here, not at the server, from records whose digests the log names."""
+    found = [_checked(api, event) for event in _rulings(api, chosen.rollout)]
+    broken = [each for each in found if each["problem"]]
+    if chosen.json:
+        print(shown.as_json({"verdicts": found, "broken": len(broken)}))
+        return 1 if broken else 0
+    rows = [(each["event"], each["rollout"], each["kind"], each["wave"], each["problem"] or "holds") for each in found]
+    print(shown.table(("EVENT", "ROLLOUT", "RULING", "WAVE", "WORKED OUT AGAIN"), rows))
+    print(f"{len(found)} verdict(s), {len(broken)} of them broken")
+    return 1 if broken else 0
+
+
+def _rulings(api: Api, rollout: str | None) -> list[dict[str, Any]]:
+    events = api.all("/events", kind=list(RULINGS), rollout=rollout)
+    return sorted((each for each in events if "record" in each["data"]), key=lambda each: int(each["number"]))
+
+
+def _checked(api: Api, event: dict[str, Any]) -> dict[str, Any]:
+    kept = api.get(f"/events/{event['number']}/verdict")
+    return {
+        "event": event["number"],
+        "rollout": event["rollout"],
+        "kind": event["kind"],
+        "wave": event["data"].get("wave", ""),
+        "problem": _problem(event, str(kept["record"])),
+    }
+
+
+def _problem(event: dict[str, Any], record: str) -> str:
+    from pinnace_server.domain.gates import records
+    from pinnace_server.errors import Refused
+
+    if hashlib.sha256(record.encode()).hexdigest() != event["data"]["record"]:
+        return "the record is not the one that the log names"
+    try:
+        kept = json.loads(record)
+        if not records.holds(kept):
+            return "the verdict does not follow from its evidence"
+    except (ValueError, Refused) as error:
+        return str(error)
+    said = kept["verdict"]["decision"]
+    if said not in _RULED_BY[event["kind"]]:
+        return f"the log says {event['kind']}, the verdict {said}"
+    return ""
+
+
+_RULED_BY: Final = {
+    "wave_promoted": ("promote_proven", "promote_unrefuted", "hold"),  # hold: a wave in which no device is
+    "gate_fired": ("roll_back", "hold"),  # hold: the policy's word when its time is over
+    "wave_asked": ("hold",),
+    "rollout_paused": ("hold",),
+}

@@ -1,0 +1,295 @@
+"""Why a device or a rollout is where it is, in words, and the next thing that would change it.
+
+Answers are made from the planner's report and a rollout's waves; nothing is looked up here. The step that an answer
+names is the first of a chain: a device of the fourth wave is told what the first one waits on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from pinnace_contract.ids import DeviceId, ModelName, RolloutId, VersionName
+from pinnace_contract.latest import Cause
+from pinnace_server.domain.plans import DeviceReport, WaitingOn
+from pinnace_server.domain.ramp import Ramp, Standing
+from pinnace_server.domain.records import MemberState, Rollout, RolloutState
+from pinnace_server.domain.wave_report import WaveReport
+
+
+class StepKind(StrEnum):
+    """What would change something."""
+
+    NOTHING = "nothing"
+    TICK = "tick"
+    CONTACT = "contact"
+    DEVICE = "device"
+    SOMEBODY_THERE = "somebody_there"
+    READMIT = "readmit"
+    RESUME = "resume"
+    APPROVE = "approve"
+    PROMOTE = "promote"
+    RETRY = "retry"
+    OTHER_ROLLOUT = "other_rollout"
+    ROOM = "room"
+    WINDOW = "window"
+    NAME_ZONE = "name_zone"
+    ASSIGN = "assign"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """The next thing that would change it. ``command`` is what a person may type, empty where it comes by itself.
+
+    ``at_s`` is when it comes at the earliest, ``until_s`` when the policy decides otherwise, where that is known.
+    """
+
+    kind: StepKind
+    words: str
+    command: str = ""
+    rollout: RolloutId | None = None
+    wave: int | None = None
+    at_s: float | None = None
+    until_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Why something is where it is. ``model`` and ``version`` are what the rollout moves, or what is served."""
+
+    about: str
+    state: str
+    why: str
+    step: Step
+    waiting_on: WaitingOn | None = None
+    cause: Cause = Cause.NONE
+    model: ModelName | None = None
+    version: VersionName | None = None
+    rollout: RolloutId | None = None
+
+
+NOTHING: Final = Step(kind=StepKind.NOTHING, words="nothing is left to do")
+
+_ON_THE_DEVICE: Final = {
+    WaitingOn.ANSWER: "it was told, and has not answered yet",
+    WaitingOn.OFFERED: "it knows of the release, and has not begun to fetch it",
+    WaitingOn.FETCHING: "it fetches the release",
+    WaitingOn.SELF_TEST: "it runs the golden vectors on its own hardware",
+    WaitingOn.TRIAL: "it tries the release, and has not kept it yet",
+    WaitingOn.CONTACT: "it has proved the release, and waits for this server's acknowledgement",
+    WaitingOn.REVERTING: "it goes back to its last good release",
+    WaitingOn.RECEIPT: "it is done, and its receipt has not come yet",
+    WaitingOn.SITE_DECISION: "it is prepared, and waits for the decision of its site",
+}
+_THERE: Final = {
+    WaitingOn.VETO: "an application on the device asked it to wait",
+    WaitingOn.APP_CONTRACT: "no application on the device accepts the release's inputs and outputs",
+    WaitingOn.METERED: "its link is metered, and the policy fetches over none",
+}
+_ENDED_BADLY: Final = (MemberState.FAILED, MemberState.REVERTED, MemberState.REJECTED)
+
+
+def of_device(
+    rollout: Rollout, report: DeviceReport, *, ramp: Ramp | None, standing: Standing | None, said: WaveReport | None
+) -> Answer:
+    """Return why a device of a rollout is where it is.
+
+    ``standing`` and ``said`` are of the rollout's current wave; None for a plain assignment.
+    """
+    why, step = _device(rollout, report, ramp, standing, said)
+    return Answer(
+        about=report.device,
+        state=report.state.value,
+        why=why,
+        step=step,
+        waiting_on=report.waiting_on,
+        cause=report.cause,
+        model=rollout.model,
+        version=rollout.version,
+        rollout=rollout.id,
+    )
+
+
+def of_rollout(
+    rollout: Rollout,
+    waiting: dict[WaitingOn, int],
+    *,
+    ramp: Ramp | None,
+    standing: Standing | None,
+    said: WaveReport | None,
+) -> Answer:
+    """Return why a rollout is where it is. ``waiting`` counts its devices by what they wait on."""
+    if rollout.state is not RolloutState.ACTIVE:
+        why = rollout.reason or f"every device of it is done, and it is {rollout.state}"
+        return _about(rollout, why, NOTHING)
+    if ramp is not None and standing is not None and ramp.current is not None:
+        why, step = _wave(rollout, ramp, standing, said)
+        return _about(rollout, why, step, standing.waiting_on)
+    if not waiting:
+        words = "the controller closes it at its next look"
+        return _about(rollout, "every device of it is done", Step(kind=StepKind.TICK, words=words))
+    most = max(waiting, key=lambda each: waiting[each])
+    counted = ", ".join(f"{n} on {on}" for on, n in sorted(waiting.items(), key=lambda each: -each[1]))
+    words = "what most of its devices wait on; for one of them: pinnace why DEVICE"
+    step = Step(kind=StepKind.DEVICE, words=words, rollout=rollout.id)
+    return _about(rollout, f"its devices wait: {counted}", step, most)
+
+
+def of_nothing(device: DeviceId, model: ModelName | None, version: VersionName | None, served: str) -> Answer:
+    """Return why a device that no rollout wants anything of is where it is."""
+    words = "assign it a version, or begin a rollout that means it"
+    command = f"pinnace assign {model or 'MODEL'} VERSION --devices {device}"
+    return Answer(
+        about=device,
+        state=served,
+        why="no rollout that is under way wants anything of it",
+        step=Step(kind=StepKind.ASSIGN, words=words, command=command),
+        model=model,
+        version=version,
+    )
+
+
+def of_quarantined(answer: Answer, cause: Cause) -> Answer:
+    """Return an answer about a device that gets nothing new: whatever else there is waits on that."""
+    if answer.step.kind is StepKind.READMIT:
+        return answer
+    on = WaitingOn.CLONE_SUSPECTED if cause is Cause.CLONE_SUSPECTED else WaitingOn.QUARANTINED
+    step = Step(kind=StepKind.READMIT, words="a person readmits it", command=f"pinnace device readmit {answer.about}")
+    return replace(answer, why=_PLAIN[on], step=step, waiting_on=on, cause=cause)
+
+
+def _about(rollout: Rollout, why: str, step: Step, waiting_on: WaitingOn | None = None) -> Answer:
+    return Answer(
+        about=rollout.id,
+        state=rollout.state.value,
+        why=why,
+        step=step,
+        waiting_on=waiting_on,
+        model=rollout.model,
+        version=rollout.version,
+        rollout=rollout.id,
+    )
+
+
+# --- a device -----------------------------------------------------------------------------------------------------
+
+
+def _device(
+    rollout: Rollout,
+    report: DeviceReport,
+    ramp: Ramp | None,
+    standing: Standing | None,
+    said: WaveReport | None,
+) -> tuple[str, Step]:
+    if report.waiting_on is None:
+        return _ended(rollout, report)
+    if rollout.state is not RolloutState.ACTIVE and report.state is MemberState.WAITING:
+        return f"the rollout is {rollout.state}: {rollout.reason or 'no reason given'}", _assigned_anew(report.device)
+    on, detail = report.waiting_on, report.detail
+    if on is WaitingOn.EARLIER_WAVE and ramp is not None and standing is not None:
+        why, step = _wave(rollout, ramp, standing, said)
+        return f"{detail}; {why}", step
+    if on in _ON_THE_DEVICE:
+        why = _ON_THE_DEVICE[on] + (f" ({detail})" if detail else "")
+        return why, Step(kind=StepKind.DEVICE, words="its next message", rollout=rollout.id)
+    if on in _THERE:
+        why = _THERE[on] + (f" ({detail})" if detail else "")
+        return why, Step(kind=StepKind.SOMEBODY_THERE, words="somebody at the device, or time", rollout=rollout.id)
+    return detail or _PLAIN.get(on, on.value), _held(rollout, report)
+
+
+_PLAIN: Final = {
+    WaitingOn.DEVICE_NEVER_SEEN: "it was enrolled and never heard of since",
+    WaitingOn.DEVICE_OFFLINE: "it is offline",
+    WaitingOn.CLONE_SUSPECTED: "it may be two devices, and gets nothing new until somebody decides",
+    WaitingOn.QUARANTINED: "it is quarantined, and gets nothing new until it is readmitted",
+    WaitingOn.PLANNING: "the controller has not planned it yet",
+}
+
+
+def _held(rollout: Rollout, report: DeviceReport) -> Step:
+    device = report.device
+    match report.waiting_on:
+        case WaitingOn.DEVICE_NEVER_SEEN | WaitingOn.DEVICE_OFFLINE:
+            return Step(kind=StepKind.CONTACT, words="it connects", rollout=rollout.id)
+        case WaitingOn.CLONE_SUSPECTED | WaitingOn.QUARANTINED:
+            words = "a person readmits it"
+            return Step(kind=StepKind.READMIT, words=words, command=f"pinnace device readmit {device}")
+        case WaitingOn.PAUSED:
+            return _resumed(rollout)
+        case WaitingOn.OTHER_ROLLOUT:
+            words = "the other rollout ends"
+            return Step(kind=StepKind.OTHER_ROLLOUT, words=words, command=f"pinnace why {device}")
+        case WaitingOn.BUDGET:
+            words = "a device that is under way is done, or one that is ill is well again"
+            return Step(kind=StepKind.ROOM, words=words, rollout=rollout.id)
+        case WaitingOn.INSTALLS_STOPPED:
+            words = "a person looks at what failed, and lets it try again or moves all back"
+            command = f"pinnace rollout retry {rollout.id}"
+            return Step(kind=StepKind.RETRY, words=words, command=command, rollout=rollout.id)
+        case WaitingOn.WINDOW:
+            words = "somebody names the time zone of its site"
+            command = f"pinnace device label {device} zone=Europe/Berlin"
+            return Step(kind=StepKind.NAME_ZONE, words=words, command=command)
+        case _:
+            return Step(kind=StepKind.TICK, words="the controller's next look, within seconds", rollout=rollout.id)
+
+
+def _ended(rollout: Rollout, report: DeviceReport) -> tuple[str, Step]:
+    cause = f"{report.cause}" if report.cause is not Cause.NONE else ""
+    why = ": ".join(each for each in (cause, report.detail) if each)
+    if report.state in _ENDED_BADLY:
+        if rollout.state is RolloutState.ACTIVE and rollout.rules:
+            words = "a person lets it try again"
+            command = f"pinnace rollout retry {rollout.id} {report.device}"
+            return why, Step(kind=StepKind.RETRY, words=words, command=command, rollout=rollout.id)
+        return why, _assigned_anew(report.device, rollout)
+    if report.state is MemberState.COMMITTED:
+        return why or "it keeps the release", NOTHING
+    return why or f"it is {report.state}", _assigned_anew(report.device, rollout)
+
+
+def _assigned_anew(device: DeviceId, rollout: Rollout | None = None) -> Step:
+    what = f"{rollout.model} {rollout.version or 'VERSION'}" if rollout is not None else "MODEL VERSION"
+    command = f"pinnace assign {what} --devices {device}"
+    return Step(kind=StepKind.ASSIGN, words="assign it a version again", command=command)
+
+
+# --- a wave -------------------------------------------------------------------------------------------------------
+
+
+def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | None) -> tuple[str, Step]:
+    """Return what the current wave waits on, and what would let it go on."""
+    wave, name = standing.wave, rollout.id
+    if standing.ruling is not None:
+        words = "the controller's next look, within seconds"
+        return f"wave {wave}: {standing.ruling.why}", Step(kind=StepKind.TICK, words=words, rollout=name, wave=wave)
+    if standing.waiting_on is WaitingOn.PAUSED:
+        return f"the rollout is paused ({ramp.paused})", _resumed(rollout)
+    begun = wave in ramp.begun
+    if standing.waiting_on is WaitingOn.APPROVAL and not begun:
+        words, command = "that many people agree", f"pinnace rollout approve {name} --wave {wave}"
+        return standing.detail, Step(kind=StepKind.APPROVE, words=words, command=command, rollout=name, wave=wave)
+    why = "; ".join(said.why) if said is not None and said.why else standing.detail
+    command = f"pinnace rollout promote {name} {wave} --reason …"
+    if standing.waiting_on is WaitingOn.APPROVAL:
+        words = "a person promotes the wave or moves it back (pinnace rollout rollback)"
+    else:
+        words = "its gates promote the wave, or a person does"
+    soaks = standing.waiting_on is WaitingOn.SOAK_TIME
+    step = Step(
+        kind=StepKind.PROMOTE,
+        words=words,
+        command=command,
+        rollout=name,
+        wave=wave,
+        at_s=standing.until_s if soaks else None,
+        until_s=None if soaks else standing.until_s,
+    )
+    return f"wave {wave} is watched: {why}", step
+
+
+def _resumed(rollout: Rollout) -> Step:
+    command = f"pinnace rollout resume {rollout.id}"
+    return Step(kind=StepKind.RESUME, words="a person lets it go on", command=command, rollout=rollout.id)

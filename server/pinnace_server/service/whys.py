@@ -1,0 +1,101 @@
+"""Answers to "why": what the planner and the gates say about one device or one rollout, read from one transaction."""
+
+from __future__ import annotations
+
+from pinnace_contract.ids import DeviceId, RolloutId
+from pinnace_server.domain import ramp, wave_report, why
+from pinnace_server.domain.ramp import Ramp, Standing
+from pinnace_server.domain.records import DeviceState, Member, Rollout, RolloutState
+from pinnace_server.domain.wave_report import WaveReport
+from pinnace_server.domain.why import Answer
+from pinnace_server.service import ramps
+from pinnace_server.service.fleet import found_device
+from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.rollouts import found_rollout
+
+
+class Whys:
+    """Asks on behalf of people."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def of_device(self, device: DeviceId) -> tuple[Answer, ...]:
+        """Return why a device is where it is: one answer for each rollout under way that means it, else for each model.
+
+        Raises:
+            NotFound
+        """
+        now = self._world.clock.now()
+        with self._world.store.read() as tables:
+            found = found_device(tables, device)
+            answers = self._answers(tables, device, now)
+        if found.state is not DeviceState.QUARANTINED:
+            return answers
+        return tuple(why.of_quarantined(each, found.cause) for each in answers)
+
+    def _answers(self, tables: Tables, device: DeviceId, now: float) -> tuple[Answer, ...]:
+        answers = [
+            _of_member(tables, rollout, member, now)
+            for rollout in tables.rollouts.active()
+            if (member := tables.rollouts.member(rollout.id, device)) is not None
+        ]
+        models = {each.model for each in answers}
+        answers += [each for each in self._ended(tables, device, now) if each.model not in models]
+        if answers:
+            return tuple(answers)
+        slots = tables.devices.slots([device])
+        if not slots:
+            return (why.of_nothing(device, None, None, "no_model"),)
+        running = [(slot.model, slot.state.current) for slot in slots]
+        return tuple(
+            why.of_nothing(device, model, of.version if of else None, "serves" if of else "no_model")
+            for model, of in running
+        )
+
+    def of_rollout(self, rollout: RolloutId) -> Answer:
+        """Return why a rollout is where it is.
+
+        Raises:
+            NotFound
+        """
+        now = self._world.clock.now()
+        with self._world.store.read() as tables:
+            found = found_rollout(tables, rollout)
+            members = tables.rollouts.members(rollout)
+            report = ramps.report(tables, found, members, ramps.look(tables, found, now), now)
+            of = ramps.ramp_of(tables, found)
+            return why.of_rollout(
+                found, dict(report.waiting()), ramp=of, standing=standing_of(of, now), said=said_of(of)
+            )
+
+    def _ended(self, tables: Tables, device: DeviceId, now: float) -> list[Answer]:
+        """Return how the last rollout of each of the device's models ended there."""
+        answers = []
+        for assignment in tables.assignments.of([device]):
+            rollout = tables.rollouts.get(assignment.rollout)
+            member = tables.rollouts.member(assignment.rollout, device)
+            if rollout is not None and member is not None and rollout.state is not RolloutState.ACTIVE:
+                answers.append(_of_member(tables, rollout, member, now))
+        return answers
+
+
+def standing_of(of: Ramp | None, now: float) -> Standing | None:
+    """Return where a rollout stands, going by what its gates said when they last looked; None: it has no waves."""
+    if of is None:
+        return None
+    said, wave, found = said_of(of), of.current, ramp.standing(of, None, now)
+    if wave is None or wave.started_at_s is None or of.paused or said is None or said.waiting_on is None:
+        return found
+    return Standing(wave=found.wave, waiting_on=said.waiting_on, detail=said.detail, until_s=said.until_s)
+
+
+def said_of(of: Ramp | None) -> WaveReport | None:
+    """Return what the gates of the current wave said when they last looked."""
+    return wave_report.read(of.current.verdict) if of is not None and of.current is not None else None
+
+
+def _of_member(tables: Tables, rollout: Rollout, member: Member, now: float) -> Answer:
+    (report,) = ramps.report(tables, rollout, [member], ramps.look(tables, rollout, now), now).devices
+    of = ramps.ramp_of(tables, rollout)
+    return why.of_device(rollout, report, ramp=of, standing=standing_of(of, now), said=said_of(of))
