@@ -41,10 +41,11 @@ class Gathered:
     switched_at_s: float | None
 
 
-def gather(tables: Tables, rollout: Rollout, ramp: Ramp, wave: Wave, now_s: float) -> Gathered:
-    """Gather what a wave that began says. ``rollout`` is an upgrade, and has a release."""
+def gather(
+    tables: Tables, rollout: Rollout, ramp: Ramp, wave: Wave, muster: Sequence[Mustered], now_s: float
+) -> Gathered:
+    """Gather what a wave that began says. ``rollout`` is an upgrade, and has a release; ``muster`` is its roll call."""
     assert rollout.release is not None, "only an upgrade is judged"
-    muster = tables.rollouts.muster(rollout.id)
     mine = [each for each in muster if each.wave == wave.number]
     behind = [each for each in muster if each.wave > wave.number and each.state is MemberState.WAITING]
     arms = _Arms(tables, rollout, wave, mine, behind, now_s)
