@@ -410,7 +410,6 @@ def _stretch(place: Place, release: ReleaseId, number: int) -> Stretch:
         model=MODEL,
         release=release,
         number=number,
-        reports=1,
         errors=Tally(counts=Trials(trials=ANSWERS, bad=int(bad), fresh_trials=float(ANSWERS), fresh_bad=int(bad))),
         latency=PackedHistogram.of(latency),
         predictions=ANSWERS,

@@ -401,7 +401,6 @@ class StretchRow(SQLModel, table=True):
     number: int = Field(primary_key=True, index=True)
     release: str = Field(primary_key=True)
     arm: str = Field(primary_key=True)
-    reports: int = Field(sa_type=BigInteger)
     n: int = Field(sa_type=BigInteger)
     errors: int = Field(sa_type=BigInteger)
     errors_fresh_n: float
@@ -410,6 +409,14 @@ class StretchRow(SQLModel, table=True):
     predictions: int = Field(sa_type=BigInteger)
     below: int = Field(sa_type=BigInteger)
     latency: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class ArrivalRow(SQLModel, table=True):
+    __tablename__ = "arrivals"
+
+    device: str = Field(primary_key=True, foreign_key="devices.id")
+    number: int = Field(primary_key=True, index=True)
+    reports: int = Field(sa_type=BigInteger)
 
 
 class RawReportRow(SQLModel, table=True):

@@ -2,7 +2,7 @@
 
 A candidate's time begins with the first ten minutes in which it answered with the release, the control's with those
 after the wave's first switch; what lies before, back for a day, is its past. Reports that are due and did not come are
-counted from the device's own cadence, so a device that never answers is not silent, and one that sleeps by design is
+counted from the device's own cadence, so a device that nobody asks is not silent, and one that sleeps by design is
 compared with itself.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -31,9 +31,11 @@ GRACE_CADENCES: Final = 2.0  # a report may be so late before it is missing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witness:
-    """One device that speaks for or against a release. ``rows`` are its stretches of the model, oldest first.
+    """One device that speaks for or against a release. ``rows`` are its stretches of the model, oldest first, and
+    ``reports`` how many of its reports came in which ten minutes, whatever they spoke of.
 
-    ``moved``: it belongs to the wave; else it stays behind as control. ``reachable``, ``committed`` and ``reporting``
+    ``moved``: it belongs to the wave, and kept the release at ``kept_at_s`` (None: not yet, as far as is known); else
+    it stays behind as control. ``reachable``, ``committed`` and ``reporting``
     (a report in its last two cadences) are as the server knows them now. ``accountable`` False: its silence counts
     neither for nor against, because nobody could be heard from where it is. ``hardware`` empty: like no other device.
     ``p95_ms_max`` is what the release promises there, and matters only where slow answers are limited.
@@ -42,6 +44,8 @@ class Witness:
     device: DeviceId
     moved: bool
     rows: Sequence[Stretch]
+    reports: Mapping[int, int] = field(default_factory=dict)
+    kept_at_s: float | None = None
     report_every_s: float = 60.0
     reachable: bool = True
     committed: bool = False
@@ -125,6 +129,8 @@ def _times(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: fl
     if not witness.moved:
         return _Times(begin=since + 1, end=end)
     numbers = [row.number for row in _served(witness) if row.release == release and row.number >= since]
+    if witness.kept_at_s is not None:  # nobody may have asked it anything yet
+        numbers.append(max(int(witness.kept_at_s // STRETCH_S), since))
     return _Times(begin=min(numbers), end=end) if numbers else None
 
 
@@ -211,8 +217,8 @@ def _silence(heard: _Heard, now_s: float) -> Series:
 
 
 def _past_silence(witness: Witness, times: _Times, now_s: float) -> list[tuple[int, int]]:
-    """Before its first row a device was not there, which is not silence."""
-    first = min((row.number for row in witness.rows), default=times.begin)
+    """Before its first report a device was not there, which is not silence."""
+    first = min(witness.reports, default=times.begin)
     return _missing(witness, max(times.begin - PAST, first), times.begin, now_s)
 
 
@@ -220,19 +226,15 @@ def _missing(witness: Witness, number_from: int, number_to: int, now_s: float) -
     """Return, stretch by stretch, how many reports were due and how many more than before never came.
 
     One may be under way at any time. A later report may speak for windows before it, so what was made up in the end was
-    no silence; what came in advance makes up for nothing. The report in which a device switched speaks of two releases,
-    and is the only one that counts twice.
+    no silence; what came in advance makes up for nothing.
     """
-    came: dict[int, int] = {}
-    for row in _served(witness):
-        came[row.number] = came.get(row.number, 0) + row.reports
     latest_s = now_s - GRACE_CADENCES * witness.report_every_s
     due, behind = list[int](), list[int]()
     all_due = all_came = 0
     for number in range(number_from, number_to):
         due.append(_due(number, witness.report_every_s, latest_s))
         all_due += due[-1]
-        all_came = min(all_due, all_came + came.get(number, 0))
+        all_came = min(all_due, all_came + witness.reports.get(number, 0))
         behind.append(max(0, all_due - all_came - 1))
     for at in range(len(behind) - 2, -1, -1):
         behind[at] = min(behind[at], behind[at + 1])

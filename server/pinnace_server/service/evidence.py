@@ -99,6 +99,7 @@ class _Arms:
         )
         names = [each.device for each in (*self.candidates, *self.control)]
         begin = int((wave.switched_at_s or wave.started_at_s) // STRETCH_S) - PAST
+        self.reports = tables.reports.arrivals(names, begin, int(now_s // STRETCH_S))
         self.rows: dict[DeviceId, list[Stretch]] = {}
         for row in tables.reports.stretches(names, rollout.model, begin, int(now_s // STRETCH_S)):
             self.rows.setdefault(row.device, []).append(row)
@@ -138,6 +139,8 @@ def _witness(each: Mustered, arms: _Arms, now_s: float, *, moved: bool, heard: b
         device=each.device,
         moved=moved,
         rows=arms.rows.get(each.device, ()),
+        reports=arms.reports.get(each.device, {}),
+        kept_at_s=each.changed_at_s if moved and each.state is MemberState.COMMITTED else None,
         report_every_s=float(each.report_every_s),
         reachable=each.is_there(now_s),
         committed=each.state is MemberState.COMMITTED,

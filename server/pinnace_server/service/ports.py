@@ -339,6 +339,16 @@ class Reports(Protocol):
         """Return what these devices counted, by device, number, release and arm; both ends are included."""
         ...
 
+    def count_arrival(self, device: DeviceId, number: int, reports: int) -> None:
+        """Count reports of a device whose windows ended in ten minutes of this number (see ``domain.stretches``)."""
+        ...
+
+    def arrivals(
+        self, devices: Iterable[DeviceId], number_from: int, number_to: int
+    ) -> Mapping[DeviceId, Mapping[int, int]]:
+        """Return how many reports came of each device, by number; both ends are included."""
+        ...
+
     def keep_raw(self, device: DeviceId, boot: BootId, seq: int, received_at_s: float, envelope: bytes) -> None: ...
     def prune(self, *, minute_before: int, stretch_before: int, raw_before_s: float) -> int:
         """Forget what is older; return how many rows went."""
