@@ -392,6 +392,7 @@ def _stretches(tables: Tables, told: Told, everybody: Sequence[Place]) -> None:
             for number in range(last - PAST - 6, last + 1):
                 release = told.second.release if on_it and number >= switched else told.first.release
                 tables.reports.save_stretch(_stretch(place, release, number))
+                tables.reports.count_arrival(place.device, number, 1)
 
 
 def _first(arm: Iterable[Place]) -> list[Place]:

@@ -26,6 +26,7 @@ def upgrade() -> None:
     op.create_index("ix_arrivals_number", "arrivals", ["number"])
     op.execute(
         "INSERT INTO arrivals (device, number, reports) "
-        "SELECT device, number, max(reports) FROM stretches WHERE device IN (SELECT id FROM devices) GROUP BY device, number"
+        "SELECT device, number, max(reports) FROM stretches "
+        "WHERE device IN (SELECT id FROM devices) GROUP BY device, number"
     )
     op.drop_column("stretches", "reports")
