@@ -25,6 +25,7 @@ _WORDS: Final = {
     "receipt": "receipt of generation {generation}, version {version}: {outcome}",
     "refused": "what it was sent last is refused: {why}",
     "retired": "is switched off for good",
+    "rollout_waits": "the rollout of version {version} waits, wave {wave} on {on}; its devices on {devices}",
     "server_killed": "the server is killed",
     "server_says": "server: {text}",
     "server_started": "the server starts",
