@@ -20,6 +20,7 @@ from pinnace_server.service.rollouts import Rollouts
 from pinnace_sim import chance as chances
 
 SECOND_EVERY_S: Final = (20.0, 90.0)
+RACED_SHARE: Final = 0.5  # of what waits for the controller to write: the rest waits for its next writing
 SECOND_BETWEEN_SHARE: Final = 0.25  # of the first one's writings: the second has the whole of a turn just before
 
 
@@ -67,7 +68,7 @@ class Others:
         self._busy = False
 
     def race(self, action: Callable[[], None]) -> None:
-        """Let something be done just before the controller's next writing."""
+        """Let something be done just before one of the controller's next writings."""
         self._raced.append(action)
 
     def beside(self, world: World, changed: Callable[[str], None]) -> None:
@@ -92,8 +93,12 @@ class Others:
             return
         self._busy = True
         try:
-            while self._raced:
-                self._raced.popleft()()
+            for _ in range(len(self._raced)):
+                action = self._raced.popleft()
+                if self._draw.random() < RACED_SHARE:
+                    action()
+                else:
+                    self._raced.append(action)
             if self._second is not None and self._draw.random() < SECOND_BETWEEN_SHARE:
                 self._second.tick()
         finally:

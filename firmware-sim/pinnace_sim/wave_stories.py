@@ -49,7 +49,9 @@ STEPS: Final = (
 CALM_HOURS: Final = 3.0
 FIRST_S: Final = 60.0
 HOUR_S: Final = 3_600.0
-RACES_SHARE: Final = 0.4
+RACES_SHARE: Final = 0.5
+AT_ONCE_SHARE: Final = 0.25  # of what people do: just after they began, while the first plan is made
+AT_ONCE_S: Final = 0.5
 TWO_CONTROLLERS_SHARE: Final = 0.4
 VANISHES_SHARE: Final = 0.25  # of devices, for hours, in the middle of the rollout
 
@@ -68,8 +70,11 @@ def waves(seed: int, *, devices: int = 6, hours: float = 12.0, faults: Faults = 
         orders += _rollout(draw, "3", begins_s + draw.expovariate(1 / (2 * HOUR_S)), hours * HOUR_S)
     incidents = [*faults.incidents(seed, [each.name for each in fleet], hours * HOUR_S)]
     if faults.rates:
-        incidents += incidents_around(seed, begins_s, [each.name for each in fleet])
-        incidents += _vanishing(draw, fleet, begins_s)
+        meanwhile = [
+            *incidents_around(seed, begins_s, [each.name for each in fleet]),
+            *_vanishing(draw, fleet, begins_s),
+        ]
+        incidents += [each for each in meanwhile if each.at_s < hours * HOUR_S]
     return Plan(
         seed=seed,
         hours=hours,
@@ -119,7 +124,8 @@ def _rollout(draw: random.Random, version: str, at_s: float, end_s: float) -> li
     found = [registered, begun]
     steps = _agreeing(draw, at_s) if policy.get("approvals") else []
     for _ in range(draw.randint(0, 5)):
-        steps += _step(draw, at_s + 5 + draw.expovariate(1 / (2 * HOUR_S)))
+        later_s = AT_ONCE_S if draw.random() < AT_ONCE_SHARE else draw.expovariate(1 / (2 * HOUR_S))
+        steps += _step(draw, at_s + 5 + later_s)
     for step in steps:
         races = draw.random() < RACES_SHARE
         found.append(replace(step, at_s=round(step.at_s, 1), version=version, races=races))
