@@ -20,7 +20,6 @@ from pinnace_server.service.rollouts import Rollouts
 from pinnace_sim import chance as chances
 
 SECOND_EVERY_S: Final = (20.0, 90.0)
-RACED_SHARE: Final = 0.5  # of what waits for the controller to write: the rest waits for its next writing
 SECOND_BETWEEN_SHARE: Final = 0.25  # of the first one's writings: the second has the whole of a turn just before
 
 
@@ -63,13 +62,13 @@ class Others:
 
     def __init__(self, draw: random.Random) -> None:
         self._draw = draw
-        self._raced: deque[Callable[[], None]] = deque()
+        self._raced: deque[tuple[int, Callable[[], None]]] = deque()
         self._second: Controller | None = None
         self._busy = False
 
-    def race(self, action: Callable[[], None]) -> None:
-        """Let something be done just before one of the controller's next writings."""
-        self._raced.append(action)
+    def race(self, writing: int, action: Callable[[], None]) -> None:
+        """Let something be done just before the controller's next writing (1), the one after it (2), and so on."""
+        self._raced.append((writing, action))
 
     def beside(self, world: World, changed: Callable[[str], None]) -> None:
         """Begin a second controller over a server's rows. It hears nothing of what the first server's devices say."""
@@ -94,11 +93,11 @@ class Others:
         self._busy = True
         try:
             for _ in range(len(self._raced)):
-                action = self._raced.popleft()
-                if self._draw.random() < RACED_SHARE:
-                    action()
+                left, action = self._raced.popleft()
+                if left > 1:
+                    self._raced.append((left - 1, action))
                 else:
-                    self._raced.append(action)
+                    action()
             if self._second is not None and self._draw.random() < SECOND_BETWEEN_SHARE:
                 self._second.tick()
         finally:

@@ -377,6 +377,7 @@ MUTATIONS: Final = (
             "    elif False:\n",
         ),
         seeds=20,
+        found_by=5,
     ),
     _of_waves(
         "promote-while-the-gates-hold",
@@ -397,6 +398,7 @@ MUTATIONS: Final = (
             "        if ruling is not None and False:\n",
         ),
         seeds=40,
+        found_by=2,
     ),
     _of_waves(
         "tell-the-wave-after",
@@ -417,6 +419,7 @@ MUTATIONS: Final = (
             "rollout.state is not RolloutState.ACTIVE or last is None:\n",
         ),
         seeds=100,
+        found_by=45,
     ),
     _of_waves(
         "count-nobody-in-flight",
@@ -430,7 +433,7 @@ MUTATIONS: Final = (
         _edit(
             "server/pinnace_server/service/climbing.py",
             "records.record(found.verdict, found.gathered.evidence, found.gathered.settings)",
-            "records.record(found.verdict, found.gathered.evidence, replace(found.gathered.settings, soak_min=0.0))",
+            "records.record(found.verdict, found.gathered.evidence, replace(found.gathered.settings, waves=33))",
         ),
         seeds=40,
     ),
@@ -443,6 +446,7 @@ MUTATIONS: Final = (
             "(member.state is not MemberState.ASSIGNED and not _stays(rollout))",
         ),
         seeds=100,
+        found_by=3,
     ),
 )
 

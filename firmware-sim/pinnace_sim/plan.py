@@ -59,8 +59,8 @@ class Order:
     ``hardware``: the nature of a new version is so only on this class of devices, and good elsewhere.
 
     Of rollouts in waves: ``policy`` is the JSON of a policy, or for COHORT of a cohort; ``version`` names the rollout
-    where it is not the last one; ``wave`` 0 is the one whose turn it is; ``actor`` is who does it. ``races``: it is
-    done by another thread of the server, just when the controller has looked and is about to write.
+    where it is not the last one; ``wave`` 0 is the one whose turn it is; ``actor`` is who does it. ``races`` n:
+    it is done by another thread of the server, just when the controller has looked and is about to write the nth time.
     """
 
     at_s: float
@@ -77,7 +77,7 @@ class Order:
     policy: str = ""
     wave: int = 0
     actor: str = ""
-    races: bool = False
+    races: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

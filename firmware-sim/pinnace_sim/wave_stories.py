@@ -46,10 +46,12 @@ STEPS: Final = (
     OrderKind.CANCEL,
     OrderKind.ROLL_BACK,
 )
+STEPS_AT_ONCE: Final = (OrderKind.PAUSE, OrderKind.PAUSE, OrderKind.COHORT, OrderKind.CANCEL)
 CALM_HOURS: Final = 3.0
 FIRST_S: Final = 60.0
 HOUR_S: Final = 3_600.0
 RACES_SHARE: Final = 0.5
+RACES_MAX: Final = 4  # a wave begins, its gates look, its first devices are planned
 AT_ONCE_SHARE: Final = 0.25  # of what people do: just after they began, while the first plan is made
 AT_ONCE_S: Final = 0.5
 TWO_CONTROLLERS_SHARE: Final = 0.4
@@ -124,10 +126,11 @@ def _rollout(draw: random.Random, version: str, at_s: float, end_s: float) -> li
     found = [registered, begun]
     steps = _agreeing(draw, at_s) if policy.get("approvals") else []
     for _ in range(draw.randint(0, 5)):
-        later_s = AT_ONCE_S if draw.random() < AT_ONCE_SHARE else draw.expovariate(1 / (2 * HOUR_S))
-        steps += _step(draw, at_s + 5 + later_s)
+        at_once = draw.random() < AT_ONCE_SHARE
+        later_s = AT_ONCE_S if at_once else draw.expovariate(1 / (2 * HOUR_S))
+        steps += _step(draw, at_s + 5 + later_s, STEPS_AT_ONCE if at_once else STEPS)
     for step in steps:
-        races = draw.random() < RACES_SHARE
+        races = draw.randint(1, RACES_MAX) if draw.random() < RACES_SHARE else 0
         found.append(replace(step, at_s=round(step.at_s, 1), version=version, races=races))
     return [order for order in found if order.at_s < end_s]
 
@@ -140,9 +143,9 @@ def _agreeing(draw: random.Random, at_s: float) -> list[Order]:
     ]
 
 
-def _step(draw: random.Random, at_s: float) -> list[Order]:
+def _step(draw: random.Random, at_s: float, kinds: tuple[OrderKind, ...]) -> list[Order]:
     """Return something that an operator does; who pauses mostly goes on later."""
-    kind = draw.choice(STEPS)
+    kind = draw.choice(kinds)
     person = draw.choice(PEOPLE)
     step = Order(at_s=at_s, kind=kind, actor=person)
     match kind:

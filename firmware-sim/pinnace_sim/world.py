@@ -190,7 +190,7 @@ class World:
             return
         if order.races and tries == 0 and self.server.others is not None:
             waits = _Race(order)
-            self.server.others.race(partial(self._raced, waits))
+            self.server.others.race(order.races, partial(self._raced, waits))
             self.schedule.after(RACES_S, partial(self._not_raced, waits))
             return
         self._tell(order)

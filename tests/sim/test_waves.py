@@ -43,7 +43,7 @@ def test_worlds_with_waves_see_all_that_they_are_there_for() -> None:
     """Waves begin, are promoted and go back; people do everything there is to do, some of it while others write."""
     said: Counter[str] = Counter()
     done: Counter[str] = Counter()
-    for seed in range(1, 9):
+    for seed in (*range(1, 7), 15):  # which has enough traffic for its gates to see what is wrong
         world = World(wave_stories.waves(seed, **SMALL), keeps_log=True)
         done["races"] += world.run().counts["races"]
         done["two controllers"] += world.plan.controllers == 2
@@ -153,19 +153,19 @@ def test_an_order_that_races_is_done_just_before_the_controller_writes() -> None
         steered(OrderKind.APPROVE, 640.0),
         steered(OrderKind.PAUSE, 640.5),
     )
-    orders = tuple(replace(each, races=each.kind is OrderKind.PAUSE) for each in plan.orders)
+    orders = tuple(replace(each, races=3 * (each.kind is OrderKind.PAUSE)) for each in plan.orders)
     ending = played(replace(plan, orders=orders))
     assert ending.outcome.violation is None
     assert ending.outcome.counts["races"] == 1
     assert ending.serves("a") == "1"
-    assert len(ending.events("rollout_paused")) == 1
+    assert len(ending.events("wave_started")) == len(ending.events("rollout_paused")) == 1
 
 
 def test_an_order_that_finds_nobody_to_race_with_is_done_all_the_same() -> None:
     plan = world(
         first(), made("2", 590.0), begun("2", 600.0, approvals=[{"before": 1}]), steered(OrderKind.APPROVE, 660.0)
     )
-    orders = tuple(replace(each, races=each.kind is OrderKind.APPROVE) for each in plan.orders)
+    orders = tuple(replace(each, races=int(each.kind is OrderKind.APPROVE)) for each in plan.orders)
     assert played(replace(plan, orders=orders)).serves("a") == "2"
 
 
