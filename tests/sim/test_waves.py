@@ -43,7 +43,7 @@ def test_worlds_with_waves_see_all_that_they_are_there_for() -> None:
     """Waves begin, are promoted and go back; people do everything there is to do, some of it while others write."""
     said: Counter[str] = Counter()
     done: Counter[str] = Counter()
-    for seed in (*range(1, 7), 15):  # which has enough traffic for its gates to see what is wrong
+    for seed in (2, 4, 7, 15):  # the last has enough traffic for its gates to see what is wrong
         world = World(wave_stories.waves(seed, **SMALL), keeps_log=True)
         done["races"] += world.run().counts["races"]
         done["two controllers"] += world.plan.controllers == 2
