@@ -57,6 +57,7 @@ class Rule(StrEnum):
     TOLD_TOO_EARLY = "told_too_early"
     MOVED_IN_A_PAUSE = "moved_in_a_pause"
     OVER_BUDGET = "over_budget"
+    ASKED_TWICE = "asked_twice"
     RULING_UNTRUE = "ruling_untrue"
     RAN_ON = "ran_on"
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from pinnace_agent.core.slot import Servable
 from pinnace_agent.worker.events import WorkerRef
-from pinnace_contract.ids import ReleaseId
+from pinnace_contract.ids import ReleaseId, RolloutId
 from pinnace_contract.latest import Phase
 from pinnace_server.domain import ramp as ramps
+from pinnace_server.domain import wave_report
+from pinnace_server.domain.gates.verdicts import Decision
 from pinnace_server.domain.plans import ENDED, WaitingOn
 from pinnace_server.domain.records import Rollout
 from pinnace_server.service.climbing import LOOK_SELDOM_S
@@ -39,6 +41,8 @@ _MAY_WAIT: Final = frozenset(
 )
 """What a device of a rollout in waves may wait on for as long as it likes."""
 
+_BY_GATES: Final = ("proven", "unrefuted")
+
 CLOCK_WRONG_S_MAX: Final = 86_400.0  # a clock that is wrong by more than faults let it is not believed
 
 
@@ -61,9 +65,24 @@ def check(world: World) -> None:
             _receipts(world, tables, device)
             _reports(world, tables, device)
         _counted(world, tables)
+        for name in world.rollouts:
+            _kept_verdicts(tables, name)
     for rollout in active:
         if rollout.rules:
             _waves(world, rollout)
+
+
+def _kept_verdicts(tables: Tables, rollout: RolloutId) -> None:
+    """What a wave's row keeps of its gates is what they promoted it by."""
+    for wave in tables.rollouts.waves(rollout):
+        report = wave_report.read(wave.verdict)
+        if wave.promoted_by in _BY_GATES and (report is None or not report.record or not _promotes(report.decision)):
+            text = f"wave {wave.number} is promoted as {wave.promoted_by}, and its row says {wave.verdict[:200]}"
+            raise Violation(Rule.RULING_UNTRUE, rollout, text)
+
+
+def _promotes(decision: Decision) -> bool:
+    return decision in (Decision.PROMOTE_PROVEN, Decision.PROMOTE_UNREFUTED)
 
 
 def _waves(world: World, rollout: Rollout) -> None:

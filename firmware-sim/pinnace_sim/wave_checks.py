@@ -53,6 +53,7 @@ class Climb:
     policy: RolloutPolicy
     started: set[int] = field(default_factory=set[int])
     promoted: set[int] = field(default_factory=set[int])
+    asked: set[int] = field(default_factory=set[int])
     paused: bool = False
     ended: bool = False
 
@@ -106,11 +107,11 @@ class WaveChecks:
             case EventKind.GATE_FIRED:
                 self._fired(event, climb)
             case EventKind.WAVE_ASKED:
-                self._decision(event)
+                self._asked(event, climb)
             case EventKind.ROLLOUT_PAUSED:
-                climb.paused = True
                 if event.actor == SERVER:
-                    self._decision(event)
+                    self._asked(event, climb)
+                climb.paused = True
             case EventKind.ROLLOUT_RESUMED:
                 climb.paused = False
             case EventKind.ASSIGNED:
@@ -178,8 +179,19 @@ class WaveChecks:
             raise Violation(Rule.RULING_UNTRUE, event.rollout, f"wave {wave} is said to be promoted by {event.actor}")
         climb.promoted.add(wave)
 
+    def _asked(self, event: Event, climb: Climb) -> None:
+        """A wave's time is over: once, and not in a pause, which stops it."""
+        wave = _wave(event)
+        self._decision(event)
+        if wave in climb.asked:
+            raise Violation(Rule.ASKED_TWICE, str(event.rollout), f"the time of wave {wave} is over again")
+        self._in_hand(event, climb, Rule.MOVED_IN_A_PAUSE)
+        climb.asked.add(wave)
+
     def _fired(self, event: Event, climb: Climb) -> None:
         decision = self._decision(event)
+        if decision is not Decision.ROLL_BACK:
+            self._in_hand(event, climb, Rule.MOVED_IN_A_PAUSE)
         if decision is not Decision.ROLL_BACK and climb.policy.gates.on_hold_timeout is not OnHold.ROLL_BACK:
             raise Violation(Rule.RULING_UNTRUE, str(event.rollout), f"moved back, and the gates said {decision}")
 
