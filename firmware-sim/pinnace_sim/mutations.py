@@ -401,6 +401,22 @@ MUTATIONS: Final = (
         found_by=2,
     ),
     _of_waves(
+        "ask-again",
+        "that a wave's time is over is written down by each of two controllers",
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "    if ruling.on_time and wave.asked_at_s is not None:\n",
+            "    if ruling.on_time and False:\n",
+        ),
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "    if ramp.paused and (ruling.on_time or ruling.kind in (RulingKind.START, RulingKind.PROMOTE)):\n",
+            "    if ramp.paused and ruling.kind in (RulingKind.START, RulingKind.PROMOTE):\n",
+        ),
+        seeds=100,
+        found_by=33,
+    ),
+    _of_waves(
         "tell-the-wave-after",
         "devices of the wave after the current one are told the release",
         _edit(
