@@ -135,8 +135,8 @@ class Climbing:
         if ruling is not None and ramps.check(ruling, ramp):
             return []  # somebody else was faster, or a person stepped in: the next look sees it
         wave = next((each for each in ramp.waves if each.number == found.standing.wave), None)
-        if wave is None:
-            return []
+        if wave is None or (ruling is None and wave.promoted_at_s is not None):
+            return []  # what it was promoted by stands in its row
         wave = _judged(wave, found, record, now)
         tables.rollouts.save_wave(name, wave)
         topics = [f"rollout:{name}"]

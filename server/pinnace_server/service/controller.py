@@ -373,7 +373,7 @@ class Controller:
         with self._world.store.write() as tables:
             for device in silent:
                 newest = tables.devices.get(device.id)
-                if newest is None or newest.seen_at_s != device.seen_at_s:
+                if newest is None or newest.silent or newest.seen_at_s != device.seen_at_s:
                     continue
                 tables.devices.save(replace(newest, silent=True))
                 tables.events.append(_silent(newest, now))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,16 +11,19 @@ import pytest
 from pinnace_contract.ids import DeviceId, Digest
 from pinnace_contract.latest import Cause, Intent, Outcome
 from pinnace_contract.topics import Up
+from pinnace_server.domain import wave_report
 from pinnace_server.domain.gates import records
+from pinnace_server.domain.gates.verdicts import Decision
 from pinnace_server.domain.plans import Observed, WaitingOn
 from pinnace_server.domain.ramp import Wave
 from pinnace_server.domain.records import Event, EventKind, Member, MemberState, Rollout, RolloutState, Version
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.errors import Conflict, Refused
 from pinnace_server.service import observing
-from pinnace_server.service.controller import PLAN_ALL_EVERY_S
+from pinnace_server.service.controller import PLAN_ALL_EVERY_S, Controller
 from pinnace_server.service.ports import Tables
 from pinnace_server.service.ramps import RollCalls
+from pinnace_sim.contention import Interleaved
 from tests.server.world import Server, TestedDevice
 
 HOUR_S = 3_600.0
@@ -457,6 +460,46 @@ class TestBeginning:
         assert seen.foresight is not None
         assert seen.foresight.hours == 25
         assert server.rollouts.counts([]) == {}
+
+
+class TestTwoControllers:
+    """A second server's controller ticks between the first one's look and its writing."""
+
+    @pytest.fixture
+    def contended(self, server: Server) -> Callable[[], None]:
+        """Return a tick of a controller that another one forestalls at each writing."""
+        second = Controller(server.world, server.rollouts)
+        store = Interleaved(server.store, second.tick)
+        return Controller(replace(server.world, store=store), server.rollouts).tick
+
+    def test_the_time_of_a_wave_is_over_once(self, server: Server, plant: Plant, contended: Callable[[], None]) -> None:
+        gates = {"soak_s": 600, "hold_timeout_s": 3_600}
+        rollout = server.climb(plant.second, waves=[1, "rest"], gates=gates, holdback=None)
+        server.clock.move(3 * HOUR_S)
+        contended()
+        assert len(told(server, rollout, EventKind.ROLLOUT_PAUSED)) == 1
+
+    def test_a_look_that_was_written_late_leaves_what_a_wave_was_promoted_by(
+        self, server: Server, plant: Plant
+    ) -> None:
+        rollout = server.climb(plant.second, waves=[2, "rest"], **QUICK)
+        plant.obey()
+        plant.pass_time(0.5 * HOUR_S)
+        meanwhile = [HOUR_S]  # in which the other one promotes it
+        store = Interleaved(server.store, lambda: plant.pass_time(meanwhile.pop() if meanwhile else 0.0))
+        Controller(replace(server.world, store=store), server.rollouts).tick()
+        first, _ = waves(server, rollout)
+        assert first.promoted_by == "unrefuted"
+        report = wave_report.read(first.verdict)
+        assert report is not None
+        assert report.decision is Decision.PROMOTE_UNREFUTED
+        assert [each.data["wave"] for each in told(server, rollout, EventKind.WAVE_PROMOTED)] == ["1"]
+
+    def test_a_silence_is_told_once(self, server: Server, plant: Plant, contended: Callable[[], None]) -> None:
+        server.clock.move(3 * HOUR_S)
+        contended()
+        silent = [each.device for each in server.events(EventKind.DEVICE_OFFLINE)]
+        assert sorted(silent) == sorted(device.id for device in plant.devices)
 
 
 def _is_told(device: TestedDevice, version: Version) -> bool:
