@@ -74,7 +74,7 @@ RULES = [
     Rule(
         package="pinnace_server",
         ours={"pinnace_contract", "pinnace_converters"},
-        third={"alembic", "cryptography", "fastapi", "sqlalchemy", "sqlmodel", "uvicorn"},
+        third={"alembic", "cryptography", "fastapi", "sqlalchemy", "sqlmodel", "uvicorn", "yaml"},
     ),
     # Keys that come from a seed are made with what the agent and the signer make theirs with.
     Rule(package="pinnace_sim", ours=set(PACKAGES), third={"cryptography", "numpy", "securesystemslib"}),
@@ -113,6 +113,7 @@ DISTRIBUTION = {
     "pydantic": "fastapi",
     "starlette": "fastapi",
     "sqlalchemy": "sqlmodel",
+    "yaml": "pyyaml",
 }
 
 
