@@ -27,8 +27,8 @@ def parse(text: str | bytes) -> dict[str, object]:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):  # nine lines of them can mean a billion values
-                line = event.start_mark.line + 1
-                raise Refused(f"expected no aliases in a policy, found *{event.anchor} in line {line}")
+                place = f" in line {event.start_mark.line + 1}" if event.start_mark else ""
+                raise Refused(f"expected no aliases in a policy, found *{event.anchor}{place}")
         found = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # as an impossible date, or brackets without end
         raise Refused(f"expected YAML or JSON, found: {' '.join(str(error).split())}") from error

@@ -9,7 +9,9 @@ from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.errors import Refused
 
 
-@pytest.mark.parametrize("text", ["cohort: site=lyon\nwaves: [1, rest]", '{"cohort": "site=lyon", "waves": [1, "rest"]}'])
+@pytest.mark.parametrize(
+    "text", ["cohort: site=lyon\nwaves: [1, rest]", '{"cohort": "site=lyon", "waves": [1, "rest"]}']
+)
 def test_yaml_and_json_are_the_same_policy(text: str) -> None:
     assert policy_text.parse(text) == policy_text.parse(text.encode()) == {"cohort": "site=lyon", "waves": [1, "rest"]}
 
