@@ -42,7 +42,7 @@ def test_yaml_and_json_are_the_same_policy(text: str) -> None:
     ],
 )
 def test_what_is_no_policy_is_refused_in_words(text: str | bytes, said: str) -> None:
-    with pytest.raises(Refused, match=".*") as refused:
+    with pytest.raises(Refused) as refused:
         policy_text.parse(text)
     assert said in str(refused.value)
 
