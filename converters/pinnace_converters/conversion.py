@@ -30,6 +30,7 @@ from pinnace_converters.given import Given
 from pinnace_converters.jobs import Inspected
 from pinnace_converters.options import Options
 from pinnace_converters.progress import Steps, Tell
+from pinnace_converters.tools import tools
 
 
 def convert(source: Path, calibration: Path, heldout: Path | None, options: Options, out: Path, tell: Tell) -> Draft:
@@ -118,4 +119,5 @@ def _report(had: Given, reference: Reference, tried: list[Tried]) -> ConversionR
         seed=had.options.seed,
         force=had.options.force,
         notes=(*had.rows.notes, *reference.found.notes),
+        tools=tools(),
     )

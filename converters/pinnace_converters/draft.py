@@ -23,6 +23,7 @@ from pinnace_contract.latest import (
     Variant,
 )
 from pinnace_converters.jobs import Census, Timing
+from pinnace_converters.tools import Tool
 
 DRAFT_FILE: Final = "draft.json"
 BLOBS_FOLDER: Final = "blobs"
@@ -63,7 +64,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionReport:
-    """What was tried on which data, and what became of it. Latencies were measured where the conversion ran."""
+    """What was tried on which data, with which tools, and what became of it. Latencies were measured where the
+    conversion ran. Reports of before tools were recorded name none.
+    """
 
     source: Source
     candidates: tuple[Candidate, ...] = limited(largest=32)
@@ -73,6 +76,7 @@ class ConversionReport:
     seed: int = count(0)
     force: str = limited("", chars=512)
     notes: tuple[str, ...] = limited((), largest=32, chars=512)
+    tools: tuple[Tool, ...] = limited((), largest=32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

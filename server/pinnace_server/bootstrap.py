@@ -32,6 +32,8 @@ from pinnace_server.errors import Code, StartRefused
 from pinnace_server.http import app as api
 from pinnace_server.mqtt import broker as brokers
 from pinnace_server.mqtt.gateway import Gateway
+from pinnace_server.service.aliases import Aliases
+from pinnace_server.service.archive import Archive
 from pinnace_server.service.audit import Audit
 from pinnace_server.service.catalogue import Catalogue
 from pinnace_server.service.changes import ChangeHub
@@ -171,6 +173,8 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
     services = Services(
         world=world,
         catalogue=catalogue,
+        aliases=Aliases(world),
+        archive=Archive(world),
         conversions=conversions,
         enrolment=Enrolment(world),
         fleet=Fleet(world),

@@ -73,6 +73,8 @@ from pinnace_server.domain.queries import EventQuery, Page
 from pinnace_server.domain.records import Device, Event, EventKind, Member, Rollout, Version
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.errors import SigningRefused
+from pinnace_server.service.aliases import Aliases
+from pinnace_server.service.archive import Archive
 from pinnace_server.service.catalogue import Catalogue
 from pinnace_server.service.changes import ChangeHub
 from pinnace_server.service.controller import Controller
@@ -244,6 +246,8 @@ class Server:
             endpoints=("mqtt://127.0.0.1:1883",),
         )
         self.catalogue = Catalogue(self.world)
+        self.aliases = Aliases(self.world)
+        self.archive = Archive(self.world)
         self.enrolment = Enrolment(self.world)
         self.fleet = Fleet(self.world)
         self.rollouts, self.steering = Rollouts(self.world), Steering(self.world)

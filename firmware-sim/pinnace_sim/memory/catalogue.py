@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from pinnace_contract.ids import Digest, ModelName, ReleaseId, VersionName
-from pinnace_contract.latest import Blob
+from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, VersionName
+from pinnace_contract.latest import Blob, Outcome
+from pinnace_server.domain.lineage import Origin
 from pinnace_server.domain.queries import Listing, Page
 from pinnace_server.domain.records import AliasName, Model, Version
 from pinnace_sim.memory.lists import contains, cut
@@ -29,8 +31,15 @@ class MemoryModels:
     def describe(self, name: ModelName, description: str) -> None:
         self._disk.undo.put(self._disk.models, name, replace(self._disk.models[name], description=description))
 
-    def listing(self, page: Page, text: str = "") -> Listing[Model]:
-        return cut([self._disk.models[name] for name in sorted(self._disk.models) if contains(name, text)], page)
+    def require_card(self, name: ModelName, fields: Sequence[str]) -> None:
+        self._disk.undo.put(self._disk.models, name, replace(self._disk.models[name], card_required=tuple(fields)))
+
+    def archive(self, name: ModelName, at_s: float | None) -> None:
+        self._disk.undo.put(self._disk.models, name, replace(self._disk.models[name], archived_at_s=at_s))
+
+    def listing(self, page: Page, text: str = "", *, archived: bool = True) -> Listing[Model]:
+        found = [self._disk.models[name] for name in sorted(self._disk.models) if contains(name, text)]
+        return cut([each for each in found if archived or each.archived_at_s is None], page)
 
     def point(self, name: ModelName, alias: AliasName, version: VersionName) -> None:
         self._disk.need_model(name)
@@ -80,12 +89,50 @@ class MemoryVersions:
             disk.models[version.model],
             updated_at_s=version.created_at_s,
             versions=len(together),
-            latest=together[-1].version,
+            latest=_latest(together),
         )
         undo.put(disk.models, version.model, model)
 
-    def listing(self, model: ModelName, page: Page) -> Listing[Version]:
-        return cut(self._disk.versions_of.get(model, ())[::-1], page)
+    def archive(self, model: ModelName, version: VersionName, at_s: float | None) -> None:
+        disk, undo = self._disk, self._disk.undo
+        changed = replace(disk.versions[model, version], archived_at_s=at_s)
+        together = tuple(changed if each.version == version else each for each in disk.versions_of[model])
+        undo.put(disk.versions, (model, version), changed)
+        undo.put(disk.version_of_release, changed.release, changed)
+        undo.put(disk.versions_of, model, together)
+        undo.put(disk.models, model, replace(disk.models[model], latest=_latest(together)))
+
+    def origin(self, model: ModelName, version: VersionName) -> Origin | None:
+        return self._disk.origins.get((model, version))
+
+    def add_origin(self, origin: Origin) -> None:
+        key = (origin.model, origin.version)
+        if key not in self._disk.versions:
+            raise self._disk.undo.violated(f"a row names the version {key}, which is not there")
+        if key in self._disk.origins:
+            raise self._disk.undo.violated(f"the origin of {key} is there already")
+        self._disk.undo.put(self._disk.origins, key, origin)
+
+    def wanted_on(self, releases: Iterable[ReleaseId]) -> Sequence[DeviceId]:
+        asked = set(releases)
+        return sorted(
+            device
+            for device, models in self._disk.assignments.items()
+            if any(each.release in asked for each in models.values())
+        )
+
+    def had_by(self, model: ModelName, version: VersionName, page: Page) -> Listing[DeviceId]:
+        said = (each.body for each in self._disk.receipts.values() if each.counted)
+        kept = {
+            each.device
+            for each in said
+            if (each.model, each.version, each.outcome) == (model, version, Outcome.COMMITTED)
+        }
+        return cut(sorted(kept), page)
+
+    def listing(self, model: ModelName, page: Page, *, archived: bool = True) -> Listing[Version]:
+        found = self._disk.versions_of.get(model, ())[::-1]
+        return cut([each for each in found if archived or each.archived_at_s is None], page)
 
     def next_sequence(self, model: ModelName) -> int:
         known = self._disk.versions_of.get(model, ())
@@ -96,3 +143,7 @@ class MemoryVersions:
 
     def list_blob(self, blob: Blob) -> None:
         self._disk.undo.put(self._disk.blobs, blob.digest, blob)
+
+
+def _latest(versions: Sequence[Version]) -> VersionName | None:
+    return next((each.version for each in reversed(versions) if each.archived_at_s is None), None)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
+from pinnace_sim.memory.aliases import MemoryAliases
 from pinnace_sim.memory.catalogue import MemoryModels, MemoryVersions
 from pinnace_sim.memory.fleet import MemoryDevices
 from pinnace_sim.memory.log import MemoryClaims, MemoryEvents, MemoryJobs
@@ -29,6 +30,7 @@ class MemoryTables:
 
     def __init__(self, disk: Disk) -> None:
         self.models = MemoryModels(disk)
+        self.aliases = MemoryAliases(disk)
         self.versions = MemoryVersions(disk)
         self.devices = MemoryDevices(disk)
         self.assignments = MemoryAssignments(disk)

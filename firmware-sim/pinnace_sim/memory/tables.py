@@ -22,8 +22,11 @@ from pinnace_contract.ids import (
     VersionName,
 )
 from pinnace_contract.latest import Arm, Blob
+from pinnace_server.domain.aliases import AliasRule, Approval, Pointing
+from pinnace_server.domain.lineage import Origin
 from pinnace_server.domain.ramp import Agreement, Wave
 from pinnace_server.domain.records import (
+    AliasName,
     Assignment,
     ClaimRecord,
     Counts,
@@ -73,6 +76,10 @@ class Disk:
     versions_of: dict[ModelName, tuple[Version, ...]] = field(default_factory=dict)
     version_of_release: dict[ReleaseId, Version] = field(default_factory=dict)
     blobs: dict[Digest, Blob] = field(default_factory=dict)
+    origins: dict[tuple[ModelName, VersionName], Origin] = field(default_factory=dict)
+    pointings: dict[int, Pointing] = field(default_factory=dict)
+    alias_rules: dict[tuple[ModelName, AliasName], AliasRule] = field(default_factory=dict)
+    approvals: list[Approval] = field(default_factory=list)
 
     # fleet; each device's incarnations and slots in their order
     devices: dict[DeviceId, Device] = field(default_factory=dict)

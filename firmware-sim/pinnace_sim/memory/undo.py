@@ -55,6 +55,11 @@ class Undo:
         rows.append(row)
         self._steps.append(rows.pop)
 
+    def replace_all(self, rows: list[V], kept: list[V]) -> None:
+        """Make a short list these rows."""
+        self._steps.append(partial(rows.__setitem__, slice(None), list(rows)))
+        rows[:] = kept
+
     def insert(self, ordered: list[int], number: int) -> None:
         """Put a number where it belongs."""
         insort(ordered, number)

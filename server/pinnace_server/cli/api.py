@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import urllib.error
@@ -19,6 +20,7 @@ TOKEN_SETTING: Final = "PINNACE_TOKEN"  # noqa: S105 -- a setting's name
 TIMEOUT_S: Final = 60.0
 UPLOAD_TIMEOUT_S: Final = 600.0
 PAGE: Final = 200
+PIECE_BYTES: Final = 256 * 1024
 
 Answer = dict[str, Any]
 
@@ -54,9 +56,9 @@ class Api:
         """Send a change and return the answer."""
         return self._call("PATCH", path, body=body)
 
-    def delete(self, path: str) -> Answer:
+    def delete(self, path: str, **query: object) -> Answer:
         """Remove something."""
-        return self._call("DELETE", path)
+        return self._call("DELETE", path, query=query)
 
     def all(self, path: str, **query: object) -> Iterator[Answer]:
         """Return every row of a list."""
@@ -76,6 +78,21 @@ class Api:
             raise CallFailed(f"{file}: {error.strerror}") from error
         return str(answer["digest"])
 
+    def download(self, path: str, digest: str, file: Path) -> None:
+        """Write what an address holds into a file, and make sure that it is what its digest says."""
+        hasher = hashlib.sha256()
+        try:
+            with self._opened("GET", path, None, {}, UPLOAD_TIMEOUT_S) as answer, file.open("wb") as out:
+                while piece := answer.read(PIECE_BYTES):
+                    hasher.update(piece)
+                    out.write(piece)
+        except OSError as error:
+            raise CallFailed(f"{file} could not be downloaded: {error}") from error
+        if hasher.hexdigest() != digest:
+            raise CallFailed(
+                f"{file.name}: expected content with digest {digest[:12]}…, received another", hint="try again"
+            )
+
     def _call(
         self, method: str, path: str, *, query: Mapping[str, object] | None = None, body: object = None
     ) -> Answer:
@@ -87,6 +104,14 @@ class Api:
         return self._send(method, path, data, headers, TIMEOUT_S)
 
     def _send(self, method: str, path: str, data: Any, headers: dict[str, str], timeout_s: float) -> Answer:
+        try:
+            with self._opened(method, path, data, headers, timeout_s) as answer:
+                text = answer.read()
+        except OSError as error:
+            raise self._silent(error) from error
+        return json.loads(text) if text else {}
+
+    def _opened(self, method: str, path: str, data: Any, headers: dict[str, str], timeout_s: float) -> Any:
         request = urllib.request.Request(  # noqa: S310 -- the scheme is checked where the server is read
             f"{self.server}/api/v1{path}",
             data=data,
@@ -94,17 +119,17 @@ class Api:
             method=method,
         )
         try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
-                text = answer.read()
+            return urllib.request.urlopen(request, timeout=timeout_s)  # noqa: S310
         except urllib.error.HTTPError as error:
             raise _said_no(error) from error
-        except (OSError, urllib.error.URLError) as error:
-            reason = getattr(error, "reason", error)
-            raise CallFailed(
-                f"no server answers at {self.server}: {reason}",
-                hint=f"start one with: pinnace serve; or name it with --server or {SERVER_SETTING}",
-            ) from error
-        return json.loads(text) if text else {}
+        except OSError as error:
+            raise self._silent(error) from error
+
+    def _silent(self, error: OSError) -> CallFailed:
+        return CallFailed(
+            f"no server answers at {self.server}: {getattr(error, 'reason', error)}",
+            hint=f"start one with: pinnace serve; or name it with --server or {SERVER_SETTING}",
+        )
 
 
 def open_api(server: str | None, token: str | None) -> Api:

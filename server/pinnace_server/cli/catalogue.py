@@ -1,15 +1,16 @@
-"""``pinnace model``, ``pinnace version``, ``pinnace alias``, ``pinnace job``: what there is to assign."""
+"""``pinnace model``, ``pinnace version``, ``pinnace job``: what there is to assign."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pinnace_converters.draft import BLOBS_FOLDER, DRAFT_FILE
-from pinnace_server.cli import shown
+from pinnace_server.cli import aliases, cards, registry, shown
 from pinnace_server.cli.api import Api, CallFailed, quoted
 from pinnace_server.cli.asking import add_group, add_verb
 
@@ -17,28 +18,28 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 POLL_S: Final = 0.5
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def add_parsers(verbs: _SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verbs."""
     models = add_group(verbs, "model", "named families of versions")
-    add_verb(models, "list", "list models", _models)
+    show = add_verb(models, "list", "list models", _models)
+    show.add_argument("--archived", action="store_true", help="those that are archived, too")
     show = add_verb(models, "show", "show a model and its versions", _model)
     show.add_argument("model")
+    show.add_argument("--archived", action="store_true", help="versions that are archived, too")
     make = add_verb(models, "add", "make a model", _add_model)
     make.add_argument("model")
     make.add_argument("--description", default="")
+    registry.add_to_models(models)
 
     versions = add_group(verbs, "version", "immutable, signed versions of a model")
     _add_version_parser(versions)
     show = add_verb(versions, "show", "show a version and its variants", _version)
     show.add_argument("model")
     show.add_argument("version", help="a name, or @ALIAS")
-
-    alias = add_verb(verbs, "alias", "let an alias point at a version", _alias)
-    alias.add_argument("model")
-    alias.add_argument("alias", help="as production")
-    alias.add_argument("version", nargs="?", help="left out: remove the alias")
+    registry.add_to_versions(versions)
 
     jobs = add_group(verbs, "job", "conversions on the server")
     add_verb(jobs, "list", "list conversions", _jobs)
@@ -63,12 +64,22 @@ def _add_version_parser(versions: _SubParsersAction[argparse.ArgumentParser]) ->
         "--asset", type=_asset, action="append", default=[], metavar="KIND:NAME=FILE", help="may be repeated"
     )
     parser.add_argument("--force", default="", metavar="REASON", help="offer what only numbers refuse; recorded")
-    parser.add_argument("--card", type=Path, metavar="FILE.md", help="the model card")
+    parser.add_argument(
+        "--card", type=Path, metavar="FILE", help="the model card: .yaml or .json with fields, or .md with front matter"
+    )
+    parser.add_argument("--code-commit", default="", metavar="HEX", help="of the training code, 7 to 64 digits")
+    parser.add_argument("--data-digest", metavar="SHA256", help="of the data's snapshot")
+    parser.add_argument(
+        "--environment", metavar="FILE|SHA256", help="the lock of the training environment; a file is kept"
+    )
+    parser.add_argument(
+        "--forget-files", action="store_true", help="keep neither source nor data: it cannot be reproduced then"
+    )
     parser.add_argument("--no-wait", action="store_true", help="return at once with the job")
 
 
 def _models(api: Api, chosen: argparse.Namespace) -> int:
-    rows = list(api.all("/models"))
+    rows = list(api.all("/models", archived="true" if chosen.archived else None))
     if chosen.json:
         print(shown.as_json(rows))
         return 0
@@ -86,11 +97,23 @@ def _models(api: Api, chosen: argparse.Namespace) -> int:
 
 def _model(api: Api, chosen: argparse.Namespace) -> int:
     model = api.get(f"/models/{quoted(chosen.model)}")
-    versions = list(api.all(f"/models/{quoted(chosen.model)}/versions"))
+    path = f"/models/{quoted(chosen.model)}"
+    versions = list(api.all(f"{path}/versions", archived="true" if chosen.archived else None))
+    rules = api.get(f"{path}/rules")["items"]
     if chosen.json:
-        print(shown.as_json(model | {"all_versions": versions}))
+        print(shown.as_json(model | {"all_versions": versions, "rules": rules}))
         return 0
-    print(shown.pairs([("model", model["name"]), ("description", model["description"]), ("aliases", model["aliases"])]))
+    said: list[tuple[str, object]] = [
+        ("model", model["name"]),
+        ("description", model["description"]),
+        ("aliases", model["aliases"]),
+    ]
+    said += [("rule", aliases.rule_words(rule)) for rule in rules]
+    if model["card_required"]:
+        said.append(("card must have", model["card_required"]))
+    if model["archived_at_s"] is not None:
+        said.append(("archived", shown.at(model["archived_at_s"])))
+    print(shown.pairs(said))
     print()
     print(
         shown.table(
@@ -134,6 +157,9 @@ def _version_words(version: dict[str, Any]) -> str:
             ("outputs", [f"{each['name']} {each['datatype']} {each['shape']}" for each in version["outputs"]]),
             ("golden vectors", version["golden_vectors"]),
             ("added", f"{shown.at(version['created_at_s'])} by {version['actor']}"),
+            *_lineage(version["lineage"]),
+            *([("archived", shown.at(version["archived_at_s"]))] if version["archived_at_s"] is not None else []),
+            *version["card_fields"].items(),
         ]
     )
     rows = [
@@ -150,32 +176,57 @@ def _version_words(version: dict[str, Any]) -> str:
     return f"{head}\n\n{shown.table(('RUNTIME', 'PRECISION', 'SIZE', 'AGREEMENT', 'ACCURACY', 'DIGEST'), rows)}"
 
 
+def _lineage(lineage: dict[str, Any]) -> list[tuple[str, object]]:
+    kept = " (the file is kept)" if lineage["environment_kept"] else ""
+    source = f"{lineage['source']} {lineage['source_name']}".rstrip() if lineage["source"] else ""
+    said = [
+        ("code commit", lineage["code_commit"]),
+        ("data", lineage["data_digest"]),
+        ("environment", f"{lineage['environment']}{kept}" if lineage["environment"] else ""),
+        ("source model", source),
+    ]
+    return [(name, value) for name, value in said if value]
+
+
 def _add_version(api: Api, chosen: argparse.Namespace) -> int:
     if (chosen.file is None) == (chosen.draft is None):
         raise CallFailed("either a model file or --draft DIR", hint="see: pinnace version add --help")
     if chosen.file is not None and chosen.calibration is None:
         raise CallFailed("a model file needs --calibration DATA.npz", hint="some rows of raw inputs, by input name")
-    _make_sure_of(api, chosen.model)
-    card = _text(chosen.card) if chosen.card else ""
+    card = cards.read(chosen.card) if chosen.card else cards.Card()
+    cards.check(card, _made_sure_of(api, chosen.model))
+    papers = _papers(api, chosen, card)
     if chosen.draft is not None:
-        return _add_draft(api, chosen, card)
-    job = api.post(f"/models/{quoted(chosen.model)}/versions", _asked(api, chosen, card))
+        return _add_draft(api, chosen, papers)
+    job = api.post(f"/models/{quoted(chosen.model)}/versions", _asked(api, chosen) | papers)
     if chosen.no_wait:
         print(shown.as_json(job) if chosen.json else job["id"])
         return 0
     return _ended(api, chosen, _followed(api, job))
 
 
-def _make_sure_of(api: Api, model: str) -> None:
+def _made_sure_of(api: Api, model: str) -> dict[str, Any]:
     try:
-        api.get(f"/models/{quoted(model)}")
+        return api.get(f"/models/{quoted(model)}")
     except CallFailed as error:
         if error.status != 404:
             raise
-        api.post("/models", {"name": model})
+        return api.post("/models", {"name": model})
 
 
-def _asked(api: Api, chosen: argparse.Namespace, card: str) -> dict[str, object]:
+def _papers(api: Api, chosen: argparse.Namespace, card: cards.Card) -> dict[str, object]:
+    """Return what comes with a version besides its release."""
+    lineage: dict[str, object] = {"code_commit": chosen.code_commit.lower()}
+    if chosen.data_digest:
+        lineage["data_digest"] = chosen.data_digest.lower()
+    if chosen.environment and _DIGEST.fullmatch(chosen.environment.lower()):
+        lineage["environment"] = chosen.environment.lower()
+    elif chosen.environment:
+        lineage |= {"environment": api.upload(Path(chosen.environment)), "environment_file": True}
+    return {"card": card.text, "card_fields": card.fields, "lineage": lineage}
+
+
+def _asked(api: Api, chosen: argparse.Namespace) -> dict[str, object]:
     asked: dict[str, object] = {
         "version": chosen.version,
         "source": api.upload(chosen.file),
@@ -187,7 +238,7 @@ def _asked(api: Api, chosen: argparse.Namespace, card: str) -> dict[str, object]
             for each in chosen.asset
         ],
         "force": chosen.force,
-        "card": card,
+        "keep_files": not chosen.forget_files,
     }
     if chosen.heldout:
         asked["heldout"] = api.upload(chosen.heldout)
@@ -229,7 +280,7 @@ def _ended(api: Api, chosen: argparse.Namespace, job: dict[str, Any]) -> int:
     return 0
 
 
-def _add_draft(api: Api, chosen: argparse.Namespace, card: str) -> int:
+def _add_draft(api: Api, chosen: argparse.Namespace, papers: dict[str, object]) -> int:
     draft = _json(chosen.draft / DRAFT_FILE)
     bar = shown.Bar()
     blobs = sorted((chosen.draft / BLOBS_FOLDER).iterdir())
@@ -237,20 +288,8 @@ def _add_draft(api: Api, chosen: argparse.Namespace, card: str) -> int:
         bar.show(f"uploading {blob.name[:12]}", n / len(blobs))
         api.upload(blob)
     bar.clear()
-    version = api.post(
-        f"/models/{quoted(chosen.model)}/drafts", {"version": chosen.version, "draft": draft, "card": card}
-    )
+    version = api.post(f"/models/{quoted(chosen.model)}/drafts", {"version": chosen.version, "draft": draft, **papers})
     print(shown.as_json(version) if chosen.json else _version_words(version))
-    return 0
-
-
-def _alias(api: Api, chosen: argparse.Namespace) -> int:
-    path = f"/models/{quoted(chosen.model)}/aliases/{quoted(chosen.alias)}"
-    if chosen.version is None:
-        api.delete(path)
-        return 0
-    model = api.put(path, {"version": chosen.version})
-    print(shown.as_json(model) if chosen.json else shown.pairs([("aliases", model["aliases"])]))
     return 0
 
 

@@ -10,7 +10,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from pinnace_server.cli import catalogue, export, fleet, rollouts, running, shown, steering
+from pinnace_server.cli import (
+    aliases,
+    catalogue,
+    export,
+    fleet,
+    reproduction,
+    rollouts,
+    running,
+    shown,
+    steering,
+)
 from pinnace_server.cli.api import CallFailed
 from pinnace_server.errors import ServerError
 
@@ -24,7 +34,7 @@ CANCELLED: Final = 130  # what a shell reports of a program that Ctrl-C ended
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
     parser = make_parser()
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args(aliases.spelled_out(sys.argv[1:] if arguments is None else arguments))
     try:
         status: int = chosen.run(chosen)
         return status
@@ -47,8 +57,9 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     running.add_parsers(verbs)
     _add_others(verbs)
-    for part in (catalogue, fleet, rollouts, steering, export):
+    for part in (catalogue, aliases, fleet, rollouts, steering, export):
         part.add_parsers(verbs)
+    reproduction.add_parser(verbs)
     return parser
 
 

@@ -160,6 +160,9 @@ def _rollout(api: Api, chosen: argparse.Namespace) -> int:
         return 0
     print(_rollout_words(rollout))
     print()
+    if rollout["waves"]:
+        print(_waves(rollout))
+        print()
     print(_device_table(devices))
     return 0
 
@@ -175,9 +178,10 @@ def _rollout_words(rollout: dict[str, Any]) -> str:
     return shown.pairs(
         [
             ("rollout", rollout["id"]),
-            ("what", f"{rollout['model']} {rollout['version'] or ''} ({rollout['intent']})"),
+            ("what", f"{rollout['model']} {rollout['version'] or ''} ({rollout['intent']}, {rollout['strategy']})"),
             ("state", rollout["state"]),
             ("reason", rollout["reason"]),
+            *([("paused", rollout["paused"])] if rollout["paused"] else []),
             ("selector", rollout["selector"]),
             ("devices", rollout["devices"]),
             ("waits on", rollout.get("waiting_on", {})),
@@ -185,6 +189,25 @@ def _rollout_words(rollout: dict[str, Any]) -> str:
             ("by", f"{rollout['actor']} at {shown.at(rollout['created_at_s'])}"),
         ]
     )
+
+
+def _waves(rollout: dict[str, Any]) -> str:
+    rows = []
+    for wave in rollout["waves"]:
+        verdict = wave["verdict"]
+        by = f" ({wave['promoted_by']})" if wave["promoted_by"] else ""
+        said = "" if verdict is None or wave["promoted_at_s"] else "; ".join(verdict["why"])
+        rows.append(
+            (
+                wave["number"],
+                wave["devices"],
+                wave["states"],
+                shown.at(wave["started_at_s"]),
+                f"{shown.at(wave['promoted_at_s'])}{by}",
+                said,
+            )
+        )
+    return shown.table(("WAVE", "DEVICES", "STATES", "BEGUN", "PROMOTED", "GATES"), rows)
 
 
 def _cancel(api: Api, chosen: argparse.Namespace) -> int:

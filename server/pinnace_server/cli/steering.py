@@ -197,6 +197,7 @@ def _answer_words(answer: dict[str, Any]) -> str:
     waits = f", waits on {answer['waiting_on']}" if answer["waiting_on"] else ""
     step = answer["next"]
     when = f" (not before {shown.at(step['at_s'])})" if step["at_s"] else ""
+    when += f" (until {shown.at(step['until_s'])}, then the policy decides)" if step["until_s"] else ""
     lines = [
         f"{answer['about']}: {answer['state']}{waits}" + (f"   [{what}]" if what else ""),
         f"  why   {answer['why']}",

@@ -16,8 +16,8 @@ from pinnace_contract import codec
 from pinnace_contract.errors import ContractError
 from pinnace_converters.conversion import convert
 from pinnace_converters.errors import ConversionError, NoVariant
-from pinnace_converters.options import AssetFile, Options
 from pinnace_converters.progress import Progress
+from pinnace_server.conversion.asked import options_of
 from pinnace_server.service.conversions import ConversionRequest
 
 REQUEST_BYTES_MAX = ConversionRequest.BYTES_MAX + 64 * 1024
@@ -47,7 +47,7 @@ def main() -> int:
             folder / request.source_file,
             folder / request.calibration_file,
             heldout,
-            _options(request, folder),
+            options_of(request, folder),
             folder / "draft",
             tell,
         )
@@ -62,22 +62,6 @@ def main() -> int:
         return 1
     _say({"report": codec.plain(draft.report)})
     return 0
-
-
-def _options(request: ConversionRequest, folder: Path) -> Options:
-    return Options(
-        declaration=request.declaration,
-        precisions=request.precisions,
-        variants=tuple(folder / f"variant-{n}.tflite" for n in range(len(request.variants))),
-        assets=tuple(
-            AssetFile(name=asset.name, kind=asset.kind, path=folder / f"asset-{n}")
-            for n, asset in enumerate(request.assets)
-        ),
-        force=request.force,
-        agreement_min=request.agreement_min,
-        accuracy_loss_max=request.accuracy_loss_max,
-        seed=request.seed,
-    )
 
 
 def _wait_for_end(cancelled: threading.Event) -> None:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, case, func
 from sqlmodel import Session, col, select
 
-from pinnace_contract.ids import Digest, ModelName, ReleaseId, VersionName
-from pinnace_contract.latest import Blob, WithdrawMode
+from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, VersionName
+from pinnace_contract.latest import Blob, Outcome, WithdrawMode
 from pinnace_server.db import spelling
+from pinnace_server.db.batches import in_batches
 from pinnace_server.db.rows import Rows
 from pinnace_server.db.spelling import Stored, there
-from pinnace_server.db.tables import AliasRow, BlobRow, ModelRow, VersionRow
+from pinnace_server.db.tables import AliasRow, AssignmentRow, BlobRow, ModelRow, OriginRow, ReceiptRow, VersionRow
+from pinnace_server.domain.lineage import Origin
 from pinnace_server.domain.queries import Listing, Page
 from pinnace_server.domain.records import AliasName, Model, Version
 
 _MODELS: Final = Rows(ModelRow)
 _ALIASES: Final = Rows(AliasRow)
 _VERSIONS: Final = Rows(VersionRow)
+_ORIGINS: Final = Rows(OriginRow)
 _BLOBS: Final = Rows(BlobRow)
 
 
@@ -40,18 +43,34 @@ class SqlModels:
             description=model.description,
             created_at_s=model.created_at_s,
             updated_at_s=model.updated_at_s,
+            card_required=spelling.words(model.card_required),
+            archived_at_s=model.archived_at_s,
         )
+
+    def require_card(self, name: ModelName, fields: Sequence[str]) -> None:
+        row = self._session.get_one(ModelRow, name)
+        row.card_required = spelling.words(fields)
+        self._session.flush()
+
+    def archive(self, name: ModelName, at_s: float | None) -> None:
+        row = self._session.get_one(ModelRow, name)
+        row.archived_at_s = at_s
+        self._session.flush()
 
     def describe(self, name: ModelName, description: str) -> None:
         row = self._session.get_one(ModelRow, name)
         row.description = description
         self._session.flush()
 
-    def listing(self, page: Page, text: str = "") -> Listing[Model]:
-        where = col(ModelRow.name).contains(text, autoescape=True) if text else col(ModelRow.name).is_not(None)
-        total = self._session.exec(select(func.count()).select_from(ModelRow).where(where)).one()
+    def listing(self, page: Page, text: str = "", *, archived: bool = True) -> Listing[Model]:
+        where: list[ColumnElement[bool]] = []
+        if text:
+            where.append(col(ModelRow.name).contains(text, autoescape=True))
+        if not archived:
+            where.append(col(ModelRow.archived_at_s).is_(None))
+        total = self._session.exec(select(func.count()).select_from(ModelRow).where(*where)).one()
         rows = self._session.exec(
-            select(ModelRow).where(where).order_by(col(ModelRow.name)).limit(page.limit).offset(page.offset)
+            select(ModelRow).where(*where).order_by(col(ModelRow.name)).limit(page.limit).offset(page.offset)
         ).all()
         return Listing(rows=tuple(self._models(rows)), total=total)
 
@@ -74,10 +93,11 @@ class SqlModels:
             select(AliasRow).where(col(AliasRow.model).in_(names)).order_by(col(AliasRow.alias))
         ):
             aliases[alias.model][AliasName(alias.alias)] = VersionName(alias.version)
-        newest = {
+        shown_sequence = case((col(VersionRow.archived_at_s).is_(None), col(VersionRow.sequence)))
+        newest: dict[str, tuple[int, int | None]] = {
             model: (versions, sequence)
             for model, versions, sequence in self._session.exec(
-                select(VersionRow.model, func.count(), func.max(VersionRow.sequence))
+                select(VersionRow.model, func.count(), func.max(shown_sequence))
                 .where(col(VersionRow.model).in_(names))
                 .group_by(VersionRow.model)
             )
@@ -101,6 +121,8 @@ class SqlModels:
                 aliases=aliases[row.name],
                 versions=newest[row.name][0] if row.name in newest else 0,
                 latest=latest.get(row.name),
+                card_required=tuple(row.card_required.split()),
+                archived_at_s=row.archived_at_s,
             )
             for row in rows
         ]
@@ -133,6 +155,9 @@ class SqlVersions:
             card=version.card,
             share_below=version.share_below,
             withdrawn=version.withdrawn,
+            card_fields=spelling.text_map(version.card_fields),
+            lineage=spelling.body(Stored(lineage=version.lineage)),
+            archived_at_s=version.archived_at_s,
         )
         for variant in version.body.variants:
             for blob in version.body.blobs(variant):
@@ -140,12 +165,60 @@ class SqlVersions:
         self._session.get_one(ModelRow, version.model).updated_at_s = version.created_at_s
         self._session.flush()
 
-    def listing(self, model: ModelName, page: Page) -> Listing[Version]:
-        where: ColumnElement[bool] = col(VersionRow.model) == model
-        total = self._session.exec(select(func.count()).select_from(VersionRow).where(where)).one()
+    def archive(self, model: ModelName, version: VersionName, at_s: float | None) -> None:
+        row = self._session.get_one(VersionRow, (model, version))
+        row.archived_at_s = at_s
+        self._session.flush()
+
+    def origin(self, model: ModelName, version: VersionName) -> Origin | None:
+        row = _ORIGINS.get(self._session, model, version)
+        return _origin(row) if row else None
+
+    def add_origin(self, origin: Origin) -> None:
+        _ORIGINS.add(
+            self._session,
+            model=origin.model,
+            version=origin.version,
+            request=origin.request,
+            report=origin.report,
+            kept=origin.kept,
+        )
+
+    def wanted_on(self, releases: Iterable[ReleaseId]) -> Sequence[DeviceId]:
+        found: set[str] = set()
+        for some in in_batches(releases):
+            rows = self._session.exec(
+                select(AssignmentRow.device).where(col(AssignmentRow.release).in_(some)).distinct()
+            )
+            found.update(rows)
+        return [DeviceId(device) for device in sorted(found)]
+
+    def had_by(self, model: ModelName, version: VersionName, page: Page) -> Listing[DeviceId]:
+        where: list[ColumnElement[bool]] = [
+            col(ReceiptRow.model) == model,
+            col(ReceiptRow.version) == version,
+            col(ReceiptRow.outcome) == Outcome.COMMITTED.value,
+            col(ReceiptRow.counted).is_(True),
+        ]
+        total = self._session.exec(select(func.count(func.distinct(ReceiptRow.device))).where(*where)).one()
+        rows = self._session.exec(
+            select(ReceiptRow.device)
+            .where(*where)
+            .distinct()
+            .order_by(col(ReceiptRow.device))
+            .limit(page.limit)
+            .offset(page.offset)
+        )
+        return Listing(rows=tuple(DeviceId(row) for row in rows), total=total)
+
+    def listing(self, model: ModelName, page: Page, *, archived: bool = True) -> Listing[Version]:
+        where: list[ColumnElement[bool]] = [col(VersionRow.model) == model]
+        if not archived:
+            where.append(col(VersionRow.archived_at_s).is_(None))
+        total = self._session.exec(select(func.count()).select_from(VersionRow).where(*where)).one()
         rows = self._session.exec(
             select(VersionRow)
-            .where(where)
+            .where(*where)
             .order_by(col(VersionRow.sequence).desc())
             .limit(page.limit)
             .offset(page.offset)
@@ -179,4 +252,17 @@ def _version(row: VersionRow | None) -> Version | None:
         card=row.card,
         share_below=row.share_below,
         withdrawn=WithdrawMode(row.withdrawn) if row.withdrawn else None,
+        card_fields=spelling.read_text_map(row.card_fields),
+        lineage=spelling.read_body(row.lineage).lineage,
+        archived_at_s=row.archived_at_s,
+    )
+
+
+def _origin(row: OriginRow) -> Origin:
+    return Origin(
+        model=ModelName(row.model),
+        version=VersionName(row.version),
+        request=row.request,
+        report=row.report,
+        kept=row.kept,
     )

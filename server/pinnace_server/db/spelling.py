@@ -26,6 +26,7 @@ from pinnace_contract.latest import (
     Release,
     Running,
 )
+from pinnace_server.domain.lineage import NOTHING_SAID, Lineage
 from pinnace_server.domain.records import FeatureTotals
 
 _REMEMBERED_MAX = 1024
@@ -48,6 +49,7 @@ class Stored:
     release: Release | None = None
     assignments: AssignmentSet | None = None
     blob: Blob | None = None
+    lineage: Lineage = NOTHING_SAID
 
 
 T = TypeVar("T")

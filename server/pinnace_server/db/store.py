@@ -21,6 +21,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
+from pinnace_server.db.aliases import SqlAliases
 from pinnace_server.db.catalogue import SqlModels, SqlVersions
 from pinnace_server.db.fleet import SqlDevices
 from pinnace_server.db.log import SqlClaims, SqlEvents, SqlJobs
@@ -43,6 +44,7 @@ class SqlTables:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.models = SqlModels(session)
+        self.aliases = SqlAliases(session)
         self.versions = SqlVersions(session)
         self.devices = SqlDevices(session)
         self.assignments = SqlAssignments(session)

@@ -8,7 +8,7 @@ Rows never leave this package: repositories turn them into the values of ``domai
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, Text
+from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Index, LargeBinary, MetaData, Text, text
 from sqlmodel import Field, SQLModel
 
 # Constraints have names, so that a later migration can find them.
@@ -28,6 +28,8 @@ class ModelRow(SQLModel, table=True):
     description: str = ""
     created_at_s: float
     updated_at_s: float
+    card_required: str = Field(default="", sa_column=Column(Text, nullable=False))
+    archived_at_s: float | None = None
 
 
 class AliasRow(SQLModel, table=True):
@@ -36,6 +38,70 @@ class AliasRow(SQLModel, table=True):
     model: str = Field(primary_key=True, foreign_key="models.name")
     alias: str = Field(primary_key=True)
     version: str
+
+
+_OPEN = text("until_s IS NULL")
+
+
+class PointingRow(SQLModel, table=True):
+    __tablename__ = "pointings"
+    __table_args__ = (
+        Index("ix_pointings_open", "model", "alias", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("ix_pointings_model_alias", "model", "alias"),
+        {"sqlite_autoincrement": True},
+    )
+
+    number: int | None = Field(default=None, primary_key=True)
+    model: str = Field(foreign_key="models.name")
+    alias: str
+    version: str
+    from_s: float
+    actor: str
+    reason: str = Field(sa_column=Column(Text, nullable=False))
+    means: str
+    rollout: str | None = None
+    until_s: float | None = None
+    ended_by: str
+    ended_reason: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class AliasRuleRow(SQLModel, table=True):
+    __tablename__ = "alias_rules"
+
+    model: str = Field(primary_key=True, foreign_key="models.name")
+    alias: str = Field(primary_key=True)
+    source: str
+    rollout: bool
+    failures_max: int
+    approvals: int
+
+
+_WAITING = text("pointing IS NULL")
+
+
+class ApprovalRow(SQLModel, table=True):
+    __tablename__ = "approvals"
+    __table_args__ = (
+        Index(
+            "ix_approvals_waiting",
+            "model",
+            "alias",
+            "version",
+            "person",
+            unique=True,
+            sqlite_where=_WAITING,
+            postgresql_where=_WAITING,
+        ),
+    )
+
+    number: int | None = Field(default=None, primary_key=True)
+    model: str = Field(foreign_key="models.name")
+    alias: str
+    version: str
+    person: str
+    at_s: float
+    note: str = Field(sa_column=Column(Text, nullable=False))
+    pointing: int | None = Field(default=None, foreign_key="pointings.number", index=True)
 
 
 class VersionRow(SQLModel, table=True):
@@ -54,6 +120,20 @@ class VersionRow(SQLModel, table=True):
     card: str = Field(default="", sa_column=Column(Text, nullable=False))
     share_below: float | None = None
     withdrawn: str | None = None
+    card_fields: str = Field(default="{}", sa_column=Column(Text, nullable=False))
+    lineage: str = Field(default="{}", sa_column=Column(Text, nullable=False))
+    archived_at_s: float | None = None
+
+
+class OriginRow(SQLModel, table=True):
+    __tablename__ = "origins"
+    __table_args__ = (ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.version"]),)
+
+    model: str = Field(primary_key=True)
+    version: str = Field(primary_key=True)
+    request: str = Field(sa_column=Column(Text, nullable=False))
+    report: str = Field(sa_column=Column(Text, nullable=False))
+    kept: bool
 
 
 class BlobRow(SQLModel, table=True):

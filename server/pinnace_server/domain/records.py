@@ -38,6 +38,7 @@ from pinnace_contract.latest import (
     Runtime,
     WithdrawMode,
 )
+from pinnace_server.domain.lineage import NOTHING_SAID, Lineage
 
 JobId = NewType("JobId", str)
 TokenId = NewType("TokenId", str)
@@ -52,7 +53,9 @@ SERVER = "server"  # the actor of what the server does by itself; a device is "d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A named family. ``aliases`` point at versions, ``latest`` is the version of the largest sequence."""
+    """A named family. ``aliases`` point at versions, ``latest`` is the version of the largest sequence that is not
+    archived. ``card_required`` are the fields that a new version's card must have.
+    """
 
     name: ModelName
     description: str = ""
@@ -61,6 +64,8 @@ class Model:
     aliases: Mapping[AliasName, VersionName] = field(default_factory=dict)
     versions: int = 0
     latest: VersionName | None = None
+    card_required: tuple[str, ...] = ()
+    archived_at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +73,7 @@ class Version:
     """An immutable, signed version. ``release`` is the id of its release file, whose bytes are a blob of that digest.
 
     ``share_below`` is what the signed baseline says of confidence: the share of answers under its threshold; None where
-    the release has no baseline.
+    the release has no baseline. One that was archived is hidden from lists and never assigned anew.
     """
 
     model: ModelName
@@ -79,8 +84,11 @@ class Version:
     created_at_s: float
     actor: str
     card: str = ""
+    card_fields: Mapping[str, str] = field(default_factory=dict)
+    lineage: Lineage = NOTHING_SAID
     share_below: float | None = None
     withdrawn: WithdrawMode | None = None
+    archived_at_s: float | None = None
 
     @property
     def sequence(self) -> int:
@@ -456,6 +464,16 @@ class EventKind(StrEnum):
     VERSION_REFUSED = "version_refused"
     ALIAS_MOVED = "alias_moved"
     ALIAS_REMOVED = "alias_removed"
+    ALIAS_FORCED = "alias_forced"
+    ALIAS_RULE_SET = "alias_rule_set"
+    ALIAS_RULE_REMOVED = "alias_rule_removed"
+    PROMOTION_APPROVED = "promotion_approved"
+    PROMOTION_APPROVAL_WITHDRAWN = "promotion_approval_withdrawn"
+    CARD_REQUIRED = "card_required"
+    MODEL_ARCHIVED = "model_archived"
+    MODEL_UNARCHIVED = "model_unarchived"
+    VERSION_ARCHIVED = "version_archived"
+    VERSION_UNARCHIVED = "version_unarchived"
     JOB_STARTED = "job_started"
     JOB_CANCELLED = "job_cancelled"
     CLAIM_TOKEN_CREATED = "claim_token_created"  # noqa: S105 -- a word, not a secret

@@ -1,4 +1,7 @@
-"""Which wave each device of a cohort moves in, dealt by a hash, so that the same rollout always deals the same way.
+"""Which wave each device of a cohort moves in, dealt by a hash: the same salt always deals the same way.
+
+The salt is the version that is rolled out (``salt_of``), so that a preview tells the truth, a second try begins with
+the same devices, and another version begins with others.
 
 The holdback is taken out first and moves last; the waves share the others. Each takes its part of every class of
 hardware, as nearly as whole devices allow, and no wave stays empty while there are devices for it. A device keeps its
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from pinnace_contract.ids import DeviceId, RolloutId
+from pinnace_contract.ids import DeviceId, ModelName, VersionName
 from pinnace_server.domain.rollout_policy import sizes
 from pinnace_server.domain.rollout_policy.policy import Membership, RolloutPolicy, SiteAtomic
 from pinnace_server.domain.rollout_policy.sizes import WHOLE, Count, Percent, Rest, WaveSize
@@ -36,24 +39,27 @@ Numbers = Mapping[DeviceId, int]
 """The wave of each device."""
 
 
+def salt_of(model: ModelName, version: VersionName) -> str:
+    """Return what the waves of a version are dealt by."""
+    return f"{model} {version}"
+
+
 def holdback_number(policy: RolloutPolicy) -> int:
     """Return the number under which the holdback moves."""
     return len(policy.waves) + 1
 
 
-def deal(rollout: RolloutId, policy: RolloutPolicy, cohort: Iterable[Candidate]) -> dict[DeviceId, int]:
+def deal(salt: str, policy: RolloutPolicy, cohort: Iterable[Candidate]) -> dict[DeviceId, int]:
     """Deal a cohort at a rollout's start.
 
     Every device gets one wave. With fewer devices (or sites, where those move whole) than waves the last waves are
     empty; a cohort of one is not held back.
     """
     dealt = _sites_dealt if isinstance(policy.strategy, SiteAtomic) else _devices_dealt
-    return dealt(rollout, policy, sorted(cohort, key=_by_device))
+    return dealt(salt, policy, sorted(cohort, key=_by_device))
 
 
-def join(
-    rollout: RolloutId, policy: RolloutPolicy, cohort: Iterable[Candidate], before: Numbers
-) -> dict[DeviceId, int]:
+def join(salt: str, policy: RolloutPolicy, cohort: Iterable[Candidate], before: Numbers) -> dict[DeviceId, int]:
     """Return ``before`` with everybody who joined the cohort since; a static cohort stays as it was dealt.
 
     ``cohort`` is everybody in it now. Who left keeps the number, and has it again on coming back.
@@ -67,16 +73,16 @@ def join(
     for each in known:
         if each.device not in before:
             where = sites.get(each.site)
-            now[each.device] = placed(rollout, policy, each) if where is None else where
+            now[each.device] = placed(salt, policy, each) if where is None else where
     return now
 
 
-def placed(rollout: RolloutId, policy: RolloutPolicy, joiner: Candidate) -> int:
+def placed(salt: str, policy: RolloutPolicy, joiner: Candidate) -> int:
     """Return the wave of a device that joins late: its hash, laid over the shares of the waves.
 
     A wave of so many devices was filled at the start and takes no more; neither does a holdback given so.
     """
-    at = _hash(rollout, _unit(joiner) if isinstance(policy.strategy, SiteAtomic) else _device(joiner))
+    at = _hash(salt, _unit(joiner) if isinstance(policy.strategy, SiteAtomic) else _device(joiner))
     held = policy.holdback.hundredths if isinstance(policy.holdback, Percent) else 0
     if at * WHOLE >= (WHOLE - held) * _HASHES:
         return holdback_number(policy)
@@ -91,26 +97,26 @@ def placed(rollout: RolloutId, policy: RolloutPolicy, joiner: Candidate) -> int:
 # --- devices, class by class --------------------------------------------------------------------------------------
 
 
-def _devices_dealt(rollout: RolloutId, policy: RolloutPolicy, cohort: Sequence[Candidate]) -> dict[DeviceId, int]:
+def _devices_dealt(salt: str, policy: RolloutPolicy, cohort: Sequence[Candidate]) -> dict[DeviceId, int]:
     classes: dict[str, list[tuple[int, DeviceId]]] = {}
     for each in cohort:
-        classes.setdefault(each.hardware, []).append((_hash(rollout, _device(each)), each.device))
+        classes.setdefault(each.hardware, []).append((_hash(salt, _device(each)), each.device))
     # In the order of a hash, because who stands beside whom decides between equals.
-    names = sorted(classes, key=lambda name: _hash(rollout, f"class {name}"))
+    names = sorted(classes, key=lambda name: _hash(salt, f"class {name}"))
     hands = [sorted(classes[name]) for name in names]
     numbers: dict[DeviceId, int] = {}
     last = holdback_number(policy)
-    for hand, n in zip(hands, _shares(rollout, last, hands, _held_back(policy, len(cohort))), strict=True):
+    for hand, n in zip(hands, _shares(salt, last, hands, _held_back(policy, len(cohort))), strict=True):
         numbers.update((device, last) for _, device in hand[len(hand) - n :])
         del hand[len(hand) - n :]
     for number, size in enumerate(_wave_sizes(policy.waves, sum(map(len, hands))), 1):
-        for hand, n in zip(hands, _shares(rollout, number, hands, size), strict=True):
+        for hand, n in zip(hands, _shares(salt, number, hands, size), strict=True):
             numbers.update((device, number) for _, device in hand[:n])
             del hand[:n]
     return numbers
 
 
-def _shares(rollout: RolloutId, number: int, hands: Sequence[Sequence[object]], size: int) -> list[int]:
+def _shares(salt: str, number: int, hands: Sequence[Sequence[object]], size: int) -> list[int]:
     """Return how many of each class make up ``size``: its proportional part, rounded down or up.
 
     Systematic sampling: the classes lie on a line, and every (all ÷ size)th device is taken from a start that the hash
@@ -119,7 +125,7 @@ def _shares(rollout: RolloutId, number: int, hands: Sequence[Sequence[object]], 
     total = sum(map(len, hands))
     if total == 0:
         return [0 for _ in hands]
-    start = _hash(rollout, f"wave {number}") * total
+    start = _hash(salt, f"wave {number}") * total
     ends = [0]
     behind = 0
     for hand in hands:
@@ -166,12 +172,12 @@ def _wanted(waves: Sequence[WaveSize], devices: int) -> list[int]:
 # --- sites, whole -------------------------------------------------------------------------------------------------
 
 
-def _sites_dealt(rollout: RolloutId, policy: RolloutPolicy, cohort: Sequence[Candidate]) -> dict[DeviceId, int]:
+def _sites_dealt(salt: str, policy: RolloutPolicy, cohort: Sequence[Candidate]) -> dict[DeviceId, int]:
     """Fill each wave with whole sites until it has its size, which the last of them may exceed."""
     units: dict[str, list[DeviceId]] = {}
     for each in cohort:
         units.setdefault(_unit(each), []).append(each.device)
-    sites = [units[unit] for unit in sorted(units, key=lambda unit: (_hash(rollout, unit), unit))]
+    sites = [units[unit] for unit in sorted(units, key=lambda unit: (_hash(salt, unit), unit))]
     numbers: dict[DeviceId, int] = {}
     want = _held_back(policy, len(cohort))
     held = 0
@@ -203,5 +209,5 @@ def _by_device(candidate: Candidate) -> DeviceId:
     return candidate.device
 
 
-def _hash(rollout: RolloutId, what: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{rollout}\n{what}".encode()).digest()[:8], "big")
+def _hash(salt: str, what: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{salt}\n{what}".encode()).digest()[:8], "big")

@@ -40,8 +40,10 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """The next thing that would change it. ``command`` is what a person may type, empty where it comes by itself;
-    ``at_s`` is when it comes at the earliest, where that is known."""
+    """The next thing that would change it. ``command`` is what a person may type, empty where it comes by itself.
+
+    ``at_s`` is when it comes at the earliest, ``until_s`` when the policy decides otherwise, where that is known.
+    """
 
     kind: StepKind
     words: str
@@ -49,6 +51,7 @@ class Step:
     rollout: RolloutId | None = None
     wave: int | None = None
     at_s: float | None = None
+    until_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,7 +277,16 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
         words = "a person promotes the wave or moves it back (pinnace rollout rollback)"
     else:
         words = "its gates promote the wave, or a person does"
-    step = Step(kind=StepKind.PROMOTE, words=words, command=command, rollout=name, wave=wave, at_s=standing.until_s)
+    soaks = standing.waiting_on is WaitingOn.SOAK_TIME
+    step = Step(
+        kind=StepKind.PROMOTE,
+        words=words,
+        command=command,
+        rollout=name,
+        wave=wave,
+        at_s=standing.until_s if soaks else None,
+        until_s=None if soaks else standing.until_s,
+    )
     return f"wave {wave} is watched: {why}", step
 
 

@@ -137,6 +137,8 @@ def _said(heard: _Heard, now_s: float, bounds: Mapping[DeviceId, int], limits: M
 def _limited(heard: _Heard, limits: Mapping[Guard, float]) -> dict[Guard, Counts]:
     """What is held against the release's own promises."""
     found: dict[Guard, Counts] = {}
+    if Guard.ERRORS in limits:
+        found[Guard.ERRORS] = _errors(heard.now)
     if Guard.UNSURE in limits:
         found[Guard.UNSURE] = _unsure(heard.now)
     if Guard.SLOW in limits and heard.witness.p95_ms_max is not None:

@@ -8,7 +8,17 @@ from fastapi import FastAPI
 
 from pinnace_server.http import problems, reference
 from pinnace_server.http.borders import LOOPBACK_NAMES, BodyBorder, HostBorder
-from pinnace_server.http.routes import catalogue, export, fleet, rollouts, steering, system, work
+from pinnace_server.http.routes import (
+    aliases,
+    catalogue,
+    export,
+    fleet,
+    registry,
+    rollouts,
+    steering,
+    system,
+    work,
+)
 from pinnace_server.service.services import Services
 from pinnace_server.settings import JSON_BODY_BYTES_MAX
 
@@ -38,6 +48,8 @@ def build(
     app.state.services = services
     for router in (
         catalogue.router,
+        aliases.router,
+        registry.router,
         work.router,
         fleet.router,
         export.router,

@@ -1,26 +1,33 @@
-"""Models, versions and aliases: what there is to assign. A version is registered once and never changes."""
+"""Models and versions: what there is to assign. A version is registered once and never changes.
+
+``aliases`` says what may be assigned by name, ``archive`` what may not be assigned any more.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
 from pinnace_contract import codec, ids
 from pinnace_contract.errors import ContractError
-from pinnace_contract.ids import Digest, ModelName, VersionName
+from pinnace_contract.ids import DeviceId, Digest, ModelName, VersionName
 from pinnace_contract.latest import Baseline, Blob, Release
 from pinnace_converters import chunks
-from pinnace_server.domain.queries import Listing, Page
+from pinnace_server.domain import card
+from pinnace_server.domain.lineage import Origin
+from pinnace_server.domain.queries import Listing, Page, ReceiptQuery
 from pinnace_server.domain.records import AliasName, Event, EventKind, Model, Version
+from pinnace_server.domain.stays import Stay, stays
 from pinnace_server.errors import Code, Conflict, NotFound, Refused
+from pinnace_server.service.papers import NO_PAPERS, Papers, check
 from pinnace_server.service.ports import Tables, World
 
-CARD_CHARS_MAX: Final = 64 * 1024
+RECEIPTS_MAX: Final = 10_000  # of one device for one model that history looks at; the newest
 DESCRIPTION_CHARS_MAX: Final = 1024
 BLOBS_BYTES_MAX: Final = 4 * 1024**3  # of one version
-_ALIAS_PATTERN: Final = ids.GRAMMARS[ModelName]
 
 
 class Draft(Protocol):
@@ -39,10 +46,10 @@ class Catalogue:
         # Sequence numbers are taken, signed and saved one version at a time.
         self._registering = threading.Lock()
 
-    def models(self, page: Page, text: str = "") -> Listing[Model]:
-        """Return models by name."""
+    def models(self, page: Page, text: str = "", *, archived: bool = False) -> Listing[Model]:
+        """Return models by name; those that are archived only when asked."""
         with self._world.store.read() as tables:
-            return tables.models.listing(page, text)
+            return tables.models.listing(page, text, archived=archived)
 
     def model(self, name: ModelName) -> Model:
         """Return one model.
@@ -88,11 +95,51 @@ class Catalogue:
         self._world.changes.notify([f"model:{name}"])
         return described
 
-    def versions(self, model: ModelName, page: Page) -> Listing[Version]:
-        """Return a model's versions, the newest first."""
+    def require_card(self, name: ModelName, fields: Sequence[str], actor: str) -> Model:
+        """Say which fields the card of a new version must have. Versions that are there stay as they are.
+
+        Raises:
+            NotFound, Refused
+        """
+        required = tuple(dict.fromkeys(fields))
+        if len(required) > card.FIELDS_MAX:
+            raise Refused(f"expected at most {card.FIELDS_MAX} required fields, found {len(required)}")
+        for each in required:
+            if wrong := card.wrong_with_name(each):
+                raise Refused(f"required fields of the card: {wrong}")
+        with self._world.store.write() as tables:
+            if found_model(tables, name).card_required != required:
+                tables.models.require_card(name, required)
+                tables.events.append(
+                    Event(
+                        at_s=self._world.clock.now(),
+                        kind=EventKind.CARD_REQUIRED,
+                        actor=actor,
+                        summary=f"the card of a new version of {name} must have {', '.join(required) or 'no field'}",
+                        model=name,
+                        data={"fields": " ".join(required)},
+                    )
+                )
+            changed = found_model(tables, name)
+        self._world.changes.notify([f"model:{name}", "events"])
+        return changed
+
+    def versions(self, model: ModelName, page: Page, *, archived: bool = False) -> Listing[Version]:
+        """Return a model's versions, the newest first; those that are archived only when asked."""
         with self._world.store.read() as tables:
             found_model(tables, model)
-            return tables.versions.listing(model, page)
+            return tables.versions.listing(model, page, archived=archived)
+
+    def origin(self, model: ModelName, version: str) -> Origin:
+        """Return how a version was converted, as far as it is known.
+
+        Raises:
+            NotFound
+        """
+        with self._world.store.read() as tables:
+            found = found_version(tables, model, version)
+            known = tables.versions.origin(model, found.version)
+        return known or Origin(model=model, version=found.version)
 
     def version(self, model: ModelName, version: str) -> Version:
         """Return one version, by name or, with ``@`` before it, by alias.
@@ -102,6 +149,23 @@ class Catalogue:
         """
         with self._world.store.read() as tables:
             return found_version(tables, model, version)
+
+    def stays(self, model: ModelName, version: str, page: Page) -> Listing[tuple[DeviceId, list[Stay]]]:
+        """Return when each device that ever kept a version served it, as its receipts say; the devices by id.
+
+        Raises:
+            NotFound
+        """
+        of_model = ReceiptQuery(model=model, page=Page(limit=RECEIPTS_MAX))
+        with self._world.store.read() as tables:
+            name = found_version(tables, model, version).version
+            devices = tables.versions.had_by(model, name, page)
+            rows = [
+                (device, stays(tables.receipts.listing(replace(of_model, device=device)).rows))
+                for device in devices.rows
+            ]
+        kept = ((device, [stay for stay in each if stay.version == name]) for device, each in rows)
+        return Listing(rows=tuple(kept), total=devices.total)
 
     def release_file(self, model: ModelName, version: str) -> bytes:
         """Return the signed release file."""
@@ -113,59 +177,6 @@ class Catalogue:
         with self._world.store.read() as tables:
             return tables.receipts.outcomes(model)
 
-    def point(self, model: ModelName, alias: str, version: str, actor: str) -> Model:
-        """Let an alias point at a version.
-
-        Raises:
-            NotFound, Refused
-        """
-        name = _checked_alias(alias)
-        now = self._world.clock.now()
-        with self._world.store.write() as tables:
-            found = found_version(tables, model, version)
-            before = found_model(tables, model).aliases.get(name)
-            tables.models.point(model, name, found.version)
-            if before != found.version:
-                summary = f"alias {alias} of {model} points at {found.version}" + (
-                    f", before {before}" if before else ""
-                )
-                tables.events.append(
-                    Event(
-                        at_s=now,
-                        kind=EventKind.ALIAS_MOVED,
-                        actor=actor,
-                        summary=summary,
-                        model=model,
-                        version=found.version,
-                        data={"alias": alias, "before": before or ""},
-                    )
-                )
-            pointed = found_model(tables, model)
-        self._world.changes.notify([f"model:{model}", "events"])
-        return pointed
-
-    def unpoint(self, model: ModelName, alias: str, actor: str) -> None:
-        """Remove an alias.
-
-        Raises:
-            NotFound
-        """
-        with self._world.store.write() as tables:
-            found_model(tables, model)
-            if not tables.models.unpoint(model, AliasName(alias)):
-                raise NotFound("alias", alias)
-            tables.events.append(
-                Event(
-                    at_s=self._world.clock.now(),
-                    kind=EventKind.ALIAS_REMOVED,
-                    actor=actor,
-                    summary=f"alias {alias} of {model} removed",
-                    model=model,
-                    data={"alias": alias},
-                )
-            )
-        self._world.changes.notify([f"model:{model}", "events"])
-
     def register(
         self,
         *,
@@ -174,21 +185,24 @@ class Catalogue:
         draft: Draft,
         files: Mapping[Digest, Path],
         actor: str,
-        card: str = "",
+        papers: Papers = NO_PAPERS,
     ) -> Version:
-        """Make a draft a version: store its blobs, sign its release, list it.
+        """Make a draft a version: store its blobs, sign its release, list it. ``papers`` are kept with it, unsigned.
 
         ``files`` holds the blobs that are not in the store yet. A version that stopped half-way leaves blobs that
         nobody refers to and a signed release that nobody assigns; registering it again is safe.
 
         Raises:
-            NotFound: the model. Conflict: the version is there. Refused: a blob is missing or not what its digest says.
-            SigningRefused
+            NotFound: the model. Conflict: the version is there, or the model is archived. SigningRefused
+            Refused: a blob is missing or not what its digest says, or the papers will not do.
         """
         with self._registering:
             with self._world.store.read() as tables:
                 release = self._numbered(tables, model, version, draft)
+                check(found_model(tables, model), papers)
             self._store_blobs(release, files)
+            for digest, path in papers.files.items():
+                self._store(digest, path)
             data = _written(release)
             release_id = self._world.signing.add_release(data)
             self._world.blobs.add(data)
@@ -200,11 +214,23 @@ class Catalogue:
                 size_bytes=len(data),
                 created_at_s=self._world.clock.now(),
                 actor=actor,
-                card=card[:CARD_CHARS_MAX],
+                card=papers.card,
+                card_fields=papers.card_fields,
+                lineage=papers.lineage,
                 share_below=self._share_below(release),
             )
             with self._world.store.write() as tables:
                 tables.versions.add(added)
+                if papers.request or papers.report:
+                    tables.versions.add_origin(
+                        Origin(
+                            model=model,
+                            version=version,
+                            request=papers.request,
+                            report=papers.report,
+                            kept=papers.kept,
+                        )
+                    )
                 tables.versions.list_blob(chunks.cut(data))
                 tables.events.append(_added(added))
         for topic, payload in self._world.signing.image_metadata():
@@ -212,11 +238,12 @@ class Catalogue:
         self._world.changes.notify(["models", f"model:{model}", "events"])
         return added
 
-    def check_free(self, model: ModelName, version: VersionName) -> None:
+    def check_new(self, model: ModelName, version: VersionName, papers: Papers) -> None:
         """Make sure that a version can be added.
 
         Raises:
-            NotFound: the model. Conflict: the version is there. Refused: not a version's name.
+            NotFound: the model. Conflict: the version is there, or the model is archived.
+            Refused: not a version's name, or the papers will not do.
         """
         if not ids.fits(VersionName, version):
             raise Refused(
@@ -225,6 +252,7 @@ class Catalogue:
             )
         with self._world.store.read() as tables:
             _free(tables, model, version)
+            check(found_model(tables, model), papers)
 
     def _numbered(self, tables: Tables, model: ModelName, version: VersionName, draft: Draft) -> Release:
         _free(tables, model, version)
@@ -241,14 +269,16 @@ class Catalogue:
         for blob in _blobs_of(release):
             path = files.get(blob.digest)
             if path is not None:
-                stored = self._world.blobs.add(path, size_bytes_max=BLOBS_BYTES_MAX)
-                if stored != blob.digest:
-                    raise Refused(f"blob {blob.digest[:12]}… is not what its name says", hint="upload it again")
+                self._store(blob.digest, path)
             if not self._world.blobs.has(blob.digest) or self._world.blobs.size(blob.digest) != blob.size_bytes:
                 raise Refused(
                     f"blob {blob.digest[:12]}… of {blob.size_bytes} bytes is missing",
                     hint="upload every blob of the draft before the draft",
                 )
+
+    def _store(self, digest: Digest, path: Path) -> None:
+        if self._world.blobs.add(path, size_bytes_max=BLOBS_BYTES_MAX) != digest:
+            raise Refused(f"blob {digest[:12]}… is not what its name says", hint="upload it again")
 
     def _share_below(self, release: Release) -> float | None:
         if release.baseline is None:
@@ -303,19 +333,14 @@ def found_version(tables: Tables, model: ModelName, version: str) -> Version:
 
 
 def _free(tables: Tables, model: ModelName, version: VersionName) -> None:
-    found_model(tables, model)
+    if found_model(tables, model).archived_at_s is not None:
+        raise Conflict(f"model {model} is archived", hint=f"pinnace model unarchive {model}", code=Code.ARCHIVED)
     if tables.versions.get(model, version) is not None:
         raise Conflict(
             f"version {version} of {model} is there already, and a version never changes",
             hint="choose another version name",
             code=Code.EXISTS,
         )
-
-
-def _checked_alias(alias: str) -> AliasName:
-    if _ALIAS_PATTERN.fullmatch(alias) is None:
-        raise Refused(f"{alias[:70]!r} is not an alias", hint="use lower-case letters, digits and '-', at most 63")
-    return AliasName(alias)
 
 
 def _written(release: Release) -> bytes:

@@ -388,7 +388,7 @@ class Controller:
         with self._world.store.write() as tables:
             tables.reports.prune(
                 minute_before=int(now - MINUTES_KEPT_S) // 60,
-                stretch_before=int(now - STRETCHES_KEPT_S) // (60 * stretches.MINUTES),
+                stretch_before=int(_judged_since(tables, now) - STRETCHES_KEPT_S) // (60 * stretches.MINUTES),
                 raw_before_s=now - RAW_KEPT_S,
             )
 
@@ -431,6 +431,14 @@ def _changed(observed: dict[DeviceId, Observed], report: PlanReport, now: float)
         if each.state is not member.state:
             changed.append(replace(member, state=each.state, cause=each.cause, detail=each.detail, changed_at_s=now))
     return changed
+
+
+def _judged_since(tables: Tables, now: float) -> float:
+    """Return since when a wave is watched: what its devices did before that is compared with until it is decided."""
+    ramp_of = (ramps.ramp_of(tables, rollout) for rollout in tables.rollouts.active())
+    current = (found.current for found in ramp_of if found is not None)
+    begun = (wave.started_at_s for wave in current if wave is not None and wave.started_at_s is not None)
+    return min(begun, default=now)
 
 
 def _under_way(tables: Tables, rollout: Rollout) -> bool:

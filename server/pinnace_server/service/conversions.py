@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shutil
@@ -21,15 +22,19 @@ from pinnace_converters.declaration import Declaration
 from pinnace_converters.draft import BLOBS_FOLDER, DRAFT_FILE, Draft
 from pinnace_converters.errors import DeclarationInvalid
 from pinnace_converters.options import AGREEMENT_MIN
+from pinnace_server.domain.card import CARD_CHARS_MAX, FIELD_CHARS_MAX, FIELDS_MAX
+from pinnace_server.domain.lineage import NOTHING_SAID, Lineage
 from pinnace_server.domain.queries import Listing, Page
 from pinnace_server.domain.records import Event, EventKind, Job, JobId, JobState, Severity
 from pinnace_server.errors import Code, Conflict, NotFound, Refused, ServerError
-from pinnace_server.service.catalogue import CARD_CHARS_MAX, Catalogue
+from pinnace_server.service.catalogue import Catalogue
+from pinnace_server.service.papers import Papers
 from pinnace_server.service.ports import Conversion, World
 
 QUEUE_MAX: Final = 32
 DETAIL_CHARS_MAX: Final = 4000
 STOP_WAIT_S: Final = 30.0
+_ENVIRONMENT_FILE: Final = "environment"
 _NO_DECLARATION: Final = Declaration()
 _SAFE_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -46,11 +51,22 @@ class AssetUpload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CardField:
+    """One named text of the model card."""
+
+    name: str = limited(chars=64)
+    text: str = limited(chars=FIELD_CHARS_MAX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionRequest:
-    """What to convert: uploads by digest, and the converter's options."""
+    """What to convert: uploads by digest, and the converter's options; and what is kept with the version.
+
+    ``keep_files`` false: the uploads are forgotten after the conversion, which can then not be run again.
+    """
 
     KIND: ClassVar[str] = "conversion-request"
-    BYTES_MAX: ClassVar[int] = 512 * 1024
+    BYTES_MAX: ClassVar[int] = 1024 * 1024
 
     source: Digest
     source_name: str = limited("model.onnx", chars=256)
@@ -65,6 +81,9 @@ class ConversionRequest:
     accuracy_loss_max: float | None = limited(None, smallest=0, largest=1)
     seed: int = limited(0, smallest=0, largest=2**31)
     card: str = limited("", chars=CARD_CHARS_MAX)
+    card_fields: tuple[CardField, ...] = limited((), largest=FIELDS_MAX)
+    lineage: Lineage = NOTHING_SAID
+    keep_files: bool = True
 
     @property
     def source_file(self) -> str:
@@ -81,8 +100,25 @@ class ConversionRequest:
         """The held-out data's name in the job's folder."""
         return "heldout.npz"
 
+    def papers(self) -> Papers:
+        """Return what is kept with the version, but for the files and the report."""
+        lineage = replace(self.lineage, source=self.source, source_name=self.source_name)
+        return Papers(
+            card=self.card,
+            card_fields={each.name: each.text for each in self.card_fields},
+            lineage=lineage,
+            request=codec.to_json(replace(self, card="", card_fields=(), lineage=NOTHING_SAID)).decode(),
+            kept=self.keep_files,
+        )
+
+    def kept_files(self) -> dict[str, Digest]:
+        """Return the uploads that are kept with the version, by their name in the job's folder."""
+        environment = self.lineage.environment if self.lineage.environment_kept else None
+        named = {_ENVIRONMENT_FILE: environment} if environment is not None else {}
+        return (self.files() if self.keep_files else {}) | named
+
     def files(self) -> dict[str, Digest]:
-        """Return every upload by its name in the job's folder."""
+        """Return every upload that is converted by its name in the job's folder."""
         files = {self.source_file: self.source, self.calibration_file: self.calibration}
         if self.heldout is not None:
             files[self.heldout_file] = self.heldout
@@ -147,8 +183,11 @@ class Conversions:
             NotFound: the model, or an upload. Conflict: the version is there or on its way. Refused
         """
         name = VersionName(version)
-        self._catalogue.check_free(model, name)
-        for digest in request.files().values():
+        papers, environment = request.papers(), request.kept_files().get(_ENVIRONMENT_FILE)
+        if environment is not None:
+            papers = replace(papers, files={environment: self._uploads.path(environment)})
+        self._catalogue.check_new(model, name, papers)
+        for digest in (request.files() | request.kept_files()).values():
             self._uploads.path(digest)
         job = Job(
             id=JobId(f"j-{self._world.chance.secret_hex(5)}"),
@@ -236,10 +275,16 @@ class Conversions:
             report = self._conversion.run(job.request, folder, self._teller(job), self._stopper(job))
             draft = Draft.from_json((folder / "draft" / DRAFT_FILE).read_bytes())
             files = {path_digest(path): path for path in (folder / "draft" / BLOBS_FOLDER).iterdir()}
+            kept = {digest: folder / name for name, digest in request.kept_files().items()}
             self._catalogue.register(
-                model=job.model, version=job.version, draft=draft, files=files, actor=job.actor, card=request.card
+                model=job.model,
+                version=job.version,
+                draft=draft,
+                files=files,
+                actor=job.actor,
+                papers=replace(request.papers(), report=report, files=kept),
             )
-            for digest in request.files().values():
+            for digest in (request.files() | request.kept_files()).values():
                 self._uploads.forget(digest)
         except (ServerError, ContractError) as error:
             if self._stopping and job.id not in self._cancelled:
@@ -278,7 +323,7 @@ class Conversions:
 
     def _lay_out(self, request: ConversionRequest, folder: Path) -> None:
         folder.mkdir(mode=0o700)
-        for name, digest in request.files().items():
+        for name, digest in (request.files() | request.kept_files()).items():
             (folder / name).hardlink_to(self._uploads.path(digest))
 
     def _teller(self, job: Job) -> Callable[[str, float], None]:
@@ -335,6 +380,17 @@ def read_draft(tree: Mapping[str, object]) -> Draft:
         ContractError: not a draft.
     """
     return codec.from_plain(Draft, tree)
+
+
+def draft_papers(draft: Draft, *, card: str, card_fields: Mapping[str, str], lineage: Lineage) -> Papers:
+    """Return what comes with a version that is made of a draft: its source is what the draft itself says."""
+    source = draft.report.source
+    return Papers(
+        card=card,
+        card_fields=card_fields,
+        lineage=replace(lineage, source=source.digest, source_name=source.name),
+        report=json.dumps(codec.plain(draft.report), ensure_ascii=False),
+    )
 
 
 def path_digest(path: Path) -> Digest:

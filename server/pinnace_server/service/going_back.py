@@ -21,6 +21,7 @@ from pinnace_server.domain.records import (
     Version,
 )
 from pinnace_server.service import observing
+from pinnace_server.service.archive import check_assignable
 from pinnace_server.service.ports import Tables
 
 
@@ -75,7 +76,12 @@ def members_back(
 
 
 def begin(tables: Tables, rollout: Rollout, members: Sequence[Member]) -> Rollout:
-    """Save a rollout with its members, and say so in the log."""
+    """Save a rollout with its members, and say so in the log.
+
+    Raises:
+        Conflict: it would move devices up to what is archived.
+    """
+    check_assignable(tables, rollout)
     tables.rollouts.save(rollout)
     tables.rollouts.save_members(replace(member, rollout=rollout.id) for member in members)
     to = f" to {rollout.version}" if rollout.version else ""

@@ -47,10 +47,10 @@ def cohort(tables: Tables, version: Version, policy: RolloutPolicy) -> Match:
     return matching.match(tables, version, meant, bytes_max=policy.budgets.bytes_per_device_max)
 
 
-def deal(tables: Tables, rollout: RolloutId, version: Version, policy: RolloutPolicy) -> Dealt:
+def deal(tables: Tables, version: Version, policy: RolloutPolicy) -> Dealt:
     """Deal the devices that a policy means now."""
-    found = cohort(tables, version, policy)
-    return Dealt(match=found, numbers=waves.deal(rollout, policy, [_candidate(each) for each in found.devices]))
+    found, salt = cohort(tables, version, policy), waves.salt_of(version.model, version.version)
+    return Dealt(match=found, numbers=waves.deal(salt, policy, [_candidate(each) for each in found.devices]))
 
 
 def members_of(rollout: Rollout, version: Version, policy: RolloutPolicy, dealt: Dealt) -> list[Member]:
@@ -109,7 +109,9 @@ def _joined(tables: Tables, name: RolloutId, now: float, actor: str) -> list[Dev
     if not new:
         return []
     dynamic = replace(policy, cohort=replace(policy.cohort, membership=Membership.DYNAMIC))
-    numbers = waves.join(name, dynamic, [_candidate(each) for each in new], before)
+    numbers = waves.join(
+        waves.salt_of(version.model, version.version), dynamic, [_candidate(each) for each in new], before
+    )
     tables.rollouts.save_members(
         replace(_member(rollout, version, policy, each, numbers[each.id]), changed_at_s=now) for each in new
     )

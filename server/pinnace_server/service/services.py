@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from pinnace_contract.ids import Digest
+from pinnace_server.service.aliases import Aliases
+from pinnace_server.service.archive import Archive
 from pinnace_server.service.audit import Audit
 from pinnace_server.service.catalogue import Catalogue
 from pinnace_server.service.controller import Controller
@@ -51,6 +53,8 @@ class Services:
 
     world: World
     catalogue: Catalogue
+    aliases: Aliases
+    archive: Archive
     conversions: Conversions
     enrolment: Enrolment
     fleet: Fleet

@@ -53,7 +53,7 @@ class Steering:
         self._world = world
 
     def preview(self, *, model: ModelName, version: str, policy: RolloutPolicy) -> Preview:
-        """Return what a rollout would do, without beginning it. The waves are dealt anew when it begins.
+        """Return what a rollout would do, without beginning it. The same cohort is dealt the same way when it begins.
 
         Raises:
             NotFound, Refused, Conflict
@@ -61,7 +61,7 @@ class Steering:
         now = self._world.clock.now()
         with self._world.store.read() as tables:
             found = _may_go(found_version(tables, model, version), policy)
-            dealt = joining.deal(tables, RolloutId("preview"), found, policy)
+            dealt = joining.deal(tables, found, policy)
             return Preview(policy=policy, dealt=dealt, foresight=_foreseen(tables, found, policy, dealt, now))
 
     def begin(self, *, model: ModelName, version: str, policy: RolloutPolicy, reason: str = "", actor: str) -> Rollout:
@@ -87,7 +87,7 @@ class Steering:
                 actor=actor,
                 created_at_s=now,
             )
-            dealt = joining.deal(tables, rollout.id, found, policy)
+            dealt = joining.deal(tables, found, policy)
             matching.some(dealt.match)
             going_back.begin(tables, rollout, joining.members_of(rollout, found, policy, dealt))
             joining.save_waves(tables, rollout.id, policy, dealt.numbers)
@@ -268,7 +268,7 @@ def _waves_hint(ramp: Ramp) -> str:
 
 
 def _foreseen(tables: Tables, version: Version, policy: RolloutPolicy, dealt: Dealt, now: float) -> Foresight | None:
-    """Return what the first wave could notice, going by the last day of some of the cohort."""
+    """Return what the first wave could notice, going by the last day of some of the cohort; None: nobody asked them."""
     sizes: Mapping[int, int] = {
         number: sum(each == number for each in dealt.numbers.values()) for number in set(dealt.numbers.values())
     }
@@ -279,13 +279,15 @@ def _foreseen(tables: Tables, version: Version, policy: RolloutPolicy, dealt: De
     until = int(now // STRETCH_S)
     rows = tables.reports.stretches(names, version.model, until - int(DAY_S // STRETCH_S), until)
     inferences = sum(row.errors.counts.trials for row in rows)
+    if not inferences:
+        return None
     errors = sum(row.errors.counts.bad for row in rows)
     settings = gating.settings_of(policy, len(dealt.numbers))
     fleet = Fleet(
         candidates=sizes[first],
         controls=sum(sizes.values()) - sizes[first],
         inferences_a_day=inferences / len(names),
-        error_rate=errors / inferences if inferences else 0.0,
+        error_rate=errors / inferences,
     )
     hours = (policy.gates.soak_s + policy.gates.hold_timeout_s) / 3600
     return foresee(fleet, settings, hours)

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from pinnace_contract.ids import ReleaseId
+from pinnace_contract.ids import Digest, ReleaseId, VersionName
 from pinnace_contract.latest import Cause, ModelState, Phase
 from pinnace_server.console import mount
 from pinnace_server.console.mounting import Console
@@ -22,6 +22,7 @@ from pinnace_server.console.reading.overview import OverviewReads
 from pinnace_server.console.reading.releases import ReleaseCache
 from pinnace_server.console.reading.rollouts import RolloutReads
 from pinnace_server.console.reading.signatures import signature
+from pinnace_server.domain.lineage import Lineage
 from pinnace_server.domain.records import MemberState, Status
 from pinnace_server.errors import NotFound, Refused
 from pinnace_server.service.steering import Steering
@@ -257,6 +258,31 @@ def test_version_is_measured_per_hardware_and_its_signature_checked(catalogue: C
     assert version.signature.state == "verified"
     assert len(version.signature.keys) == 1
     assert version.blocked == ""
+
+
+def test_archived_version_is_hidden_and_says_that_it_is_not_assigned(server: Seeded, catalogue: CatalogueReads) -> None:
+    with server.world.store.write() as tables:
+        tables.versions.archive(MODEL, VersionName("6"), NOW_S)
+    assert [row.version for row in catalogue.model(MODEL, 1, 25).versions] == ["7"]
+    assert catalogue.version(MODEL, "6").blocked == "archived: it is not assigned any more"
+    with server.world.store.write() as tables:
+        tables.models.archive(MODEL, NOW_S)
+    assert MODEL not in [row.name for row in catalogue.models(1, 25).rows]
+    assert catalogue.version(MODEL, "7").blocked == "archived: it is not assigned any more"
+
+
+def test_card_and_lineage_are_shown_with_what_was_said(server: Seeded, catalogue: CatalogueReads) -> None:
+    with server.world.store.write() as tables:
+        seen = tables.versions.get(MODEL, VersionName("7"))
+        assert seen is not None
+        name = VersionName("8")
+        body = replace(seen.body, version=name, sequence=seen.sequence + 1)
+        lineage = Lineage(code_commit="0123abc", source=Digest("1" * 64))
+        said = {"card": "# Free", "card_fields": {"use": "meters"}, "lineage": lineage}
+        tables.versions.add(replace(seen, version=name, body=body, release=ReleaseId("8" * 64), **said))  # type: ignore[arg-type]
+    shown = catalogue.version(MODEL, "8")
+    assert shown.card == "use: meters\n\n# Free"
+    assert shown.provenance == {"registered by": seen.actor, "source file": "1" * 64, "code commit": "0123abc"}
 
 
 def test_release_that_nobody_signed_is_unsigned(server: Seeded) -> None:

@@ -68,7 +68,7 @@ def test_a_wave_waits_while_its_gates_collect() -> None:
     rules = policy(gates={"soak_s": 3600})
     soaking = ramps.standing(ramp(rules, BEGUN, NEXT), HOLD, 120.0)
     assert (soaking.ruling, soaking.waiting_on, soaking.until_s) == (None, WaitingOn.SOAK_TIME, 3_660.0)
-    assert soaking.detail == "watched for 10 of 30 minutes"
+    assert soaking.detail == "watched for 10 min of 30 min"
     collecting = ramps.standing(ramp(rules, BEGUN, NEXT), HOLD, 4_000.0)
     assert collecting.waiting_on is WaitingOn.GATE_COLLECTING
 

@@ -79,6 +79,8 @@ def api_server(server: Server, tmp_path: Path) -> Iterator[Api]:
     services = Services(
         world=server.world,
         catalogue=server.catalogue,
+        aliases=server.aliases,
+        archive=server.archive,
         conversions=conversions,
         enrolment=server.enrolment,
         fleet=server.fleet,

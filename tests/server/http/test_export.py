@@ -116,7 +116,7 @@ class TestVersions:
         server = api_server.server
         made = server.version("1")
         server.version("2")
-        server.catalogue.point(MODEL, "production", "1", "test")
+        server.aliases.point(MODEL, "production", "1", "test")
         newest, oldest = export(api_server)["versions"]
         assert (newest["version"], oldest["version"], oldest["aliases"]) == ("2", "1", ["production"])
         (variant,) = oldest["variants"]

@@ -64,10 +64,13 @@ def test_a_plain_assignment_has_no_waves(api_server: Api, devices: list[TestedDe
 
 def test_a_preview_begins_nothing(api_server: Api, devices: list[TestedDevice]) -> None:
     seen = post(api_server, "/rollouts/preview", {"model": MODEL, "version": "2", "policy": QUICK})
+    assert get(api_server, "/rollouts")["total"] == 1
     assert [(wave["number"], len(wave["devices"])) for wave in seen["waves"]] == [(1, 1), (2, 2)]
     assert seen["waves"][0]["hardware"] == {"test": 1}
-    assert seen["foresight"].startswith("this fleet can notice")
-    assert get(api_server, "/rollouts")["total"] == 1
+    assert seen["foresight"].startswith("what this fleet could notice is not known: nobody asked")
+    real = begun(api_server)
+    first = [each["device"] for each in get(api_server, f"/rollouts/{real}/devices")["items"] if each["wave"] == 1]
+    assert first == seen["waves"][0]["devices"], "it is dealt as it was shown"
 
 
 @pytest.mark.parametrize(

@@ -86,11 +86,11 @@ def test_versions_registered_at_once_get_different_sequences(server: Server) -> 
 def test_alias_points_and_moves(server: Server) -> None:
     server.version("1")
     server.version("2")
-    server.catalogue.point(MODEL, "production", "1", "test")
+    server.aliases.point(MODEL, "production", "1", "test")
     assert server.catalogue.version(MODEL, "@production").version == "1"
-    server.catalogue.point(MODEL, "production", "2", "test")
+    server.aliases.point(MODEL, "production", "2", "test")
     assert server.catalogue.model(MODEL).aliases == {"production": "2"}
-    server.catalogue.unpoint(MODEL, "production", "test")
+    server.aliases.unpoint(MODEL, "production", "test")
     with pytest.raises(NotFound):
         server.catalogue.version(MODEL, "@production")
 
@@ -138,7 +138,7 @@ class TestOffers:
 
 def test_unknown_version_says_what_is_there(server: Server) -> None:
     server.version("1")
-    server.catalogue.point(MODEL, "production", "1", "test")
+    server.aliases.point(MODEL, "production", "1", "test")
     with pytest.raises(NotFound, match="production"):
         server.catalogue.version(MODEL, "@staging")
     with pytest.raises(NotFound):

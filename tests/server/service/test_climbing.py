@@ -8,6 +8,7 @@ import pytest
 
 from pinnace_contract.ids import Digest
 from pinnace_contract.latest import Cause, Intent, Outcome
+from pinnace_contract.topics import Up
 from pinnace_server.domain.gates import records
 from pinnace_server.domain.plans import WaitingOn
 from pinnace_server.domain.ramp import Wave
@@ -53,6 +54,26 @@ class Plant:
             if entry is not None and (device.current is None or entry.release != device.current.release):
                 device.commit()
         self.server.controller.tick()
+
+    def obey_first(self) -> None:
+        """Let every device that was told its first version commit it."""
+        for device in self.devices:
+            if device.current is None and device.entry() is not None:
+                device.commit()
+        self.server.controller.tick()
+
+    def answer_first(self, seconds: float, errors: int) -> None:
+        """Let those answer that serve; ``errors`` of each report's 600 answers are wrong."""
+        end = self.server.clock.now() + seconds
+        while self.server.clock.now() < end:
+            self.server.clock.move(REPORT_S)
+            for device in self.devices:
+                if device.current is not None:
+                    device.answers(600, errors=errors)
+                else:
+                    device.send(Up.REPORT, device.report())  # it is there, and serves nothing
+            self.server.controller.tick()
+            self.obey_first()
 
     def serves(self, device: TestedDevice) -> str:
         return device.current.version if device.current else ""
@@ -389,3 +410,46 @@ class TestBeginning:
 def _is_told(device: TestedDevice, version: Version) -> bool:
     entry = device.entry()
     return entry is not None and entry.release == version.release
+
+
+class TestFirstRelease:
+    """Nothing came before it, so it is held against what it says of itself: at most 2 % errors."""
+
+    @staticmethod
+    def fleet(server: Server) -> tuple[Plant, Rollout]:
+        plant = Plant.__new__(Plant)
+        plant.server, plant.first = server, server.version("1")
+        plant.second = plant.first
+        plant.devices = [server.device(f"camera-{n}") for n in range(6)]
+        for device in plant.devices:
+            device.send_birth(REPORT_S)
+        rollout = server.climb(plant.first, waves=[3, "rest"], **QUICK)
+        plant.obey_first()
+        return plant, rollout
+
+    def test_one_that_keeps_its_word_climbs(self, server: Server) -> None:
+        plant, rollout = self.fleet(server)
+        plant.answer_first(4 * HOUR_S, errors=6)
+        assert plant.on(plant.first) == 6
+        assert server.rollout(rollout).state is RolloutState.FINISHED
+
+    def test_one_that_does_not_is_moved_back_to_no_model(self, server: Server) -> None:
+        plant, rollout = self.fleet(server)
+        plant.answer_first(4 * HOUR_S, errors=90)
+        assert server.rollout(rollout).state is RolloutState.HALTED
+        assert "errors got worse" in server.rollout(rollout).reason
+        skipped = server.events(EventKind.NO_FALLBACK)
+        assert len(skipped) == 3, "there is nothing to go back to, and each device says so"
+
+
+def test_what_a_wave_is_compared_with_is_kept_until_it_is_decided(server: Server, plant: Plant) -> None:
+    """Stretches are kept for two days; a wave may be watched for longer."""
+    begun_at = int(server.clock.now() // 600)
+    server.climb(plant.second, waves=[1, "rest"], holdback=None, gates={"soak_s": 10 * 86_400})
+    plant.obey()
+    for _ in range(5):
+        server.clock.move(86_400)
+        server.controller.tick()
+    with server.store.read() as tables:
+        kept = tables.reports.stretches([each.id for each in plant.devices], plant.first.model, 0, begun_at)
+    assert len({each.device for each in kept}) == 6

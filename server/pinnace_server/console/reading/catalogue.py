@@ -35,7 +35,7 @@ class CatalogueReads:
     def models(self, page: int, size: int) -> shown.ModelPage:
         """Return a page of models."""
         with self._world.store.read() as tables:
-            found = tables.models.listing(_page(page, size))
+            found = tables.models.listing(_page(page, size), archived=False)
             shares = values.shares(tables.devices.serving())
             rows = tuple(_model_row(model, shares) for model in found.rows)
             return shown.ModelPage(rows=rows, total=found.total)
@@ -44,7 +44,7 @@ class CatalogueReads:
         """Return a model and a page of its versions."""
         with self._world.store.read() as tables:
             found = found_model(tables, ModelName(model))
-            versions = tables.versions.listing(found.name, _page(page, size))
+            versions = tables.versions.listing(found.name, _page(page, size), archived=False)
             outcomes = tables.receipts.outcomes(found.name)
             shares = values.shares(tables.devices.serving(found.name))
             latency = self._measured(tables)
@@ -169,10 +169,8 @@ def _version_detail(
     blocked = f"withdrawn ({version.withdrawn}): no device may start it again" if version.withdrawn else ""
     if not blocked and signed.state != "verified":
         blocked = f"its signature is {signed.state}: no device would take it"
-    source = next((variant.provenance[0] for variant in release.variants if variant.provenance), None)
-    provenance = {"registered by": version.actor}
-    if source is not None:
-        provenance["source file"] = source.input
+    if not blocked and (version.archived_at_s is not None or model.archived_at_s is not None):
+        blocked = "archived: it is not assigned any more"
     return shown.VersionDetail(
         model=version.model,
         version=version.version,
@@ -195,11 +193,31 @@ def _version_detail(
         p95_limits={each.hardware: each.p95_ms for each in release.expectations.p95},
         signature=signed,
         blocked=blocked,
-        card=version.card,
-        provenance=provenance,
+        card=_card(version),
+        provenance=_provenance(version),
         progress=progress,
         outcomes=outcomes,
     )
+
+
+def _provenance(version: Version) -> dict[str, str]:
+    """Return where a version comes from, as far as anybody said or the server knows."""
+    lineage = version.lineage
+    first = next((variant.provenance[0] for variant in version.body.variants if variant.provenance), None)
+    known = {
+        "registered by": version.actor,
+        "source file": lineage.source or (first.input if first else ""),
+        "code commit": lineage.code_commit,
+        "data": lineage.data_digest or "",
+        "environment": lineage.environment or "",
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _card(version: Version) -> str:
+    """Return the card as text: its fields, then what is written freely."""
+    fields = "\n".join(f"{name}: {text}" for name, text in version.card_fields.items())
+    return "\n\n".join(part for part in (fields, version.card) if part)
 
 
 def _variant(variant: Variant, version: Version, latency: FleetLatency) -> shown.VariantRow:

@@ -50,7 +50,7 @@ class Foresight:
         """Say it in a line, for planner, console and command line."""
         errors = "no error ratio" if self.error_ratio is None else f"error ratios above ×{self.error_ratio:g}"
         slow = "no change of p95" if self.p95_percent is None else f"p95 above +{self.p95_percent} %"
-        return f"this fleet can notice {errors} and {slow} within {self.hours:g} hours"
+        return f"this fleet can notice {errors} and {slow} within {self.hours:.3g} hours"
 
 
 def foresee(fleet: Fleet, settings: Settings, hours: float) -> Foresight:

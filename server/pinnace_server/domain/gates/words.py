@@ -37,7 +37,7 @@ def _sentence(ground: Ground) -> str:
         case Reason.HARDWARE_STOPPED:
             return f"golden vectors failed on {found:g} kind(s) of hardware, which get no more installs"
         case Reason.EXPOSURE_TIME:
-            return f"watched for {found:.0f} of {needed:.0f} minutes"
+            return f"watched for {_time(found)} of {_time(needed)}"
         case Reason.DEVICES:
             return f"{found:.0f} of {needed:.0f} devices made an inference"
         case Reason.REPORTING:
@@ -47,7 +47,7 @@ def _sentence(ground: Ground) -> str:
         case Reason.NOT_COMMITTED:
             return f"{found:.0f} of {needed:.0f} reachable devices committed"
         case Reason.SOAK_TIME:
-            return f"{found:.0f} of {needed:.0f} minutes of soak time"
+            return f"{_time(found)} of {_time(needed)} of soak time"
         case Reason.SUSPICION:
             return f"{guard} may have got worse: evidence {_times(found)}, under {_times(needed)} would do"
         case Reason.SHADOW:
@@ -63,6 +63,12 @@ def _sentence(ground: Ground) -> str:
 def _contributors(reading: Reading) -> str:
     named = ", ".join(f"{each.device} ({each.bad:g}, expected {each.expected:.2g})" for each in reading.contributors)
     return f"most of {reading.guard} came from {named}"
+
+
+def _time(minutes: float) -> str:
+    if minutes < 3:
+        return f"{minutes * 60:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 180 else f"{minutes / 60:.3g} h"
 
 
 def _times(log_evidence: float) -> str:

@@ -178,10 +178,11 @@ class Guards:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
-    """How much must have been seen before a wave is judged good. ``devices`` is at most the wave's own."""
+    """How much must have been seen before a wave is judged good. ``devices`` made an inference, and are at most the
+    wave's own; 0 is for models that nobody may ask for days."""
 
     duration_s: int = limited(30 * _MINUTE_S, smallest=0, largest=_LONG_S)
-    devices: int = limited(5, smallest=1, largest=100_000)
+    devices: int = limited(5, smallest=0, largest=100_000)
     reporting_percent: int = limited(90, smallest=1, largest=100)
     inferences: int = limited(0, smallest=0, largest=1_000_000_000)
 

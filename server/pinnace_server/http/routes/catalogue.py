@@ -1,7 +1,8 @@
-"""Models, versions, variants, aliases."""
+"""Models, versions, variants."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -12,10 +13,17 @@ from pinnace_server.domain import records
 from pinnace_server.errors import NotFound, Refused
 from pinnace_server.http.guard import Actor, Served
 from pinnace_server.http.problems import errors
-from pinnace_server.http.routes.paging import NamedModel, Paged, VersionText
+from pinnace_server.http.routes.paging import Archived, NamedModel, Paged, VersionText
 from pinnace_server.http.schemas import catalogue as bodies
 from pinnace_server.http.schemas.body import Listed, listed
-from pinnace_server.service.conversions import AssetUpload, ConversionRequest, read_declaration, read_draft
+from pinnace_server.service.conversions import (
+    AssetUpload,
+    CardField,
+    ConversionRequest,
+    draft_papers,
+    read_declaration,
+    read_draft,
+)
 from pinnace_server.service.services import Services
 
 router = APIRouter(tags=["catalogue"])
@@ -29,9 +37,10 @@ def models(
     _: Actor,
     page: Paged,
     text: Annotated[str, Query(description="Part of the name.", max_length=200)] = "",
+    archived: Archived = False,
 ) -> Listed[bodies.Model]:
     """Return models by name."""
-    found = served.catalogue.models(page, text)
+    found = served.catalogue.models(page, text, archived=archived)
     return listed([bodies.Model.of(model) for model in found.rows], found.total, page)
 
 
@@ -47,47 +56,22 @@ def model(served: Served, _: Actor, model: NamedModel) -> bodies.Model:
     return bodies.Model.of(served.catalogue.model(model))
 
 
-@router.patch("/models/{model}", responses=errors(401, 404, 422, 503), summary="Describe a model")
-def describe(served: Served, _: Actor, model: NamedModel, change: bodies.ModelChange) -> bodies.Model:
-    """Change what the model's description says."""
-    return bodies.Model.of(served.catalogue.describe(model, change.description))
-
-
-@router.put(
-    "/models/{model}/aliases/{alias}", responses=errors(400, 401, 404, 422, 503), summary="Point an alias at a version"
-)
-def point(
-    served: Served,
-    actor: Actor,
-    model: NamedModel,
-    alias: Annotated[str, Path(description="As `production`.", max_length=63)],
-    target: bodies.AliasTarget,
-) -> bodies.Model:
-    """Make an alias, or let it point at another version."""
-    return bodies.Model.of(served.catalogue.point(model, alias, target.version, actor))
-
-
-@router.delete(
-    "/models/{model}/aliases/{alias}",
-    status_code=204,
-    responses=errors(401, 404, 422, 503),
-    summary="Remove an alias",
-    response_description="The alias is gone.",
-)
-def unpoint(
-    served: Served,
-    actor: Actor,
-    model: NamedModel,
-    alias: Annotated[str, Path(description="As `production`.", max_length=63)],
-) -> None:
-    """Remove an alias; the version stays."""
-    served.catalogue.unpoint(model, alias, actor)
+@router.patch("/models/{model}", responses=errors(400, 401, 404, 422, 503), summary="Change a model")
+def change(served: Served, actor: Actor, model: NamedModel, change: bodies.ModelChange) -> bodies.Model:
+    """Change the description, or which fields the card of a new version must have."""
+    if change.card_required is not None:
+        served.catalogue.require_card(model, change.card_required, actor)
+    if change.description is not None:
+        served.catalogue.describe(model, change.description)
+    return bodies.Model.of(served.catalogue.model(model))
 
 
 @router.get("/models/{model}/versions", responses=errors(401, 404, 422, 503), summary="List a model's versions")
-def versions(served: Served, _: Actor, model: NamedModel, page: Paged) -> Listed[bodies.Version]:
+def versions(
+    served: Served, _: Actor, model: NamedModel, page: Paged, archived: Archived = False
+) -> Listed[bodies.Version]:
     """Return a model's versions, the newest first."""
-    found = served.catalogue.versions(model, page)
+    found = served.catalogue.versions(model, page, archived=archived)
     family = served.catalogue.model(model)
     return listed([_body(version, family) for version in found.rows], found.total, page)
 
@@ -111,12 +95,15 @@ def convert(served: Served, actor: Actor, model: NamedModel, new: bodies.NewVers
 )
 def add_draft(served: Served, actor: Actor, model: NamedModel, new: bodies.NewDraft) -> bodies.Version:
     """Sign and list a draft. Upload its blobs first."""
-    served.catalogue.check_free(model, VersionName(new.version))
+    name = VersionName(new.version)
     draft = read_draft(new.draft)
+    papers = draft_papers(draft, card=new.card, card_fields=new.card_fields, lineage=new.lineage.record())
+    served.catalogue.check_new(model, name, papers)
+    environment = papers.lineage.environment if papers.lineage.environment_kept else None
+    if environment is not None:
+        papers = replace(papers, files={environment: served.upload_path(environment)})
     files = {blob.digest: served.upload_path(blob.digest) for blob in draft.blobs() if not _has(served, blob.digest)}
-    added = served.catalogue.register(
-        model=model, version=VersionName(new.version), draft=draft, files=files, actor=actor, card=new.card
-    )
+    added = served.catalogue.register(model=model, version=name, draft=draft, files=files, actor=actor, papers=papers)
     return _body(added, served.catalogue.model(model))
 
 
@@ -205,4 +192,7 @@ def _request(new: bodies.NewVersion) -> ConversionRequest:
         accuracy_loss_max=new.accuracy_loss_max,
         seed=new.seed,
         card=new.card,
+        card_fields=tuple(CardField(name=name, text=text) for name, text in new.card_fields.items()),
+        lineage=new.lineage.record(),
+        keep_files=new.keep_files,
     )

@@ -72,3 +72,5 @@ VersionText = Annotated[str, Path(description="A version's name, or `@alias`.", 
 ModelFilter = Annotated[str | None, Query(description="Only this model.", max_length=63)]
 DeviceFilter = Annotated[str | None, Query(description="Only this device, by id.", max_length=63)]
 VersionFilter = Annotated[str | None, Query(description="Only this version.", max_length=64)]
+Archived = Annotated[bool, Query(description="Those that are archived, too.")]
+AliasText = Annotated[str, Path(description="As `production`.", max_length=63)]

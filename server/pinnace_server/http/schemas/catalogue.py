@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from pinnace_contract import codec
+from pinnace_contract.ids import Digest
 from pinnace_contract.latest import AssetKind, Precision, TensorSpec, Variant
+from pinnace_server.domain import lineage as domain
 from pinnace_server.domain import records
 from pinnace_server.http.schemas.body import asked, like
 
@@ -22,6 +24,8 @@ _MODEL = {
     "aliases": {"production": "1"},
     "versions": 2,
     "latest": "2",
+    "card_required": ["intended_use"],
+    "archived_at_s": None,
 }
 _VARIANT = {
     "digest": DIGEST,
@@ -31,6 +35,14 @@ _VARIANT = {
     "peak_memory_bytes": 4194304,
     "parity": {"samples": 360, "agreement": 0.994, "snr_db": 31.2, "accuracy": 0.978, "held_out": True},
     "passes": ["check", "clean_up", "quantize_static"],
+}
+_LINEAGE = {
+    "code_commit": "188ed4d9c1",
+    "data_digest": OTHER_DIGEST,
+    "environment": DIGEST,
+    "environment_kept": True,
+    "source": DIGEST,
+    "source_name": "digits.onnx",
 }
 _VERSION = {
     "model": "digits",
@@ -42,6 +54,8 @@ _VERSION = {
     "created_at_s": 1795438800.0,
     "actor": "admin",
     "card": "Trained on …",
+    "card_fields": {"intended_use": "Reading meters"},
+    "lineage": _LINEAGE,
     "aliases": ["staging"],
     "variants": [_VARIANT],
     "inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 64]}],
@@ -51,6 +65,7 @@ _VERSION = {
     "has_baseline": True,
     "expected_share_below": 0.1,
     "withdrawn": None,
+    "archived_at_s": None,
     "trust": "dev",
 }
 _JOB = {
@@ -78,11 +93,14 @@ class NewModel(BaseModel):
 
 
 class ModelChange(BaseModel):
-    """What to change of a model."""
+    """What to change of a model; what is left out stays."""
 
-    model_config = asked({"description": "Handwritten digits, cleaned"})
+    model_config = asked({"description": "Handwritten digits, cleaned", "card_required": ["intended_use"]})
 
-    description: str = Field(max_length=1024)
+    description: str | None = Field(default=None, max_length=1024)
+    card_required: list[str] | None = Field(
+        default=None, max_length=64, description="The fields that the card of a new version must have; [] for none."
+    )
 
 
 class Model(BaseModel):
@@ -96,7 +114,9 @@ class Model(BaseModel):
     updated_at_s: float
     aliases: dict[str, str] = Field(description="Alias to version.")
     versions: int = Field(description="How many there are.")
-    latest: str | None = Field(description="The version of the largest sequence.")
+    latest: str | None = Field(description="The version of the largest sequence that is not archived.")
+    card_required: list[str] = Field(description="The fields that the card of a new version must have.")
+    archived_at_s: float | None
 
     @classmethod
     def of(cls, model: records.Model) -> Model:
@@ -109,15 +129,54 @@ class Model(BaseModel):
             aliases={str(alias): str(version) for alias, version in model.aliases.items()},
             versions=model.versions,
             latest=model.latest,
+            card_required=list(model.card_required),
+            archived_at_s=model.archived_at_s,
         )
 
 
-class AliasTarget(BaseModel):
-    """Where an alias should point."""
+class Lineage(BaseModel):
+    """Where a version comes from. Null and empty are "not said"."""
 
-    model_config = asked({"version": "2"})
+    model_config = like(_LINEAGE)
 
-    version: str = Field(max_length=64)
+    code_commit: str = Field(description="Of the training code.")
+    data_digest: str | None = Field(description="SHA-256 of the data's snapshot.")
+    environment: str | None = Field(description="SHA-256 of the training environment's lock file.")
+    environment_kept: bool = Field(description="Whether that file is here; see the version's origin.")
+    source: str | None = Field(description="SHA-256 of the model that was converted.")
+    source_name: str
+
+    @classmethod
+    def of(cls, lineage: domain.Lineage) -> Lineage:
+        """Return a record as a body."""
+        return cls(
+            code_commit=lineage.code_commit,
+            data_digest=lineage.data_digest,
+            environment=lineage.environment,
+            environment_kept=lineage.environment_kept,
+            source=lineage.source,
+            source_name=lineage.source_name,
+        )
+
+
+class NewLineage(BaseModel):
+    """What its maker says of where a version comes from."""
+
+    model_config = asked({"code_commit": "188ed4d9c1", "data_digest": OTHER_DIGEST, "environment": DIGEST})
+
+    code_commit: str = Field(default="", max_length=64, description="Of the training code: 7 to 64 hexadecimal digits.")
+    data_digest: str | None = Field(default=None, max_length=64, description="SHA-256 of the data's snapshot.")
+    environment: str | None = Field(default=None, max_length=64, description="SHA-256 of the environment's lock file.")
+    environment_file: bool = Field(default=False, description="The lock file was uploaded: keep it. At most 4 MiB.")
+
+    def record(self) -> domain.Lineage:
+        """Return this as a record, to be checked."""
+        return domain.Lineage(
+            code_commit=self.code_commit,
+            data_digest=Digest(self.data_digest) if self.data_digest else None,
+            environment=Digest(self.environment) if self.environment else None,
+            environment_kept=self.environment_file,
+        )
 
 
 class VariantBody(BaseModel):
@@ -186,6 +245,8 @@ class Version(BaseModel):
     created_at_s: float
     actor: str
     card: str
+    card_fields: dict[str, str]
+    lineage: Lineage
     aliases: list[str]
     variants: list[VariantBody]
     inputs: list[Tensor]
@@ -197,6 +258,7 @@ class Version(BaseModel):
         description="The share of answers under the release's confidence threshold that its baseline promises."
     )
     withdrawn: str | None
+    archived_at_s: float | None
     trust: str
 
     @classmethod
@@ -213,6 +275,8 @@ class Version(BaseModel):
             created_at_s=version.created_at_s,
             actor=version.actor,
             card=version.card,
+            card_fields=dict(version.card_fields),
+            lineage=Lineage.of(version.lineage),
             aliases=aliases,
             variants=[VariantBody.of(variant) for variant in body.variants],
             inputs=[Tensor.of(tensor) for tensor in body.contract.inputs],
@@ -222,6 +286,7 @@ class Version(BaseModel):
             has_baseline=body.baseline is not None,
             expected_share_below=version.share_below,
             withdrawn=version.withdrawn,
+            archived_at_s=version.archived_at_s,
             trust="dev",
         )
 
@@ -271,7 +336,10 @@ class NewVersion(BaseModel):
     agreement_min: float = Field(default=0.98, ge=0, le=1)
     accuracy_loss_max: float | None = Field(default=None, ge=0, le=1)
     seed: int = Field(default=0, ge=0, le=2**31)
-    card: str = Field(default="", max_length=64 * 1024, description="The model card, in Markdown.")
+    card: str = Field(default="", max_length=64 * 1024, description="The model card's free text, in Markdown.")
+    card_fields: dict[str, str] = Field(default={}, max_length=64, description="The model card's named fields.")
+    lineage: NewLineage = NewLineage()
+    keep_files: bool = Field(default=True, description="Keep the uploads, so that the conversion can be run again.")
 
 
 class NewDraft(BaseModel):
@@ -282,6 +350,8 @@ class NewDraft(BaseModel):
     version: str = Field(max_length=64)
     draft: dict[str, Any] = Field(description="The content of `draft.json`.")
     card: str = Field(default="", max_length=64 * 1024)
+    card_fields: dict[str, str] = Field(default={}, max_length=64, description="The model card's named fields.")
+    lineage: NewLineage = NewLineage()
 
 
 class Job(BaseModel):

@@ -55,8 +55,12 @@ _WHY = {
         "rollout": "r-0a1b2c3d4e",
         "wave": 1,
         "at_s": 1795453360.0,
+        "until_s": None,
     },
 }
+
+
+NOTHING_FORESEEN = "what this fleet could notice is not known: nobody asked its devices anything in the last day"
 
 
 class PolicyChoice(BaseModel):
@@ -88,7 +92,7 @@ class WavePreview(BaseModel):
 
 
 class RolloutPreview(BaseModel):
-    """What a rollout would do. Waves are dealt anew when it begins, by a hash of its id."""
+    """What a rollout would do. The same cohort is dealt the same way when it begins."""
 
     model_config = like(
         {
@@ -125,7 +129,7 @@ class RolloutPreview(BaseModel):
             ],
             already_on_it=list(seen.dealt.match.already_on_it),
             excluded={str(device): reason for device, reason in seen.dealt.match.excluded.items()},
-            foresight=seen.foresight.text if seen.foresight is not None else "",
+            foresight=NOTHING_FORESEEN if seen.foresight is None else seen.foresight.text,
         )
 
 
@@ -197,6 +201,7 @@ class NextStep(BaseModel):
     rollout: str | None
     wave: int | None
     at_s: float | None = Field(description="When it comes at the earliest, where that is known.")
+    until_s: float | None = Field(description="When the policy decides otherwise, where that is known.")
 
 
 class Why(BaseModel):
@@ -234,6 +239,7 @@ class Why(BaseModel):
                 rollout=step.rollout,
                 wave=step.wave,
                 at_s=step.at_s,
+                until_s=step.until_s,
             ),
         )
 

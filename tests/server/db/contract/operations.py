@@ -12,7 +12,9 @@ from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import BootId, IncarnationId, RolloutId, VersionName
 from pinnace_contract.latest import Arm, Intent, Outcome, Receipt
 from pinnace_server.domain import selector
+from pinnace_server.domain.aliases import AliasRule, Approval, Means, Pointing
 from pinnace_server.domain.gates.streams import Tally
+from pinnace_server.domain.lineage import Origin
 from pinnace_server.domain.packed_histogram import PackedHistogram
 from pinnace_server.domain.queries import (
     DeviceOrder,
@@ -77,6 +79,7 @@ ROLLOUTS: Final = ("r1", "r2", "r3")
 STORES: Final = (FIRST, SECOND)
 BOOTS: Final = (BOOT, BootId("c" * 32))
 ALIASES: Final = (AliasName("stable"), AliasName("next"))
+PEOPLE: Final = ("ann", "bob")
 EVERY: Final = Page(limit=1000)
 
 
@@ -88,6 +91,7 @@ def changes(chance: Random) -> Change:
 def _catalogue(c: Random) -> Change:
     of, name, alias = c.choice(MODELS), c.choice(NAMES), c.choice(ALIASES)
     made = version(name, c.randint(1, 5), of=of, release=release(c.choice(["x", "y", "z", f"{of} {name}"])))
+    archived_at_s = c.choice([None, NOW])
     kinds: list[Change] = [
         lambda tables: tables.models.add(model(of)),
         lambda tables: tables.models.describe(of, name),
@@ -96,6 +100,36 @@ def _catalogue(c: Random) -> Change:
         lambda tables: tables.versions.add(made),
         lambda tables: tables.versions.add(made),
         lambda tables: tables.versions.list_blob(blob(name)),
+        lambda tables: tables.versions.archive(of, VersionName(name), archived_at_s),
+        lambda tables: tables.versions.add_origin(Origin(model=of, version=VersionName(name), kept=True)),
+        lambda tables: tables.models.archive(of, archived_at_s),
+        lambda tables: tables.models.require_card(of, ("a", "b")),
+    ]
+    return c.choice(kinds)
+
+
+def _alias(c: Random) -> Change:
+    of, name, alias, person = c.choice(MODELS), VersionName(c.choice(NAMES)), c.choice(ALIASES), c.choice(PEOPLE)
+    at_s, number = NOW + c.randint(0, 2), c.randint(1, 3)
+    begun = Pointing(model=of, alias=alias, version=name, from_s=at_s, actor=person, means=c.choice(list(Means)))
+    rule = AliasRule(model=of, alias=alias, source=c.choice(ALIASES), rollout=c.random() < 0.5, approvals=1)
+    approval = Approval(model=of, alias=alias, version=name, person=person, at_s=at_s)
+
+    def moved(tables: Tables) -> int:
+        tables.aliases.end(of, alias, at_s=at_s, actor=person, reason="why")
+        return tables.aliases.begin(begun)
+
+    kinds: list[Change] = [
+        moved,
+        moved,
+        lambda tables: tables.aliases.begin(begun),
+        lambda tables: tables.aliases.end(of, alias, at_s=at_s, actor=person, reason=""),
+        lambda tables: tables.aliases.save_rule(rule),
+        lambda tables: tables.aliases.remove_rule(of, alias),
+        lambda tables: tables.aliases.approve(approval),
+        lambda tables: tables.aliases.approve(approval),
+        lambda tables: tables.aliases.withdraw(of, alias, name, person),
+        lambda tables: tables.aliases.use(of, alias, name, number),
     ]
     return c.choice(kinds)
 
@@ -289,6 +323,7 @@ def _counts(c: Random) -> Counts:
 
 _DRAWS: Final = [
     *[_catalogue] * 2,
+    _alias,
     *[_device] * 2,
     _said,
     *[_told] * 2,
@@ -315,14 +350,27 @@ Answers: TypeAlias = Iterable[tuple[str, object]]
 
 def _of_catalogue(tables: Tables) -> Answers:
     yield "models", tables.models.listing(EVERY)
+    yield "shown models", tables.models.listing(EVERY, archived=False)
+    yield "used approvals", list(tables.aliases.used([1, 2, 3, 4]))
+    yield "wanted", list(tables.versions.wanted_on(map(release, NAMES)))
+    for of, alias, name in product(MODELS, ALIASES, NAMES):
+        yield f"rule {of} {alias}", tables.aliases.rule(of, alias)
+        yield f"history of {of} {alias}", tables.aliases.history(of, Page(limit=3, offset=1), alias=alias)
+        yield f"waiting {of} {alias} {name}", list(tables.aliases.waiting(of, alias, VersionName(name)))
     yield "models with i", tables.models.listing(Page(limit=1), "I")
     for of in MODELS:
         found = tables.models.get(of)
         yield f"model {of}", found and (found, list(found.aliases))
         yield f"versions of {of}", tables.versions.listing(of, EVERY)
+        yield f"shown versions of {of}", tables.versions.listing(of, EVERY, archived=False)
+        yield f"rules of {of}", list(tables.aliases.rules(of))
+        yield f"history of {of}", tables.aliases.history(of, EVERY)
+        yield f"history of {of} 1", tables.aliases.history(of, Page(limit=2), version=VersionName("1"))
         yield f"next sequence of {of}", tables.versions.next_sequence(of)
         for name in NAMES:
             yield f"version {of} {name}", tables.versions.get(of, VersionName(name))
+            yield f"origin {of} {name}", tables.versions.origin(of, VersionName(name))
+            yield f"had {of} {name}", tables.versions.had_by(of, VersionName(name), Page(limit=2))
             yield f"release {of} {name}", tables.versions.of_release(release(f"{of} {name}"))
     for name in ("x", "y", "z"):
         yield f"release {name}", tables.versions.of_release(release(name))
