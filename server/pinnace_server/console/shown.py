@@ -163,8 +163,8 @@ class EventPage:
 class Why:
     """Why a device or a rollout is where it is, and the next thing that would change it.
 
-    ``command`` is what a person may type, empty where it comes by itself; ``at`` is when it comes at the earliest.
-    ``waiting_on`` is a code of the planner, empty where nothing is waited for.
+    ``command`` is what a person may type, empty where it comes by itself; ``at`` is when it comes at the earliest,
+    ``until`` when the policy decides otherwise. ``waiting_on`` is a code of the planner, empty where nothing is waited for.
     """
 
     state: str
@@ -172,6 +172,7 @@ class Why:
     next: str
     command: str = ""
     at: datetime | None = None
+    until: datetime | None = None
     waiting_on: str = ""
     model: str = ""
     version: str = ""

@@ -167,8 +167,11 @@ class WavePreview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPreview:
-    """What a rollout would do. ``excluded``: reasons, each with how many devices and the first of them; ``foresight``:
-    what its first wave could notice, ``foresees`` false: nothing; ``policy``: YAML with every field."""
+    """What a rollout would do.
+
+    ``excluded``: reasons, each with how many devices and the first of them. ``foresight``: what its first wave could
+    notice, empty where nobody can tell; ``foresees`` false: nothing. ``policy``: YAML with every field.
+    """
 
     strategy: str
     devices: int

@@ -99,7 +99,12 @@ def detail(
 ) -> RolloutDetail:
     plain = one.strategy == "plain"
     rows = () if plain else waves(now, hostile, agreed, one.under_way)
-    said = replace(why(hostile, now), state=one.state, why=f"wave 2 is watched: slow collects {hostile}")
+    said = replace(
+        why(hostile, now),
+        until=now + timedelta(hours=26),
+        state=one.state,
+        why=f"wave 2 is watched: slow collects {hostile}",
+    )
     failures = FailureGroup(
         state=MemberState.FAILED,
         cause=Cause.CRASHED,

@@ -120,11 +120,23 @@ def test_gates_are_shown_with_evidence_thresholds_and_sentences(
     assert wave.switched is not None
     assert wave.gates is not None
     assert wave.gates.devices["committed"] == 2
-    assert any("minutes of soak time" in sentence for sentence in wave.gates.sentences)
+    assert any("of soak time" in sentence for sentence in wave.gates.sentences)
     assert {guard.guard for guard in wave.gates.guards} >= {"errors", "installs", "missing"}
     assert wave.gates.roll_back > wave.gates.proven > 0
     errors = next(guard for guard in wave.gates.guards if guard.guard == "errors")
     assert (errors.trials > 0, errors.bad) == (True, 0)
+
+
+def test_wave_that_collects_says_when_the_policy_decides(
+    server: Server, devices: list[TestedDevice], reads: RolloutReads
+) -> None:
+    rollout = climb(server, gates={"soak_s": 600, "hold_timeout_s": 7200, "promote_on": "proven"})
+    obey(server, devices)
+    pass_time(server, devices, HOUR_S / 2)
+    why = reads.rollout(rollout.id).why
+    assert (why.at, why.until is not None) == (None, True)
+    assert why.until is not None
+    assert 0 < why.until.timestamp() - server.clock.now() < 7200
 
 
 def test_promoted_wave_says_which_verdict_promoted_it(

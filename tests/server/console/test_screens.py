@@ -39,6 +39,7 @@ SCREENS = {
         "Where it stands",
         "Next its gates promote the wave",
         "at the earliest in 2 h",
+        "the policy decides if that has not happened in 1 d",
         "pinnace rollout promote r-5 2",
         "Wave 1",
         "by ana",

@@ -31,6 +31,7 @@ def why(answer: Answer) -> shown.Why:
         next=answer.step.words,
         command=answer.step.command,
         at=values.moment_or_none(answer.step.at_s),
+        until=values.moment_or_none(answer.step.until_s),
         waiting_on=answer.waiting_on or "",
         model=answer.model or "",
         version=answer.version or "",
