@@ -164,7 +164,8 @@ class Why:
     """Why a device or a rollout is where it is, and the next thing that would change it.
 
     ``command`` is what a person may type, empty where it comes by itself; ``at`` is when it comes at the earliest,
-    ``until`` when the policy decides otherwise. ``waiting_on`` is a code of the planner, empty where nothing is waited for.
+    ``until`` when the policy decides otherwise. ``waiting_on`` is a code of the planner, empty where nothing is waited
+    for.
     """
 
     state: str
