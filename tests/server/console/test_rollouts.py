@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from pinnace_contract.ids import RolloutId
 from pinnace_contract.latest import Cause, Outcome
 from pinnace_server.console import mount
 from pinnace_server.console.query import EventQuery, RolloutQuery
 from pinnace_server.console.reading.latency import LatencyCache
 from pinnace_server.console.reading.overview import OverviewReads
 from pinnace_server.console.reading.releases import ReleaseCache
+from pinnace_server.console.reading.reports import FRESH_S, KEPT_MAX, SMALL_DEVICES, ReportCache
 from pinnace_server.console.reading.rollouts import RolloutReads
 from pinnace_server.domain.records import Rollout, RolloutState
 from pinnace_server.service.door import TokenDoor, hash_of
@@ -243,6 +246,29 @@ def test_plain_assignment_has_no_waves_and_says_what_it_waits_on(
     assert not one.steerable
     halted = server.rollouts.roll_back(made.id, reason="wrong", actor="ana")
     assert reads.rollout(halted.id).halts == made.id
+
+
+def test_large_rollout_is_reported_on_once_for_everybody_while_that_is_fresh(
+    server: Server, devices: list[TestedDevice]
+) -> None:
+    rollout, cache, many = server.rollout(climb(server)), ReportCache(), SMALL_DEVICES + 1
+    now = server.clock.now()
+    with server.store.read() as tables:
+        first = cache.get(tables, rollout, many, now)
+        assert cache.get(tables, rollout, many, now + FRESH_S - 1) is first
+        assert cache.get(tables, rollout, many, now + FRESH_S) is not first
+        assert cache.get(tables, replace(rollout, state=RolloutState.HALTED), many, now) is not first
+        small = cache.get(tables, rollout, SMALL_DEVICES, now)
+        assert cache.get(tables, rollout, SMALL_DEVICES, now) is not small
+
+
+def test_reports_of_many_rollouts_do_not_pile_up(server: Server, devices: list[TestedDevice]) -> None:
+    rollout, cache = server.rollout(climb(server)), ReportCache()
+    with server.store.read() as tables:
+        first = cache.get(tables, rollout, SMALL_DEVICES + 1, 1.0)
+        for n in range(KEPT_MAX):
+            cache.get(tables, replace(rollout, id=RolloutId(f"r-{n}")), SMALL_DEVICES + 1, 1.0)
+        assert cache.get(tables, rollout, SMALL_DEVICES + 1, 1.0) is not first
 
 
 def test_list_and_log_are_filtered_by_rollout(

@@ -44,7 +44,7 @@ class OverviewReads:
                 models=tables.models.listing(Page(limit=1)).total,
                 by_status=by_status,
                 concerns=self._concerns(tables, by_status.get(Status.OFFLINE, 0), now),
-                progress=rollouts.progress(tables, newest, now),
+                progress=rollouts.progress_of(tables, newest, now),
                 shares=values.shares(tables.devices.serving()),
                 latency=latency.by_model(),
                 latency_minutes=latency.minutes,

@@ -11,6 +11,7 @@ from pinnace_server import policy_text
 from pinnace_server.console import shown, shown_rollouts
 from pinnace_server.console.query import RolloutQuery
 from pinnace_server.console.reading import climbs, values
+from pinnace_server.console.reading.reports import ReportCache
 from pinnace_server.domain import queries, why
 from pinnace_server.domain.queries import OFFSET_MAX, Page
 from pinnace_server.domain.ramp import Ramp, Standing
@@ -34,6 +35,7 @@ class RolloutReads:
     def __init__(self, world: World, steering: Steering) -> None:
         self._world = world
         self._steering = steering
+        self._reports = ReportCache()
 
     def rollouts(self, query: RolloutQuery) -> shown_rollouts.RolloutPage:
         """Return a page of rollouts, the newest first."""
@@ -46,7 +48,9 @@ class RolloutReads:
         with self._world.store.read() as tables:
             found = tables.rollouts.listing(asked)
             everything = tables.rollouts.listing(queries.RolloutQuery(page=Page(limit=1))).total
-            return shown_rollouts.RolloutPage(rows=progress(tables, found.rows, now), total=found.total, all=everything)
+            return shown_rollouts.RolloutPage(
+                rows=progress_of(tables, found.rows, now), total=found.total, all=everything
+            )
 
     def rollout(self, rollout: str) -> shown_rollouts.RolloutDetail:
         """Return one rollout.
@@ -57,16 +61,16 @@ class RolloutReads:
         now = self._world.clock.now()
         with self._world.store.read() as tables:
             found = found_rollout(tables, RolloutId(rollout))
-            look = ramps.look(tables, found, now)
-            report = ramps.report(tables, found, tables.rollouts.members(found.id), look, now)
-            climb = _climb(found, look.ramp if look is not None else None, now)
+            climb = _climb(found, ramps.ramp_of(tables, found), now)
+            progress = _progress(tables, climb)
+            report = self._reports.get(tables, found, progress.total + progress.left_out, now)
             waves = climbs.waves(found, climb.ramp, tables.rollouts.wave_counts(found.id))
             current = climb.ramp.current if climb.ramp is not None else None
             waiting = report.waiting()
             history = tables.events.listing(queries.EventQuery(rollout=found.id, page=Page(limit=HISTORY_ROWS)))
             policy = climb.ramp.policy if climb.ramp is not None else None
             return shown_rollouts.RolloutDetail(
-                progress=_progress(tables, climb),
+                progress=progress,
                 cohort=found.selector,
                 dynamic=policy is not None and policy.cohort.membership is Membership.DYNAMIC,
                 why=climbs.why(
@@ -96,7 +100,7 @@ class RolloutReads:
         return climbs.preview(seen, policy_text.written(reading.plain(seen.policy)))
 
 
-def progress(tables: Tables, rollouts: Sequence[Rollout], now: float) -> tuple[shown.Progress, ...]:
+def progress_of(tables: Tables, rollouts: Sequence[Rollout], now: float) -> tuple[shown.Progress, ...]:
     """Return how far rollouts are, and what those wait for that wait for a person."""
     counts = tables.rollouts.counts([rollout.id for rollout in rollouts])
     climbing = [_climb(rollout, ramps.ramp_of(tables, rollout), now) for rollout in rollouts]
