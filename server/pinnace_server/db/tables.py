@@ -278,7 +278,10 @@ class RolloutRow(SQLModel, table=True):
 
 class MemberRow(SQLModel, table=True):
     __tablename__ = "members"
-    __table_args__ = (Index("ix_members_device_generation", "device", "generation"),)
+    __table_args__ = (
+        Index("ix_members_device_generation", "device", "generation"),
+        Index("ix_members_muster", "rollout", "wave", "device", "state", "cause", "changed_at_s"),
+    )
 
     rollout: str = Field(primary_key=True, foreign_key="rollouts.id")
     device: str = Field(primary_key=True, foreign_key="devices.id")

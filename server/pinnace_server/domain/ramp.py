@@ -246,12 +246,13 @@ def moving(ramp: Ramp, movers: Sequence[Mover]) -> Moving:
     Windows are not looked at: a device fetches before its window and holds itself until it opens.
     """
     room = _Room(ramp.policy, movers)
+    closed = {wave: not_begun(ramp, wave) for wave in {mover.wave for mover in movers}}
     now: list[DeviceId] = []
     held: dict[DeviceId, Held] = {}
     for mover in movers:
         if mover.part is not Part.WAITING:
             continue
-        why = not_begun(ramp, mover.wave) or mover.held or room.refusal(mover)
+        why = closed[mover.wave] or mover.held or room.refusal(mover)
         if why is not None:
             held[mover.device] = why
             continue

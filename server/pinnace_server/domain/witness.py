@@ -61,12 +61,16 @@ class _Times:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Heard:
-    """A witness that has something to say: its stretches before the switch, and those since on its side of it."""
+    """A witness that has something to say: its stretches before the switch, and those since on its side of it.
+
+    ``silence``: its past, stretch by stretch, as ``_missing`` tells.
+    """
 
     witness: Witness
     times: _Times
     past: list[Stretch]
     now: list[Stretch]
+    silence: list[tuple[int, int]]
 
 
 def evidence(
@@ -92,10 +96,11 @@ def evidence(
         wave_size=len(moved),
         reachable=sum(each.reachable for each in moved),
         committed=sum(each.reachable and each.committed for each in moved),
-        reporting=sum(each.witness.reporting for each in heard),
+        reporting=sum(each.reporting for each in witnesses),
+        watched=len(witnesses),
         devices=tuple(_said(each, now_s, bounds, allowed) for each in heard),
         installs=tuple(installs),
-        dispersion={guard: streams.dispersion(blocks) for guard, blocks in _blocks(heard, now_s, bounds).items()},
+        dispersion={guard: streams.dispersion(blocks) for guard, blocks in _blocks(heard, bounds).items()},
         limits=allowed,
     )
 
@@ -105,7 +110,13 @@ def _heard(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: fl
     if times is None:
         return None
     now = [row for row in _served(witness) if row.number >= times.begin and witness.moved == (row.release == release)]
-    return _Heard(witness=witness, times=times, past=_past(witness, release, times.begin), now=now)
+    return _Heard(
+        witness=witness,
+        times=times,
+        past=_past(witness, release, times.begin),
+        now=now,
+        silence=_past_silence(witness, times, now_s) if witness.accountable else [],
+    )
 
 
 def _times(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: float) -> _Times | None:
@@ -161,10 +172,7 @@ def _errors(rows: Sequence[Stretch]) -> Counts:
 
 
 def _unsure(rows: Sequence[Stretch]) -> Counts:
-    tally = Tally()
-    for row in rows:
-        tally = tally.after(row.predictions, min(row.below, row.predictions))
-    return tally.counts
+    return Tally().over((row.predictions, min(row.below, row.predictions)) for row in rows).counts
 
 
 # --- slow answers ------------------------------------------------------------------------------------------------
@@ -197,14 +205,13 @@ def _bounds(
 
 
 def _silence(heard: _Heard, now_s: float) -> Series:
-    times = heard.times
-    past, now = _past_silence(heard, now_s), _missing(heard.witness, times.begin, times.end + 1, now_s)
+    times, past = heard.times, heard.silence
+    now = _missing(heard.witness, times.begin, times.end + 1, now_s)
     return Series(past=_tallied(past), lately=_tallied(past[-LATELY:]), now=_tallied(now))
 
 
-def _past_silence(heard: _Heard, now_s: float) -> list[tuple[int, int]]:
+def _past_silence(witness: Witness, times: _Times, now_s: float) -> list[tuple[int, int]]:
     """Before its first row a device was not there, which is not silence."""
-    witness, times = heard.witness, heard.times
     first = min((row.number for row in witness.rows), default=times.begin)
     return _missing(witness, max(times.begin - PAST, first), times.begin, now_s)
 
@@ -239,16 +246,13 @@ def _due(number: int, every_s: float, latest_s: float) -> int:
 
 
 def _tallied(pairs: Sequence[tuple[int, int]]) -> Counts:
-    tally = Tally()
-    for due, bad in pairs:
-        tally = tally.after(due, min(bad, due))
-    return tally.counts
+    return Tally().over((due, min(bad, due)) for due, bad in pairs).counts
 
 
 # --- how far bad events come in bursts ---------------------------------------------------------------------------
 
 
-def _blocks(heard: Sequence[_Heard], now_s: float, bounds: Mapping[DeviceId, int]) -> dict[Guard, list[list[int]]]:
+def _blocks(heard: Sequence[_Heard], bounds: Mapping[DeviceId, int]) -> dict[Guard, list[list[int]]]:
     """Return each guard's bad events in blocks of three hours of each device's past."""
     found: dict[Guard, list[list[int]]] = {Guard.ERRORS: [], Guard.MISSING: []}
     if bounds:
@@ -259,8 +263,8 @@ def _blocks(heard: Sequence[_Heard], now_s: float, bounds: Mapping[DeviceId, int
         if bucket is not None:
             found[Guard.SLOW].append(_in_blocks(slowness.bad(each.past, bucket), begin))
         if each.witness.accountable:
-            silence = _past_silence(each, now_s)
-            found[Guard.MISSING].append(_in_blocks([(n, bad) for n, (_, bad) in enumerate(silence)], len(silence)))
+            silence = [(n, bad) for n, (_, bad) in enumerate(each.silence)]
+            found[Guard.MISSING].append(_in_blocks(silence, len(silence)))
     return found
 
 

@@ -41,10 +41,11 @@ class Gathered:
     switched_at_s: float | None
 
 
-def gather(tables: Tables, rollout: Rollout, ramp: Ramp, wave: Wave, now_s: float) -> Gathered:
-    """Gather what a wave that began says. ``rollout`` is an upgrade, and has a release."""
+def gather(
+    tables: Tables, rollout: Rollout, ramp: Ramp, wave: Wave, muster: Sequence[Mustered], now_s: float
+) -> Gathered:
+    """Gather what a wave that began says. ``rollout`` is an upgrade, and has a release; ``muster`` is its roll call."""
     assert rollout.release is not None, "only an upgrade is judged"
-    muster = tables.rollouts.muster(rollout.id)
     mine = [each for each in muster if each.wave == wave.number]
     behind = [each for each in muster if each.wave > wave.number and each.state is MemberState.WAITING]
     arms = _Arms(tables, rollout, wave, mine, behind, now_s)
@@ -88,7 +89,7 @@ class _Arms:
         assert wave.started_at_s is not None, "a wave is judged once it began"
         self._tables, self._rollout, self._release = tables, rollout, rollout.release
         moved = _spokesmen(each for each in mine if each.state in _TOUCHED)
-        stay = _spokesmen(behind)
+        stay = _spokesmen(each for each in behind if _heard_since(each, wave.started_at_s))
         known = tables.assignments.of([each.device for each in (*moved, *stay)])
         assigned = {each.device: each for each in known if each.model == rollout.model}
         self.candidates = [each for each in moved if self._is_ours(assigned.get(each.device))]
@@ -146,9 +147,14 @@ def _witness(each: Mustered, arms: _Arms, now_s: float, *, moved: bool, heard: b
     )
 
 
+def _heard_since(each: Mustered, since_s: float) -> bool:
+    """Tell whether a device was there while the wave was under way: one that is off for good compares with nobody."""
+    return each.seen_at_s is not None and each.seen_at_s >= since_s
+
+
 def _is_left_alone(assignment: Assignment | None, since_s: float) -> bool:
     """Tell whether a device that stays behind serves what it served before the wave began."""
-    return assignment is None or (assignment.outcome is not None and assignment.assigned_at_s < since_s)
+    return assignment is None or (assignment.outcome is not None and assignment.assigned_at_s <= since_s)
 
 
 def _spokesmen(devices: Iterable[Mustered]) -> list[Mustered]:

@@ -72,7 +72,7 @@ def test_a_device_of_the_wave_that_has_not_answered_counts_only_as_a_device() ->
     silent = Witness(device=DeviceId("b"), moved=True, rows=rows(OLD, BEGIN - 9, BEGIN + 6), reachable=False)
     found = told(moved(committed=True), silent)
     assert [each.device for each in found.devices] == ["a"]
-    assert (found.wave_size, found.reachable, found.committed, found.reporting) == (2, 1, 1, 1)
+    assert (found.wave_size, found.reachable, found.committed, found.reporting, found.watched) == (2, 1, 1, 2, 2)
 
 
 def test_a_release_that_a_device_had_before_is_not_its_past() -> None:

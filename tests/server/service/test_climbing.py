@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from pinnace_contract.ids import Digest
+from pinnace_contract.ids import DeviceId, Digest
 from pinnace_contract.latest import Cause, Intent, Outcome
 from pinnace_contract.topics import Up
 from pinnace_server.domain.gates import records
-from pinnace_server.domain.plans import WaitingOn
+from pinnace_server.domain.plans import Observed, WaitingOn
 from pinnace_server.domain.ramp import Wave
-from pinnace_server.domain.records import Event, EventKind, MemberState, Rollout, RolloutState, Version
+from pinnace_server.domain.records import Event, EventKind, Member, MemberState, Rollout, RolloutState, Version
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.errors import Conflict, Refused
+from pinnace_server.service import observing
+from pinnace_server.service.controller import PLAN_ALL_EVERY_S
+from pinnace_server.service.ports import Tables
+from pinnace_server.service.ramps import RollCalls
 from tests.server.world import Server, TestedDevice
 
 HOUR_S = 3_600.0
@@ -244,6 +250,52 @@ def test_never_more_devices_are_under_way_than_the_budget_lets(server: Server, p
         assert waits(server, rollout) <= {WaitingOn.ANSWER, WaitingOn.BUDGET, None}
         plant.obey()
     assert plant.on(plant.second) == 6
+
+
+def test_the_round_looks_at_who_is_under_way_and_at_nobody_who_is_held(
+    server: Server, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout = server.climb(plant.second, waves=[1, "rest"], **QUICK)
+    under_way = [device for device, each in server.members(rollout).items() if each.state is MemberState.ASSIGNED]
+    server.controller.tick()  # it hears of those that it assigned itself
+    looked: list[DeviceId] = []
+    observe = observing.observe
+
+    def noting(tables: Tables, rollout: Rollout, members: Sequence[Member]) -> dict[DeviceId, Observed]:
+        looked.extend(member.device for member in members)
+        return observe(tables, rollout, members)
+
+    monkeypatch.setattr(observing, "observe", noting)
+    server.controller.tick()
+    assert looked == []
+    server.clock.move(PLAN_ALL_EVERY_S)
+    server.controller.tick()
+    assert looked == under_way
+
+
+def test_the_round_finds_what_ended_unheard(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, strategy="all_at_once")
+    device = plant.devices[0].id
+    server.controller.tick()  # it hears of those that it assigned itself
+    with server.store.write() as tables:
+        found = tables.assignments.get(device, rollout.model)
+        assert found is not None
+        tables.assignments.save(replace(found, outcome=Outcome.FAILED, cause=Cause.NO_ROOM))
+    server.controller.tick()
+    assert server.members(rollout)[device].state is MemberState.ASSIGNED
+    server.clock.move(PLAN_ALL_EVERY_S)
+    server.controller.tick()
+    assert server.members(rollout)[device].state is MemberState.FAILED
+
+
+def test_a_roll_call_is_read_once_in_a_tick_and_anew_in_the_next(server: Server, plant: Plant) -> None:
+    rollout, calls = server.climb(plant.second, waves=[1, "rest"], **QUICK), RollCalls()
+    with server.store.read() as tables:
+        with calls.remembered():
+            first = calls.of(tables, rollout.id)
+            assert calls.of(tables, rollout.id) is first
+        assert calls.of(tables, rollout.id) is not first
+        assert list(calls.of(tables, rollout.id)) == list(first)
 
 
 def test_a_device_that_is_away_is_told_when_it_is_back(server: Server, plant: Plant) -> None:

@@ -428,6 +428,9 @@ def _of_rollouts(tables: Tables) -> Answers:
         yield f"evidence {name}", tables.rollouts.evidence(name)
         yield f"waves {name}", list(tables.rollouts.waves(name))
         yield f"muster {name}", list(tables.rollouts.muster(name))
+        for state in MemberState:
+            yield f"members of {name} in {state}", list(tables.rollouts.members_in(name, (state,)))
+        yield f"anybody waits in {name}", [tables.rollouts.anybody_waits(name, (wave,)) for wave in range(4)]
         counts = tables.rollouts.wave_counts(name)
         yield f"wave counts {name}", {wave: dict(sorted(each.items())) for wave, each in sorted(counts.items())}
         every = [each.device for each in tables.rollouts.members(name)]
