@@ -204,7 +204,15 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
         started_at_s=clock.now(),
     )
     app = api.build(services)
-    screens = console.mount(app, world=world, rollouts=rollouts, door=door, version=services.version)
+    screens = console.mount(
+        app,
+        world=world,
+        rollouts=rollouts,
+        steering=services.steering,
+        whys=services.whys,
+        door=door,
+        version=services.version,
+    )
     app.state.close_streams = screens.close
     # Last on, first off: what takes work in stops before what does the work.
     for part in (delivery, conversions, loop, gateway):
