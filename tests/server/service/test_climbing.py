@@ -18,11 +18,13 @@ from pinnace_server.domain.plans import Observed, WaitingOn
 from pinnace_server.domain.ramp import Wave
 from pinnace_server.domain.records import Event, EventKind, Member, MemberState, Rollout, RolloutState, Version
 from pinnace_server.domain.rollout_policy import reading
+from pinnace_server.domain.why import StepKind
 from pinnace_server.errors import Conflict, Refused
 from pinnace_server.service import observing
 from pinnace_server.service.controller import PLAN_ALL_EVERY_S, Controller
 from pinnace_server.service.ports import Tables
 from pinnace_server.service.ramps import RollCalls
+from pinnace_server.service.whys import Whys
 from pinnace_sim.contention import Interleaved
 from tests.server.world import Server, TestedDevice
 
@@ -324,6 +326,9 @@ def test_the_first_golden_failure_stops_its_kind_of_hardware(server: Server, pla
     told_one.end(Outcome.FAILED, Cause.GOLDEN_MISMATCH)
     server.controller.tick()
     assert waits(server, rollout) == {None, WaitingOn.INSTALLS_STOPPED}
+    answer = Whys(server.world).of_rollout(rollout.id)
+    assert answer.why.startswith("5 devices wait because installs failed and were stopped")
+    assert answer.step.kind is StepKind.RETRY
     assert not told(server, rollout, EventKind.ROLLOUT_HALTED)
 
 
