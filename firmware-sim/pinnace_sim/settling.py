@@ -101,7 +101,9 @@ def _waves(world: World, rollout: Rollout) -> None:
             raise Violation(Rule.NOT_CONVERGED, rollout.id, f"wave {wave.number} could begin, and does not")
         return
     gates = ramp.policy.gates
-    until_s = (wave.switched_at_s or wave.started_at_s) + gates.soak_s + gates.hold_timeout_s
+    if wave.switched_at_s is None:
+        return  # nobody served it: its time has not begun
+    until_s = wave.switched_at_s + gates.soak_s + gates.hold_timeout_s
     if world.server.now() > until_s + 2 * LOOK_SELDOM_S:
         raise Violation(Rule.NOT_CONVERGED, rollout.id, f"wave {wave.number} is past its time, and nobody was asked")
 

@@ -232,7 +232,9 @@ class Controller:
     def _verdict(self, tables: Tables, rollout: Rollout) -> health_rule.Verdict:
         candidate = tables.rollouts.evidence(rollout.id)
         previous = self._previous(tables, rollout) if candidate.labels >= health_rule.LABELS_MIN else Counts()
-        return health_rule.judge(candidate, previous, self._share_below(tables, rollout.release))
+        # Gates judge confidence by the device; the rule, which adds everybody up, is left to what has none.
+        share_below = None if rollout.rules else self._share_below(tables, rollout.release)
+        return health_rule.judge(candidate, previous, share_below)
 
     def _share_below(self, tables: Tables, release: ReleaseId | None) -> float | None:
         if release is None:

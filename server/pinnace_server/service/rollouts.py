@@ -219,7 +219,7 @@ class Rollouts:
         Raises:
             Conflict: it was halted before, or is itself a rollback.
         """
-        if rollout.state in (RolloutState.HALTED, RolloutState.CANCELLED) or rollout.intent is not Intent.UPGRADE:
+        if rollout.state is RolloutState.HALTED or rollout.intent is not Intent.UPGRADE:
             raise Conflict(
                 f"rollout {rollout.id} ({rollout.intent}) is {rollout.state}", hint="it has nothing to move back"
             )
