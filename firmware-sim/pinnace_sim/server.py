@@ -32,6 +32,7 @@ from pinnace_server.service.retained import retained
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.steering import Steering
 from pinnace_server.service.wishes import Rates
+from pinnace_server.service.withdrawing import Withdrawing
 from pinnace_server.signing import store as signing_store
 from pinnace_server.signing.local import LocalSigning
 from pinnace_sim import chance as chances
@@ -132,6 +133,7 @@ class SimServer:
         self.ingest = Ingest(self.world, _Courier(self))
         self.catalogue, self.rollouts = Catalogue(self.world), Rollouts(self.world)
         self.steering = Steering(self.world)
+        self.withdrawing = Withdrawing(self.world, self.rollouts)
         self.enrolment, self.fleet = Enrolment(self.world), Fleet(self.world)
         self.controller = Controller(self.world, self.rollouts)
         self._tick_due: Due | None = None

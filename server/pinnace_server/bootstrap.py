@@ -55,6 +55,7 @@ from pinnace_server.service.services import Services, SystemStatus
 from pinnace_server.service.steering import Steering
 from pinnace_server.service.telemetry import Telemetry
 from pinnace_server.service.whys import Whys
+from pinnace_server.service.withdrawing import Withdrawing
 from pinnace_server.settings import EmbeddedBroker, Settings
 from pinnace_server.signing.local import LocalSigning
 
@@ -181,6 +182,7 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
         export=Export(world),
         rollouts=rollouts,
         steering=Steering(world),
+        withdrawing=Withdrawing(world, rollouts),
         whys=Whys(world),
         audit=Audit(world),
         telemetry=Telemetry(world),

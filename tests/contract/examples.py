@@ -100,8 +100,8 @@ from pinnace_contract.latest import (
     Want,
     Window,
     Withdrawal,
-    WithdrawnRelease,
     WithdrawMode,
+    WithdrawnRelease,
 )
 
 DEVICE = DeviceId("camera-07")

@@ -84,6 +84,7 @@ from pinnace_server.service.ingest import Ingest
 from pinnace_server.service.ports import Listed, SignatureState, Store, World
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.steering import Steering
+from pinnace_server.service.withdrawing import Withdrawing
 
 NOON = 1_795_435_200.0
 MODEL = ModelName("digits")
@@ -251,6 +252,7 @@ class Server:
         self.enrolment = Enrolment(self.world)
         self.fleet = Fleet(self.world)
         self.rollouts, self.steering = Rollouts(self.world), Steering(self.world)
+        self.withdrawing = Withdrawing(self.world, self.rollouts)
         self.controller = Controller(self.world, self.rollouts)
         self.ingest = Ingest(self.world, self.courier)
 

@@ -191,15 +191,16 @@ def reverted(slot: Slot, work: Work) -> Step:
 
 
 def commit(slot: Slot, work: Work) -> Step:
-    """Keep the candidate: the only place where the floor moves."""
+    """Keep the candidate: the only place where the floor moves. What is below it is no fallback any more."""
     assert work.candidate is not None
     new, old = work.candidate.servable, slot.current
     # A release that a rollback leaves is not something to fall back to.
     gone = {old.release} if old is not None and work.entry.intent is Intent.ROLLBACK else set()
+    floor = max(slot.floor, new.epoch)
     left = tuple(
         each
         for each in (*((old,) if old else ()), *slot.last_good)
-        if not each.is_same(new.release, new.variant) and each.release not in gone
+        if not each.is_same(new.release, new.variant) and each.release not in gone and each.epoch >= floor
     )
     retired = tuple(each for each in left if each.release in slot.withdrawn)
     before = tuple(each for each in slot.committed if not each.is_same(new.release, new.variant))
@@ -207,10 +208,10 @@ def commit(slot: Slot, work: Work) -> Step:
         slot,
         current=new,
         last_good=tuple(each for each in left if each not in retired)[:LAST_GOOD_MAX],
-        emergency_good=(*retired, *slot.emergency_good)[:EMERGENCY_GOOD_MAX],
+        emergency_good=(*retired, *(each for each in slot.emergency_good if each.epoch >= floor))[:EMERGENCY_GOOD_MAX],
         broken=(),
         committed=(new, *before)[:COMMITTED_MAX],
-        floor=max(slot.floor, new.epoch),
+        floor=floor,
         restarts=0,
     )
     return _with_previous(_end(after, work, Outcome.COMMITTED, because(Cause.NONE)), old)

@@ -226,6 +226,7 @@ def _device(row: DeviceRow, labels: Mapping[str, str]) -> Device:
         p95_ms=row.p95_ms,
         health=spelling.read_body(row.health).health if row.health else None,
         health_at_s=row.health_at_s,
+        unadopted=row.unadopted,
     )
 
 
@@ -262,6 +263,7 @@ def _put_device(session: Session, device: Device) -> None:
         p95_ms=device.p95_ms,
         health=spelling.body(Stored(health=device.health)) if device.health else None,
         health_at_s=device.health_at_s,
+        unadopted=device.unadopted,
     )
 
 

@@ -26,7 +26,7 @@ from pinnace_contract.ids import (
     RolloutId,
     VersionName,
 )
-from pinnace_contract.latest import Arm, AssignmentSet, Blob, MessageKey, Receipt, Want
+from pinnace_contract.latest import Arm, AssignmentSet, Blob, MessageKey, Receipt, Want, WithdrawnRelease
 from pinnace_contract.topics import Topic
 from pinnace_server.domain.aliases import AliasRule, Approval, Pointing
 from pinnace_server.domain.lineage import Origin
@@ -55,6 +55,7 @@ from pinnace_server.domain.records import (
     Status,
     TokenId,
     Version,
+    Withdrawal,
 )
 from pinnace_server.domain.selector import Selector
 from pinnace_server.domain.stretches import Stretch
@@ -139,6 +140,18 @@ class Versions(Protocol):
         """Archive a version; None takes it back."""
         ...
 
+    def withdraw(self, model: ModelName, version: VersionName, withdrawal: Withdrawal) -> None:
+        """Write that a version is withdrawn, in place of what was written before."""
+        ...
+
+    def withdrawn(self, models: Iterable[ModelName]) -> Sequence[WithdrawnRelease]:
+        """Return what is withdrawn of these models, the newest withdrawal first."""
+        ...
+
+    def least_epoch(self, model: ModelName) -> int:
+        """Return the least security epoch of a new version that any withdrawal of the model asks for."""
+        ...
+
     def origin(self, model: ModelName, version: VersionName) -> Origin | None: ...
     def add_origin(self, origin: Origin) -> None: ...
     def listing(self, model: ModelName, page: Page, *, archived: bool = True) -> Listing[Version]: ...
@@ -208,6 +221,18 @@ class Assignments(Protocol):
     def save_desired(self, desired: DesiredSet) -> None: ...
     def unsigned(self, limit: int) -> Sequence[DesiredSet]:
         """Return sets that are planned and not signed yet, oldest first."""
+        ...
+
+    def owe(self, devices: Iterable[DeviceId]) -> None:
+        """Note that devices must get a new set, those that were named first before the others; once is enough."""
+        ...
+
+    def owed(self, limit: int) -> Sequence[DeviceId]:
+        """Return devices that must get a new set, in the order in which they are to get it."""
+        ...
+
+    def settle(self, device: DeviceId) -> None:
+        """Note that a device has got the set that it was owed."""
         ...
 
     def stale(self, limit: int) -> Sequence[DesiredSet]:

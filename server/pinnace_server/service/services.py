@@ -25,6 +25,7 @@ from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.steering import Steering
 from pinnace_server.service.telemetry import Telemetry
 from pinnace_server.service.whys import Whys
+from pinnace_server.service.withdrawing import Withdrawing
 
 
 class Receiving(Protocol):
@@ -61,6 +62,7 @@ class Services:
     export: Export
     rollouts: Rollouts
     steering: Steering
+    withdrawing: Withdrawing
     whys: Whys
     audit: Audit
     telemetry: Telemetry

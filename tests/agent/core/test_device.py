@@ -26,7 +26,7 @@ from pinnace_contract.latest import (
     WithdrawMode,
     WithdrawnRelease,
 )
-from tests.agent.core.scene import DEVICE, INCARNATION, MODEL, PASSED, V1, V2, V3, Driver, digest, id_of
+from tests.agent.core.scene import DEVICE, INCARNATION, MODEL, PASSED, V1, V2, V3, Driver, digest, id_of, release
 
 OTHER = ModelName("other-model")
 
@@ -437,3 +437,10 @@ def test_way_of_withdrawing_that_only_a_newer_server_knows_starts_nothing() -> N
     d = Driver().install(V1)
     d.take_set(d.entry(V2), withdrawn=(withdrawn(V2, WithdrawMode.UNKNOWN),))
     assert (d.outcomes[-1], d.serving) == ((Outcome.REJECTED, Cause.WITHDRAWN), "v1")
+
+
+def test_what_is_below_the_floor_is_no_fallback_any_more() -> None:
+    d = Driver().install(V1).install(release(2, epoch=1))
+    assert (d.slot.floor, d.slot.last_good) == (1, ())
+    d.install(release(3, epoch=1))
+    assert [each.version for each in d.slot.last_good] == ["v2"]

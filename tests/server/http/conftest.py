@@ -87,6 +87,7 @@ def api_server(server: Server, tmp_path: Path) -> Iterator[Api]:
         export=Export(server.world),
         rollouts=server.rollouts,
         steering=Steering(server.world),
+        withdrawing=server.withdrawing,
         whys=Whys(server.world),
         audit=Audit(server.world),
         telemetry=Telemetry(server.world),
