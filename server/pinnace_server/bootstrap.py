@@ -49,6 +49,7 @@ from pinnace_server.service.log import Log
 from pinnace_server.service.loop import ControllerLoop
 from pinnace_server.service.offers import Offers
 from pinnace_server.service.ports import World
+from pinnace_server.service.replacing import Replacing
 from pinnace_server.service.retained import retained
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.services import Services, SystemStatus
@@ -183,6 +184,7 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
         rollouts=rollouts,
         steering=Steering(world),
         withdrawing=Withdrawing(world, rollouts),
+        replacing=Replacing(world, rollouts),
         whys=Whys(world),
         audit=Audit(world),
         telemetry=Telemetry(world),

@@ -82,6 +82,7 @@ from pinnace_server.service.enrolment import Enrolment
 from pinnace_server.service.fleet import Fleet
 from pinnace_server.service.ingest import Ingest
 from pinnace_server.service.ports import Listed, SignatureState, Store, World
+from pinnace_server.service.replacing import Replacing
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.steering import Steering
 from pinnace_server.service.withdrawing import Withdrawing
@@ -253,6 +254,7 @@ class Server:
         self.fleet = Fleet(self.world)
         self.rollouts, self.steering = Rollouts(self.world), Steering(self.world)
         self.withdrawing = Withdrawing(self.world, self.rollouts)
+        self.replacing = Replacing(self.world, self.rollouts)
         self.controller = Controller(self.world, self.rollouts)
         self.ingest = Ingest(self.world, self.courier)
 

@@ -88,6 +88,7 @@ def api_server(server: Server, tmp_path: Path) -> Iterator[Api]:
         rollouts=server.rollouts,
         steering=Steering(server.world),
         withdrawing=server.withdrawing,
+        replacing=server.replacing,
         whys=Whys(server.world),
         audit=Audit(server.world),
         telemetry=Telemetry(server.world),
