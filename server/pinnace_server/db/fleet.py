@@ -105,6 +105,11 @@ class SqlDevices:
         rows = self._session.exec(select(DeviceRow.id).where(DeviceRow.state == DeviceState.DECOMMISSIONED.value))
         return frozenset(DeviceId(device) for device in rows)
 
+    def unadopted(self) -> frozenset[DeviceId]:
+        return frozenset(
+            DeviceId(device) for device in self._session.exec(select(DeviceRow.id).where(col(DeviceRow.unadopted)))
+        )
+
     def silent(self, now_s: float, limit: int) -> Sequence[Device]:
         rows = self._session.exec(
             select(DeviceRow)

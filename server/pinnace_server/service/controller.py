@@ -268,7 +268,9 @@ class Controller:
         for old in stale:
             with self._world.store.write() as tables:
                 device = tables.devices.get(old.device)
-                if device is None or device.state not in (DeviceState.ACTIVE, DeviceState.PENDING):
+                if device is None or device.unadopted:
+                    continue
+                if device.state not in (DeviceState.ACTIVE, DeviceState.PENDING):
                     continue
                 generation = planner.next_generation(device)
                 known = tables.assignments.of([device.id])
@@ -383,7 +385,7 @@ class Controller:
                 self._world.publisher.publish(topic, payload, retained=True)
         due = self._world.signing.refresh_due(now)[:BATCH]
         with self._world.store.read() as tables:
-            gone = tables.devices.decommissioned() if due else frozenset()
+            gone = tables.devices.decommissioned() | tables.devices.unadopted() if due else frozenset()
         for device in due:
             again = None if device in gone else self._world.signing.refresh(device)
             if again is not None:

@@ -193,6 +193,10 @@ class Devices(Protocol):
         ...
 
     def decommissioned(self) -> frozenset[DeviceId]: ...
+    def unadopted(self) -> frozenset[DeviceId]:
+        """Return devices of which nothing was heard since this server was put back from a backup."""
+        ...
+
     def silent(self, now_s: float, limit: int) -> Sequence[Device]:
         """Return devices that count as there, were silent for too long, and whose silence was not told yet."""
         ...
@@ -542,6 +546,18 @@ class Signing(Protocol):
         Raises:
             SigningRefused: a smaller generation, or an equal one with another set.
         """
+        ...
+
+    def era(self) -> int:
+        """Return the era below which no generation is signed."""
+        ...
+
+    def raise_era(self, era: int) -> None:
+        """Begin a later era: persisted before this returns, and so is metadata that grows with it."""
+        ...
+
+    def generations(self) -> Mapping[DeviceId, int]:
+        """Return the highest generation that was ever signed for each device."""
         ...
 
     def refresh_due(self, now_s: float) -> tuple[DeviceId, ...]:

@@ -188,6 +188,11 @@ class Store:
         """Return every device that was ever issued anything."""
         return tuple(DeviceId(row[0]) for row in self._connection.execute("SELECT device FROM device ORDER BY device"))
 
+    def generations(self) -> dict[DeviceId, int]:
+        """Return the highest generation of every device."""
+        found = self._connection.execute("SELECT device, generation FROM device")
+        return {DeviceId(device): int(generation) for device, generation in found}
+
     def timestamps(self, before_s: float) -> tuple[tuple[DeviceId, float], ...]:
         """Return when each device's timestamp was signed that is not newer than this, the oldest first."""
         found = self._connection.execute(

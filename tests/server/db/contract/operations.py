@@ -419,6 +419,7 @@ def _of_fleet(tables: Tables) -> Answers:
     for text in ("", "site in (a, b), has class", "device in (camera-1, camera-3)"):
         yield f"matching {text}", list(tables.devices.matching(selector.parse(text)))
     yield "decommissioned", tables.devices.decommissioned()
+    yield "unadopted", tables.devices.unadopted()
     for now_s in (NOW, NOW + 140, NOW + 1000):
         yield f"silent {now_s}", list(tables.devices.silent(now_s, 3))
     yield "label keys", list(tables.devices.label_keys())
