@@ -37,6 +37,8 @@ class OrderKind(StrEnum):
     ROLL_BACK = "roll_back"
     CANCEL = "cancel"
     READMIT = "readmit"
+    RETIRE = "retire"
+    STOP = "stop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,16 +191,15 @@ def reverted(slot: Slot, work: Work) -> Step:
 
 
 def commit(slot: Slot, work: Work) -> Step:
-    """Keep the candidate: the only place where the floor moves. What is below it is no fallback any more."""
+    """Keep the candidate: the only place where the floor moves."""
     assert work.candidate is not None
     new, old = work.candidate.servable, slot.current
     # A release that a rollback leaves is not something to fall back to.
     gone = {old.release} if old is not None and work.entry.intent is Intent.ROLLBACK else set()
-    floor = max(slot.floor, new.epoch)
     left = tuple(
         each
         for each in (*((old,) if old else ()), *slot.last_good)
-        if not each.is_same(new.release, new.variant) and each.release not in gone and each.epoch >= floor
+        if not each.is_same(new.release, new.variant) and each.release not in gone
     )
     retired = tuple(each for each in left if each.release in slot.withdrawn)
     before = tuple(each for each in slot.committed if not each.is_same(new.release, new.variant))
@@ -208,10 +207,10 @@ def commit(slot: Slot, work: Work) -> Step:
         slot,
         current=new,
         last_good=tuple(each for each in left if each not in retired)[:LAST_GOOD_MAX],
-        emergency_good=(*retired, *(each for each in slot.emergency_good if each.epoch >= floor))[:EMERGENCY_GOOD_MAX],
+        emergency_good=(*retired, *slot.emergency_good)[:EMERGENCY_GOOD_MAX],
         broken=(),
         committed=(new, *before)[:COMMITTED_MAX],
-        floor=floor,
+        floor=max(slot.floor, new.epoch),
         restarts=0,
     )
     return _with_previous(_end(after, work, Outcome.COMMITTED, because(Cause.NONE)), old)
@@ -227,16 +226,21 @@ def commit_removal(slot: Slot, work: Work) -> Step:
 
 
 def fallen_back(slot: Slot, cause: Cause) -> Slot:
-    """Return the slot with what can serve in place of ``current``: the last good ones, then those for emergencies."""
-    ladder = (*slot.last_good, *slot.emergency_good)
+    """Return the slot with what can serve in place of ``current``: the last good ones, then those for emergencies.
+
+    Nothing below the floor ever starts, whatever it was before the floor rose.
+    """
+    good = tuple(each for each in slot.last_good if each.epoch >= slot.floor)
+    spare = tuple(each for each in slot.emergency_good if each.epoch >= slot.floor)
+    ladder = (*good, *spare)
     failed = (slot.current,) if slot.current is not None and cause in PERMANENT else ()
     broken = (*failed, *slot.broken)[:BROKEN_MAX]
     return replace(
         slot,
         broken=broken,
         current=ladder[0] if ladder else None,
-        last_good=slot.last_good[1:],
-        emergency_good=slot.emergency_good if slot.last_good else slot.emergency_good[1:],
+        last_good=good[1:],
+        emergency_good=spare if good else spare[1:],
         restarts=0,
     )
 

@@ -157,3 +157,8 @@ def first(version: str = "1", *, nature: Nature = Nature.GOOD, contact: bool = T
 def ordered(kind: OrderKind, at_s: float, *, who: str = "") -> tuple[Order, ...]:
     """Return an order that names no version."""
     return (Order(at_s=at_s, kind=kind, who=who),)
+
+
+def withdrawn(kind: OrderKind, version: str, at_s: float) -> tuple[Order, ...]:
+    """Return the withdrawal of a version."""
+    return (Order(at_s=at_s, kind=kind, version=version),)

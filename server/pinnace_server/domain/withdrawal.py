@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Final
 
 from pinnace_contract.ids import ReleaseId
@@ -17,16 +17,18 @@ def serves(state: ModelState) -> Running | None:
     return state.candidate if state.phase in _TRIED else state.current
 
 
-def goes_dark(state: ModelState, release: ReleaseId, stopped: Set[ReleaseId]) -> bool:
+def goes_dark(state: ModelState, release: ReleaseId, stopped: Set[ReleaseId], epochs: Mapping[ReleaseId, int]) -> bool:
     """Tell whether a device that serves a release has nothing else that may run once it is stopped.
 
-    ``stopped`` holds what was stopped before. A device falls back by itself to whatever it committed and was not.
+    ``stopped`` holds what was stopped before, ``epochs`` the security epochs of what is known. A device falls back by
+    itself to whatever it committed that was not stopped and is not below its floor.
     """
     running = serves(state)
     if running is None or running.release != release:
         return False
     others = (each for each in (state.current, *state.last_good) if each is not None)
-    return all(each.release == release or each.release in stopped for each in others)
+    gone = {release, *stopped}
+    return all(each.release in gone or epochs.get(each.release, state.floor) < state.floor for each in others)
 
 
 def stronger(had: Withdrawal | None, asked: Withdrawal) -> Withdrawal | None:

@@ -5,7 +5,7 @@ What devices are told stands in their sets; the controller makes those that are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -177,12 +177,13 @@ def _looked(
     stopped: set[ReleaseId] = {
         each.release for each in tables.versions.withdrawn([version.model]) if each.mode is WithdrawMode.STOP
     }
+    epochs = _epochs(tables, slots.values())
     serving, dark = [], []
     for device, slot in slots.items():
         running = withdrawal.serves(slot.state)
         if running is not None and running.release == version.release:
             serving.append(device)
-        if withdrawal.goes_dark(slot.state, version.release, stopped):
+        if withdrawal.goes_dark(slot.state, version.release, stopped, epochs):
             dark.append(device)
     aliases = found_model(tables, version.model).aliases
     preview = Preview(
@@ -202,6 +203,13 @@ def _looked(
         least_next_epoch=version.epoch + 1 if security else 0,
     )
     return preview, slots
+
+
+def _epochs(tables: Tables, slots: Iterable[Slot]) -> dict[ReleaseId, int]:
+    """Return the security epoch of everything that devices hold as good, as far as it is known here."""
+    held = {good.release for slot in slots for good in slot.state.last_good}
+    found = (tables.versions.of_release(release) for release in held)
+    return {version.release: version.epoch for version in found if version is not None}
 
 
 def _let_go(tables: Tables, version: Version, now: float) -> None:

@@ -110,12 +110,19 @@ class Store:
         return store
 
     @classmethod
-    def in_memory(cls) -> Self:
-        """Return a new store that lasts as long as this object: for a server that is simulated."""
+    def in_memory(cls, backup: bytes | None = None) -> Self:
+        """Return a store that lasts as long as this object, new or put back: for a server that is simulated."""
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         path = Path(":memory:")
+        if backup is not None:
+            connection.deserialize(backup)
         _check(path, connection)
         return cls(path, connection)
+
+    def backup(self) -> bytes:
+        """Return everything that is stored, as the bytes of a database file."""
+        with self._lock:
+            return self._connection.serialize()
 
     def close(self) -> None:
         """Close the file."""

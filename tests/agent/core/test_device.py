@@ -366,6 +366,7 @@ def test_set_that_stops_what_serves_lets_the_last_good_one_serve_at_once() -> No
     same = d.entry(V2, generation=d.state.generation)
     d.take_set(same, generation=d.state.generation + 1, withdrawn=(withdrawn(V2, WithdrawMode.STOP),))
     assert (d.serving, d.outcomes[-1]) == ("v1", (Outcome.REVERTED, Cause.WITHDRAWN))
+    assert [type(each) for each in d.effects] == [effects.Unload, effects.Serve, effects.CollectGarbage]
     assert d.effect(effects.Serve).servable.version == "v1"
     assert (d.change.save, d.change.told) == (True, True)
 
@@ -439,8 +440,15 @@ def test_way_of_withdrawing_that_only_a_newer_server_knows_starts_nothing() -> N
     assert (d.outcomes[-1], d.serving) == ((Outcome.REJECTED, Cause.WITHDRAWN), "v1")
 
 
-def test_what_is_below_the_floor_is_no_fallback_any_more() -> None:
+def test_what_is_below_the_floor_is_nothing_to_fall_back_to() -> None:
     d = Driver().install(V1).install(release(2, epoch=1))
-    assert (d.slot.floor, d.slot.last_good) == (1, ())
-    d.install(release(3, epoch=1))
-    assert [each.version for each in d.slot.last_good] == ["v2"]
+    assert [each.version for each in d.slot.last_good] == ["v1"]
+    assert d.exits(Cause.DIGEST_MISMATCH).serving == "nothing"
+
+
+def test_falling_back_passes_over_what_is_below_the_floor() -> None:
+    d = Driver().install(release(1, epoch=1)).install(release(2, epoch=1)).install(release(3, epoch=1))
+    below = replace(d.slot.last_good[0], epoch=0)
+    slot = replace(d.slot, last_good=(below, *d.slot.last_good[1:]))
+    d.state = replace(d.state, slots=(slot,))
+    assert d.exits(Cause.DIGEST_MISMATCH).serving == "v1"

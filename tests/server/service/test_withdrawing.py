@@ -83,6 +83,15 @@ class TestPreview:
         withdraw(server, "1", STOP)
         assert server.withdrawing.preview(MODEL, "2", STOP).dark == (device.id,)
 
+    def test_what_is_below_a_devices_floor_is_nothing_to_fall_back_to(self, server: Server) -> None:
+        first = server.version("1")
+        withdraw(server, "1", security=True)
+        device = installed(server, server.version("2"))
+        good = Running(release=first.release, variant=first.variants[0], version=first.version, sequence=1)
+        for floor, dark in ((0, ()), (1, (device.id,))):
+            device.say(device.state(last_good=(good,), floor=floor))
+            assert server.withdrawing.preview(MODEL, "2", STOP).dark == dark
+
     def test_retired_release_still_is(self, server: Server) -> None:
         installed(server, server.version("1"), server.version("2"))
         withdraw(server, "1", RETIRE)
