@@ -47,7 +47,9 @@ class Restoring:
 
         A generation is in the database before it is signed, so the signer never knows of a higher one by itself.
         """
-        signed, least = self._signing.generations(), eras.base_of(self._signing.era())
+        least = eras.base_of(self._signing.era())
+        # What was signed before the era is what the restore that began it has answered for.
+        signed = {device: each for device, each in self._signing.generations().items() if each >= least}
         with self._store.read() as tables:
             known = {device.id: device for device in _everyone(tables)}
         for device, generation in sorted(signed.items()):

@@ -129,6 +129,7 @@ def test_device_that_enrolled_since_is_noticed_and_told_of(server: Server, backu
     done = server.restoring.restore(actor="ann")
     assert (done.era, done.devices, done.unknown) == (1, 1, 1)
     assert "1 more enrolled since" in server.events(EventKind.SERVER_RESTORED)[0].summary
+    assert server.restoring.behind() is None
 
 
 def test_nothing_is_said_to_a_device_before_it_has_spoken(server: Server, backup: Copies) -> None:
