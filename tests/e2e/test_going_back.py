@@ -81,6 +81,10 @@ def test_device_takes_the_place_of_another(fleet: Fleet, device: Enrol, drafts: 
     said = server.cli("device", "replace", camera.id, spare.id, "--reason", "lens broken")
     assert f"device {spare.id} takes the place of {camera.id}, which is decommissioned" in said
     assert "given by rollout r-" in said
+    digests = server.digests("1")
+    until("the spare one tries it", lambda: spare.answering(drafts.data.held[:1]) in digests)
+    for i in range(110):  # an ordinary trial: it never ran this
+        spare.infer(drafts.data.held[i : i + 1])
     assert server.outcome(spare.id, "1")["outcome"] == "committed"
     runs(server, spare, "1", drafts.data.held[:1])
     assert server.device(spare.id)["labels"] == {"site": "lyon"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pinnace_server.domain import eras, planner
-from pinnace_server.domain.records import Device, Event, EventKind, Severity, Slot
+from pinnace_server.domain.records import Device, DeviceState, Event, EventKind, Severity, Slot
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.sets import save_set
@@ -20,7 +20,8 @@ def adopt(tables: Tables, world: World, device: Device, slots: Sequence[Slot], n
     last = tables.assignments.desired(device.id)
     device = replace(device, unadopted=False)
     same_store = last is None or last.assignments.incarnation in (None, device.incarnation)
-    if same_store:  # a new store is told everything again by the controller
+    # A new store is told everything again by the controller; one that may be two devices is told nothing.
+    if same_store and device.state is not DeviceState.QUARANTINED:
         generation, states = planner.next_generation(device), {slot.model: slot.state for slot in slots}
         for assignment in tables.assignments.of([device.id]):
             tables.assignments.save(eras.adopted(assignment, states.get(assignment.model), generation, now))

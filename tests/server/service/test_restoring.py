@@ -267,6 +267,25 @@ def test_store_that_is_new_since_the_backup_is_told_everything(server: Server, b
     assert [entry.intent for entry in told.entries] == [Intent.UPGRADE]
 
 
+def test_suspected_clone_is_believed_and_told_nothing(server: Server, backup: Copies) -> None:
+    device = server.device()
+    installed(server, "1", device)
+    mine, device.incarnation = device.incarnation, type(device.incarnation)("f" * 32)
+    device.birth()
+    device.incarnation = mine
+    backup()
+    stands = last_set(server, device)
+    restored(server, backup)
+    device.say(generation=2)
+    server.controller.tick()
+    known = server.known(device)
+    assert (known.unadopted, known.state) == (False, DeviceState.QUARANTINED)
+    assert last_set(server, device) == stands
+    server.fleet.readmit(device.id, None, "ann")
+    server.assign(server.version("2"))
+    assert last_set(server, device).generation == ERA + 1
+
+
 def test_set_that_was_never_signed_waits_for_the_next_one(server: Server, backup: Copies) -> None:
     device = server.device()
     installed(server, "1", device)
