@@ -24,7 +24,7 @@ from pinnace_server.domain.rollout_policy import gating
 from pinnace_server.domain.rollout_policy.policy import AllAtOnce, Canary, Cohort, RolloutPolicy
 from pinnace_server.domain.selector import Selector
 from pinnace_server.domain.witness import STRETCH_S
-from pinnace_server.errors import Conflict, Refused
+from pinnace_server.errors import Code, Conflict, Refused
 from pinnace_server.service import going_back, joining, matching, observing, rules
 from pinnace_server.service.catalogue import found_version
 from pinnace_server.service.joining import Dealt
@@ -259,7 +259,11 @@ class Steering:
 
 def _may_go(version: Version, policy: RolloutPolicy, people: Collection[str] | None) -> Version:
     if version.withdrawn is not None:
-        raise Conflict(f"version {version.version} of {version.model} was withdrawn", hint="choose another version")
+        raise Conflict(
+            f"version {version.version} of {version.model} was withdrawn",
+            hint="choose another version",
+            code=Code.WITHDRAWN,
+        )
     if not isinstance(policy.strategy, _CARRIED_OUT):
         raise Refused(
             f"policy.strategy: expected canary or all_at_once, found {policy.strategy.KIND}",
