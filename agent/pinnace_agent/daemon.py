@@ -338,6 +338,7 @@ class Daemon:
                 self._collect_garbage()
             case (
                 effects.SelfTest()
+                | effects.Shadow()
                 | effects.Activate()
                 | effects.Replay()
                 | effects.StopCandidate()

@@ -78,15 +78,18 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arms:
-    """Two releases resident at once: which one is the control, what share of requests it gets, and until when.
+    """Two releases resident at once: which one is the control, what share of requests counts, and until when.
 
-    Whole per cent, because signed metadata has no fractions.
+    The share is what the control is asked in a split, and what the candidate is shown in a shadow; whole per cent,
+    because signed metadata has no fractions. A shadow lasts ``duration_s`` from its beginning on the device, 0 up to
+    ``until_s``, which ends it in any case.
     """
 
     mode: ArmMode
     control: ReleaseId
     share_percent: int = limited(smallest=0, largest=100)
     until_s: int = count()
+    duration_s: int = limited(0, smallest=0, largest=_DAY_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
