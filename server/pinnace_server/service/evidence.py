@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, ReleaseId
-from pinnace_contract.latest import Phase
+from pinnace_contract.latest import Arm, Phase
 from pinnace_server.domain import install_results, witness
 from pinnace_server.domain.gates.evidence import WaveEvidence
 from pinnace_server.domain.gates.settings import Settings
@@ -54,6 +54,7 @@ def gather(tables: Tables, rollout: Rollout, ramp: Ramp, wave: Wave, now_s: floa
     found = witness.evidence(
         release=rollout.release,
         switched_at_s=now_s if switched_at_s is None else switched_at_s,
+        shadowed_from_s=wave.started_at_s,
         now_s=now_s,
         witnesses=[
             *(_witness(each, arms, now_s, moved=True, heard=each.site in heard_sites) for each in arms.candidates),
@@ -125,7 +126,10 @@ class _Arms:
     def _switched(self, mine: Iterable[Mustered], started_at_s: float) -> float | None:
         """Return when the first device of the wave served the release: its first answers, or its receipt."""
         answered = (
-            row.number * STRETCH_S for rows in self.rows.values() for row in rows if row.release == self._release
+            row.number * STRETCH_S
+            for rows in self.rows.values()
+            for row in rows
+            if row.release == self._release and row.arm is not Arm.SHADOW
         )
         kept = (each.changed_at_s for each in mine if each.state is MemberState.COMMITTED)
         found = min((*answered, *kept), default=None)

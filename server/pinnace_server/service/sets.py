@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pinnace_contract.latest import AssignmentSet, Endpoint
-from pinnace_server.domain.records import DesiredSet, Device
+from dataclasses import replace
+
+from pinnace_contract.latest import AssignmentSet, Endpoint, Entry
+from pinnace_server.domain.records import Assignment, DesiredSet, Device
 from pinnace_server.service.ports import Tables, World
 
 
@@ -12,7 +14,7 @@ def save_set(tables: Tables, world: World, device: Device, generation: int) -> N
 
     A set without entries has its use as well: it brings the device the key that acknowledgements are signed with.
     """
-    entries = tuple(assignment.entry for assignment in tables.assignments.of([device.id]))
+    entries = tuple(_still_meant(assignment) for assignment in tables.assignments.of([device.id]))
     tables.assignments.save_desired(
         DesiredSet(
             device=device.id,
@@ -27,3 +29,8 @@ def save_set(tables: Tables, world: World, device: Device, generation: int) -> N
             ),
         )
     )
+
+
+def _still_meant(assignment: Assignment) -> Entry:
+    """An attempt that has ended compares nothing any more: what it was compared with may leave the server."""
+    return assignment.entry if assignment.outcome is None else replace(assignment.entry, arms=None)
