@@ -20,7 +20,7 @@ from pinnace_agent.worker.events import WorkerRef
 from pinnace_contract.errors import ContractError
 from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import Digest, ModelName, ReleaseId
-from pinnace_contract.latest import Arm, Block, Cause, LatencySummary, Swap
+from pinnace_contract.latest import Arm, Block, Cause, LatencySummary, ShadowCounts, Swap
 
 log = logging.getLogger(__name__)
 
@@ -367,8 +367,10 @@ class Serving:
 
     def _collected(self, model: _Model, event: worker_events.Collected) -> Block:
         block = event.block
-        if block.arm is Arm.SHADOW:
-            return block  # nobody saw these answers
+        if block.arm is Arm.SHADOW:  # nobody saw these answers
+            if block.shadow is not None and block.shadow.pairs:
+                self._out.append((event.worker.model, _compared(event.worker, block.shadow)))
+            return block
         errors = sum(error.n for error in block.errors if error.name != CALLERS_FAULT)
         callers = sum(error.n for error in block.errors if error.name == CALLERS_FAULT)
         if event.worker == model.serving:
@@ -463,6 +465,12 @@ def _aim(effect: effects.SelfTest | effects.Shadow | effects.Activate | effects.
 
 def _is(ref: WorkerRef | None, servable: Servable) -> bool:
     return ref is not None and servable.is_same(ref.release, ref.variant)
+
+
+def _compared(ref: WorkerRef, counts: ShadowCounts) -> events.Compared:
+    return events.Compared(
+        release=ref.release, variant=ref.variant, pairs=counts.pairs, disagreements=counts.disagreements
+    )
 
 
 def _worker_exited(ref: WorkerRef, cause: Cause, detail: str, words: str) -> events.WorkerExited:

@@ -11,7 +11,7 @@ from pinnace_agent.worker import events as worker_events
 from pinnace_agent.worker.events import ExitCause, WorkerId, WorkerRef
 from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import Digest, ModelName, ReleaseId, VersionName, digest_of
-from pinnace_contract.latest import Arm, Block, Cause, ErrorCount, GoldenResult, LatencyCounts, Swap
+from pinnace_contract.latest import Arm, Block, Cause, ErrorCount, GoldenResult, LatencyCounts, ShadowCounts, Swap
 
 MODEL = ModelName("digits")
 PASSED = GoldenResult(vectors=8, passed=True, max_abs=0.0)
@@ -319,9 +319,11 @@ def test_both_are_asked_for_their_counts_and_only_the_serving_ones_count_as_serv
     world.serving.take()
     world.serving.collect()
     assert world.orders == [("collect", "old"), ("collect", "new")]
-    block = Block(model=MODEL, release=NEW.release, variant=NEW.variant, arm=Arm.SHADOW, n=7)
+    counts = ShadowCounts(pairs=7, disagreements=2)
+    block = Block(model=MODEL, release=NEW.release, variant=NEW.variant, arm=Arm.SHADOW, n=7, shadow=counts)
     assert world.serving.heard(worker_events.Collected(worker=world.started[1], block=block)) == block
-    assert world.serving.take() == []
+    compared = events.Compared(release=NEW.release, variant=NEW.variant, pairs=7, disagreements=2)
+    assert world.serving.take() == [(MODEL, compared)]
 
 
 def test_a_death_in_the_shadow_is_the_candidates_and_nobody_is_told_503() -> None:

@@ -195,6 +195,16 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Answers of a candidate in its shadow since the last such event, and those that differed from what serves."""
+
+    release: ReleaseId
+    variant: Digest
+    pairs: int
+    disagreements: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vetoed:
     """An application asks not to be disturbed for a while."""
 
@@ -255,6 +265,7 @@ Event = (
     | RevertFailed
     | WorkerExited
     | Served
+    | Compared
     | Vetoed
     | VetoLifted
     | ContractsDeclared

@@ -78,6 +78,7 @@ _ROAD: Final[dict[tuple[Phase, type], Row]] = {
     (SELF_TEST, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
     #
     (SHADOW, events.Shadowing): _row(shadowing.shadowing, SHADOW),
+    (SHADOW, events.Compared): _row(shadowing.compared, SHADOW),
     (SHADOW, events.WorkerExited): _row(shadowing.worker_exited, SHADOW, FETCHING, IDLE),
     (SHADOW, events.Ticked): _row(shadowing.reconsidered, SHADOW, TRIAL, FETCHING, IDLE),
     (SHADOW, events.Assigned): _row(offer.assigned_before_trial, IDLE),
@@ -266,6 +267,8 @@ def _is_stale(slot: Slot, event: events.Event) -> bool:
             if isinstance(event, events.Served) and slot.phase not in ACTIVATED_PHASES:
                 return True
             return not any(each.is_same(event.release, event.variant) for each in slot.at_work)
+        case events.Compared():
+            return slot.phase is not SHADOW or not _tries(slot, event)
         case events.ContactMade():
             return slot.phase not in ACTIVATED_PHASES
         case events.Ticked():
@@ -274,6 +277,11 @@ def _is_stale(slot: Slot, event: events.Event) -> bool:
             return slot.phase is IDLE
         case _:
             return getattr(event, "ticket", slot.ticket) != slot.ticket
+
+
+def _tries(slot: Slot, event: events.Compared) -> bool:
+    candidate = slot.work.candidate if slot.work is not None else None
+    return candidate is not None and candidate.servable.is_same(event.release, event.variant)
 
 
 def _begun(done: Step, around: Surroundings) -> Step:

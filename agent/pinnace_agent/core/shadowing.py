@@ -1,7 +1,8 @@
 """From a passed self-test to the trial, perhaps through a shadow: the candidate answers copies and serves nobody.
 
 What is committed keeps the socket all the while, so whatever ends a shadow ends it before the trial: there is nothing
-to revert. How often the two differ is counted by the workers and judged by the server.
+to revert. How often the two differ is counted by the workers and judged by the server, which hears of a whole
+wave; the device itself keeps back only what differs far more often than was allowed, heard or not.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pinnace_agent.core.wording import clipped
 from pinnace_contract.latest import Arms, Cause, Outcome, Phase
 
 SHADOW_S_MAX: Final = 86_400.0  # two models in memory are a guest's stay, whatever the clock says of its end
+PAIRS_MIN: Final = 100  # a share of fewer says little
 START_S_MAX: Final = 600.0  # a worker that neither comes up nor fails in ten minutes is the shell's trouble
 
 
@@ -54,6 +56,15 @@ def shadowing(slot: Slot, event: events.Shadowing, around: Surroundings) -> Step
     return Step(slot=replace(slot, work=replace(work, shadow=replace(_shadow(work), up=True, up_s=0.0))))
 
 
+def compared(slot: Slot, event: events.Compared, around: Surroundings) -> Step:
+    """Count; what it means is decided once the shadow is over."""
+    work = working(slot)
+    seen = _shadow(work)
+    differing = min(event.disagreements, event.pairs)
+    seen = replace(seen, pairs=seen.pairs + event.pairs, disagreements=seen.disagreements + differing)
+    return Step(slot=replace(slot, work=replace(work, shadow=seen)), save=False)
+
+
 def worker_exited(slot: Slot, event: events.WorkerExited, around: Surroundings) -> Step:
     """Start the candidate again, or give it up; what serves beside it is started again as in any phase."""
     work = working(slot)
@@ -87,6 +98,9 @@ def reconsidered(slot: Slot, event: object, around: Surroundings) -> Step:
         return _waiting_for_it(slot, work)
     if not _is_over(work, around):
         return Step(slot=slot, save=work.left != before.left)
+    differing = _differing(work)
+    if differing:
+        return try_next(slot, work, differing)
     hold = proof.activation_hold(slot, work, around)
     if hold:
         return Step(slot=replace(slot, work=replace(work, hold=hold)), save=hold != work.hold)
@@ -111,6 +125,17 @@ def _is_over(work: Work, around: Surroundings) -> bool:
     arms = work.entry.arms
     assert arms is not None
     return around.unix_s >= arms.until_s or work.phase_s >= (arms.duration_s or SHADOW_S_MAX)
+
+
+def _differing(work: Work) -> Reason | None:
+    """Return why what was compared speaks against serving it here; of few pairs nothing can be said."""
+    arms, seen = work.entry.arms, _shadow(work)
+    assert arms is not None
+    limit = arms.differing_percent_max
+    if limit is None or seen.pairs < PAIRS_MIN or 100 * seen.disagreements <= limit * seen.pairs:
+        return None
+    said = f"{seen.disagreements} of {seen.pairs} answers differed from what serves here; expected at most {limit} %"
+    return because(Cause.DISAGREEMENT, said)
 
 
 def _crashed(work: Work) -> Reason | None:

@@ -164,6 +164,8 @@ class Shadow:
     up_s: float = 0.0
     crashes: int = count(0)
     last_exit: Cause = Cause.NONE
+    pairs: int = count(0)
+    disagreements: int = count(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,11 +40,13 @@ PLAIN_TERMS = Terms()
 class ShadowTerms:
     """How long a release answers copies before it serves, and of what share of requests.
 
+    ``differing_percent_max``: a device on which more differ does not put it on trial, even if nobody hears of it.
     ``leaves_out``: devices that cannot have a shadow do not get the release, else they try it without one.
     """
 
     duration_s: int
     share_percent: int
+    differing_percent_max: int | None = None
     leaves_out: bool = False
 
 

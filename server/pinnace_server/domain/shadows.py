@@ -61,5 +61,6 @@ def with_arms(policy: Policy, entry: Entry, seen: Observed, now_s: float) -> Ent
             share_percent=terms.share_percent,
             until_s=begins_s + entry.deadlines.fetch_s + SELF_TEST_S + terms.duration_s,
             duration_s=terms.duration_s,
+            differing_percent_max=terms.differing_percent_max,
         ),
     )

@@ -5,6 +5,7 @@ Reads rows and asks ``domain.ramp``; writes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -27,6 +28,7 @@ from pinnace_server.service import claims, observing, rules
 from pinnace_server.service.ports import Tables
 
 OFFLINE: Final = "it is offline, and is told as soon as it is heard"
+ALONE_FACTOR: Final = 2.0  # times what a gate tolerates is too much on any one device
 NEVER_SEEN: Final = "it was enrolled and never heard of since"
 
 
@@ -83,8 +85,15 @@ def shadow_terms(policy: RolloutPolicy) -> ShadowTerms | None:
     return ShadowTerms(
         duration_s=strategy.duration_s,
         share_percent=strategy.share_percent,
+        differing_percent_max=_differing_percent_max(policy),
         leaves_out=strategy.unshadowed is Unshadowed.LEAVE_OUT,
     )
+
+
+def _differing_percent_max(policy: RolloutPolicy) -> int | None:
+    """Return what a device keeps back by itself: it knows less than the gate, which hears of a whole wave."""
+    tolerated = policy.gates.guards.shadow
+    return None if tolerated is None else min(math.ceil(ALONE_FACTOR * tolerated.percent), 100)
 
 
 def look(tables: Tables, rollout: Rollout, now_s: float) -> Look | None:

@@ -227,6 +227,14 @@ class Driver:
     def shadowing(self) -> Self:
         return self.event(events.Shadowing(ticket=self.slot.ticket))
 
+    def compared(self, pairs: int, disagreements: int) -> Self:
+        assert self.slot.work is not None
+        assert self.slot.work.candidate is not None
+        tried = self.slot.work.candidate.servable
+        return self.event(
+            events.Compared(release=tried.release, variant=tried.variant, pairs=pairs, disagreements=disagreements)
+        )
+
     def activated(self) -> Self:
         return self.event(events.Activated(ticket=self.slot.ticket, gap_ms=3.0))
 

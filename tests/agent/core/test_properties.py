@@ -132,6 +132,7 @@ class DeviceUnderTest(RuleBasedStateMachine):
             share_percent=50,
             until_s=until_s,
             duration_s=0 if how == "short" else 600,
+            differing_percent_max=10,
         )
 
     @rule()
@@ -192,6 +193,12 @@ class DeviceUnderTest(RuleBasedStateMachine):
     @rule()
     def miss_golden(self) -> None:
         self.d.self_tested(MISSED)
+        self.saved()
+
+    @in_phase(Phase.SHADOW)
+    @rule(pairs=st.integers(0, 200), share=st.sampled_from([0.0, 0.05, 0.9]))
+    def compare(self, pairs, share) -> None:
+        self.d.compared(pairs, int(pairs * share))
         self.saved()
 
     @in_phase(Phase.TRIAL, Phase.AWAITING_CONTACT)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pinnace_agent.core import effects
+from pinnace_agent.core import effects, events
 from pinnace_agent.core.shadowing import SHADOW_S_MAX
 from pinnace_contract.latest import ArmMode, Cause, Intent, Outcome, Phase, Swap, TrialPolicy, Window, WithdrawMode
 from tests.agent.core.scene import MISSED, SHADOW_S, START_S, V1, V2, V3, Driver, id_of, release, shadow_of, variant
@@ -174,6 +174,47 @@ def test_a_candidate_that_is_not_up_is_not_put_on_trial() -> None:
 def test_a_candidate_that_never_comes_up_again_is_given_up() -> None:
     d = in_shadow(arms=shadow_of(V1, until_s=int(START_S) + 10**6)).tick(61).candidate_exits().tick(SHADOW_S_MAX + 700)
     assert (last(d), d.serving) == ((Outcome.FAILED, Cause.DEADLINE), "v1")
+
+
+DIFFERING = [
+    ("nothing differs", [(500, 0)], Phase.TRIAL),
+    ("as much differs as is allowed", [(1_000, 100)], Phase.TRIAL),
+    ("more differs", [(1_000, 101)], Phase.IDLE),
+    ("little by little", [(60, 6), (60, 30)], Phase.IDLE),
+    ("too few to say anything", [(99, 99)], Phase.TRIAL),
+    ("nothing was compared", [], Phase.TRIAL),
+]
+
+
+@pytest.mark.parametrize(("sentence", "windows", "phase"), DIFFERING, ids=[each[0] for each in DIFFERING])
+def test_differing(sentence: str, windows: list[tuple[int, int]], phase: Phase) -> None:
+    d = in_shadow(arms=shadow_of(V1, differing_percent_max=10))
+    for pairs, disagreements in windows:
+        d.tick(60).compared(pairs, disagreements)
+        assert d.phase is Phase.SHADOW
+    d.tick(SHADOW_S)
+    assert d.phase is phase
+    if phase is Phase.IDLE:
+        assert (last(d), d.serving) == ((Outcome.FAILED, Cause.DISAGREEMENT), "v1")
+        assert "differed from what serves here; expected at most 10 %" in d.receipts[-1].detail
+
+
+def test_where_the_server_alone_judges_the_device_keeps_nothing_back() -> None:
+    assert in_shadow().compared(1_000, 1_000).tick(SHADOW_S).phase is Phase.TRIAL
+
+
+def test_what_was_compared_is_kept_over_a_power_cut_but_for_the_last_minute() -> None:
+    d = in_shadow(arms=shadow_of(V1, differing_percent_max=10)).compared(1_000, 900).tick(61).restarts()
+    d.shadowing().tick(SHADOW_S)
+    assert last(d) == (Outcome.FAILED, Cause.DISAGREEMENT)
+
+
+def test_pairs_of_another_candidate_are_about_what_no_longer_matters() -> None:
+    d = in_shadow(arms=shadow_of(V1, differing_percent_max=10))
+    other = events.Compared(release=id_of(V3), variant=V3.variants[0].digest, pairs=500, disagreements=500)
+    assert d.event(other).tick(SHADOW_S).phase is Phase.TRIAL
+    late = events.Compared(release=id_of(V2), variant=V2.variants[0].digest, pairs=500, disagreements=500)
+    assert d.event(late).phase is Phase.TRIAL
 
 
 def test_a_veto_holds_the_activation_and_not_the_shadow() -> None:

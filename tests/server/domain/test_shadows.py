@@ -13,7 +13,7 @@ from pinnace_server.domain.shadows import SELF_TEST_S
 from tests.server.domain.test_planner import MODEL, NAMES, NOW, RELEASES, ROLLOUT, VARIANT, device, member, running
 
 DEVICE = NAMES[0]
-TERMS = ShadowTerms(duration_s=1_800, share_percent=25)
+TERMS = ShadowTerms(duration_s=1_800, share_percent=25, differing_percent_max=10)
 FETCH_S = 86_400
 
 
@@ -71,6 +71,7 @@ def test_a_device_compares_with_what_it_serves_for_as_long_as_the_policy_says() 
         share_percent=25,
         until_s=int(NOW) + FETCH_S + SELF_TEST_S + 1_800,
         duration_s=1_800,
+        differing_percent_max=10,
     )
 
 

@@ -27,6 +27,7 @@ class Line:
         self.first, self.second = server.version("1"), server.version("2")
         self.devices = [server.device(f"camera-{n}") for n in range(devices)]
         self.begun: dict[str, float] = {}
+        self.over: set[tuple[str, int]] = set()
         server.assign(self.first)
         for device in self.devices:
             device.commit()
@@ -72,6 +73,8 @@ class Line:
     def obey(self, device: TestedDevice) -> None:
         """Begin a shadow, go on with it, or commit what it was compared with, or needed no comparing."""
         entry, current = device.entry(), device.current
+        if entry is not None and (device.id, entry.generation) in self.over:
+            return
         if entry is None or current is None or entry.release == current.release:
             if self.begun.pop(device.id, None) is not None and entry is not None:
                 device.commit()  # it was told to go back to what it serves
@@ -226,3 +229,21 @@ def test_windows_that_are_too_short_for_the_shadow_are_passed_over(server: Serve
     assert entry is not None
     assert entry.window is not None
     assert entry.window.closes_s - entry.window.opens_s == 3 * HOUR_S
+
+
+@pytest.mark.parametrize(("percent", "differing"), [(5, 10), (0.2, 1), (80, 100)])
+def test_a_device_alone_keeps_back_what_differs_twice_as_often_as_the_gate_tolerates(
+    server: Server, line: Line, percent: float, differing: int
+) -> None:
+    policy = QUICK | {"gates": {"guards": {"shadow": {"percent": percent}}}, "waves": [1, "rest"]}
+    rollout = server.climb(line.second, **policy)
+    told = next(each for each in line.devices if (entry := each.entry()) is not None and entry.arms is not None)
+    entry = told.entry()
+    assert entry is not None
+    assert entry.arms is not None
+    assert entry.arms.differing_percent_max == differing
+    line.over.add((told.id, entry.generation))
+    told.end(Outcome.FAILED, Cause.DISAGREEMENT, "900 of 1000 answers differed")
+    line.pass_time(6 * HOUR_S)
+    assert line.on(line.second) == 0, "no later wave begins"
+    assert server.members(rollout)[told.id].state is MemberState.FAILED
