@@ -9,7 +9,7 @@ import operator
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,11 +35,13 @@ class Figure:
         return _HOLDS[relation](self.value, float(limit))
 
 
-def arguments(what: str) -> argparse.Namespace:
-    """Read the options that every benchmark has."""
+def arguments(what: str, parts: Collection[str] = ()) -> argparse.Namespace:
+    """Read the options that every benchmark has; ``parts`` can be run alone, and then nothing is kept."""
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
     parser.add_argument("--quick", action="store_true", help="fewer repeats of the same work; results are not kept")
+    if parts:
+        parser.add_argument("--only", choices=[*parts], help="measure this part; results are not kept")
     return parser.parse_args()
 
 

@@ -1,7 +1,9 @@
-"""How often gates are wrong, and how soon they are right: the grid of fleets, beside three naive rules.
+"""How often gates are wrong, and how soon they are right: the grid of fleets, beside three naive rules; and what the
+controller's tick costs as the fleet grows, see ``planner_tick``.
 
 Every run is looked at each minute for 24 hours. The threshold is that of one wave with four guards. A healthy release
-has its device's own past rate; a false rollback is any ROLL_BACK in the whole day. ``--quick`` takes fewer runs.
+has its device's own past rate; a false rollback is any ROLL_BACK in the whole day. ``--quick`` takes fewer runs,
+``--only`` one part.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from itertools import product
 import figures
 import gate_streams
 import numpy as np
+import planner_tick
 from figures import Figure
 from gate_streams import DAY_MIN, Array, Scenario
 from gate_twin import Twin
@@ -53,13 +56,15 @@ class Played:
 
 def main() -> None:
     """Measure and print."""
-    chosen = figures.arguments(__doc__ or "")
+    parts = {each.__name__: each for each in (error_detection, latency_detection, healthy, shocks, grid)}
+    parts["planner_tick"] = planner_tick.measure
+    chosen = figures.arguments(__doc__ or "", parts)
     found: list[Figure] = []
-    for measure in (error_detection, latency_detection, healthy, shocks, grid):
+    for measure in [parts[chosen.only]] if chosen.only else parts.values():
         for figure in measure(chosen.quick):
             figures.show(figure, as_json=chosen.json)
             found.append(figure)
-    if not chosen.quick:
+    if not chosen.quick and not chosen.only:
         figures.keep("gates", found)
 
 

@@ -7,7 +7,7 @@ each other. A violation ends the world at once, wherever the stack is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -52,6 +52,15 @@ class Rule(StrEnum):
     REPORT_LOST = "report_lost"
     MISCOUNTED = "miscounted"
     NOT_CONVERGED = "not_converged"
+    SERVER_FAILED = "server_failed"
+    WAVE_TOO_EARLY = "wave_too_early"
+    WAVE_UNAGREED = "wave_unagreed"
+    TOLD_TOO_EARLY = "told_too_early"
+    MOVED_IN_A_PAUSE = "moved_in_a_pause"
+    OVER_BUDGET = "over_budget"
+    ASKED_TWICE = "asked_twice"
+    RULING_UNTRUE = "ruling_untrue"
+    RAN_ON = "ran_on"
 
 
 class Violation(BaseException):
@@ -95,6 +104,7 @@ class Checks:
         self.receipts: dict[str, dict[ReceiptId, Receipt]] = defaultdict(dict)
         self.reports: dict[str, dict[tuple[BootId, int], Counted]] = defaultdict(dict)
         self.kept_reports: dict[str, set[tuple[BootId, int]]] = defaultdict(set)
+        self.serves: Callable[[SimDevice, ReleaseId], None] = lambda _device, _release: None
 
     # --- the device --------------------------------------------------------------------------------------------------
 
@@ -159,6 +169,7 @@ class Checks:
         match event:
             case NowServing():
                 self._journal.write("serves", device.name, model=model, version=version)
+                self.serves(device, event.worker.release)
             case WorkerExited():
                 self._journal.write("exited", device.name, model=model, version=version, why=str(event.cause))
             case LoadFailed():

@@ -59,7 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     exploring.add_argument("--devices", type=int, default=3, metavar="D", help="devices in each (default 3)")
     exploring.add_argument("--hours", type=float, default=24.0, metavar="H", help="virtual hours with faults (24)")
     exploring.add_argument(
-        "--story", choices=("one", "many"), default="one", help="one update, or a new version every day or two"
+        "--story",
+        choices=tuple(explore.STORIES),
+        default="one",
+        help="one update, a new version every day or two, or rollouts in waves",
     )
     exploring.add_argument(
         "--store", choices=tuple(explore.STORES), default="memory", help="the server's rows: in memory, or SQL (slower)"

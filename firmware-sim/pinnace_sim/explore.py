@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pinnace_sim import stories
+from pinnace_sim import stories, wave_stories
 from pinnace_sim.memory.store import MemoryStore
 from pinnace_sim.plan import Plan
 from pinnace_sim.server import Disk
@@ -26,6 +26,13 @@ from pinnace_sim.world import World
 CHUNK: Final = 4  # seeds that a process takes at a time
 
 Story = Callable[[int], Plan]
+
+STORIES: Final[dict[str, Callable[..., Plan]]] = {
+    "one": stories.one_update,
+    "many": stories.many_updates,
+    "waves": wave_stories.waves,
+}
+"""One update, a new version every day or two, or rollouts in waves."""
 
 STORES: Final[dict[str, Callable[[], Disk]]] = {"memory": MemoryStore, "sql": SqlDisk}
 """What the server of a world keeps its rows in: the twin in memory, or the real database."""
@@ -57,9 +64,8 @@ class Summary:
 
 
 def story(kind: str, devices: int, hours: float) -> Story:
-    """Return how plans are drawn: ``one`` update or ``many``."""
-    drawn = {"one": stories.one_update, "many": stories.many_updates}[kind]
-    return partial(drawn, devices=devices, hours=hours)
+    """Return how plans are drawn: one of ``STORIES``."""
+    return partial(STORIES[kind], devices=devices, hours=hours)
 
 
 def play(drawn: Story, seed: int, store: str = "memory") -> Found:

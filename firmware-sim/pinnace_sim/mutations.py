@@ -39,13 +39,19 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutation:
-    """One deliberate bug, within how many seeds it is found, and a seed that is known to find it."""
+    """One deliberate bug, within how many seeds it is found, and a seed that is known to find it.
+
+    ``story``, ``devices`` and ``hours`` say in which worlds.
+    """
 
     name: str
     what: str
     edits: tuple[Edit, ...]
     seeds: int
     found_by: int = 1
+    story: str = "one"
+    devices: int = 3
+    hours: float = 24.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +62,13 @@ class Caught:
     seed: int
     rule: str
     text: str
+
+
+def _of_waves(name: str, what: str, *edits: Edit, seeds: int, found_by: int = 1) -> Mutation:
+    """Return a bug that is looked for in worlds with rollouts in waves."""
+    return Mutation(
+        name=name, what=what, edits=edits, seeds=seeds, found_by=found_by, story="waves", devices=5, hours=8.0
+    )
 
 
 def _edit(path: str, old: str, new: str) -> Edit:
@@ -335,6 +348,122 @@ MUTATIONS: Final = (
         ),
         seeds=40,
     ),
+    _of_waves(
+        "begin-waves-out-of-turn",
+        "a wave begins before the one before was promoted",
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "        return next((wave for wave in self.waves if wave.promoted_at_s is None), None)\n",
+            "        return next((wave for wave in self.waves if wave.started_at_s is None), None)\n",
+        ),
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "        if earlier.promoted_at_s is None:\n",
+            "        if earlier.started_at_s is None:\n",
+        ),
+        seeds=10,
+    ),
+    _of_waves(
+        "ask-nobody",
+        "a wave begins although people must agree first, and did not",
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "    for approval in ramp.policy.approvals_before(wave.number):\n",
+            "    for approval in ():\n",
+        ),
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "    elif any(_missing(ramp, wave, each) > 0 for each in ramp.policy.approvals_before(wave.number)):\n",
+            "    elif False:\n",
+        ),
+        seeds=20,
+        found_by=5,
+    ),
+    _of_waves(
+        "promote-while-the-gates-hold",
+        "a wave is promoted as soon as its gates do not move it back",
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "    if verdict is not None and verdict.promotes:\n",
+            "    if verdict is not None:\n",
+        ),
+        seeds=10,
+    ),
+    _of_waves(
+        "rule-without-a-second-look",
+        "a ruling is carried out without looking whether it still holds, in the transaction that writes it",
+        _edit(
+            "server/pinnace_server/service/climbing.py",
+            "        if ruling is not None and ramps.check(ruling, ramp):\n",
+            "        if ruling is not None and False:\n",
+        ),
+        seeds=40,
+        found_by=2,
+    ),
+    _of_waves(
+        "ask-again",
+        "that a wave's time is over is written down by each of two controllers",
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "    if ruling.on_time and wave.asked_at_s is not None:\n",
+            "    if ruling.on_time and False:\n",
+        ),
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "    if ramp.paused and (ruling.on_time or ruling.kind in (RulingKind.START, RulingKind.PROMOTE)):\n",
+            "    if ramp.paused and ruling.kind in (RulingKind.START, RulingKind.PROMOTE):\n",
+        ),
+        seeds=100,
+        found_by=33,
+    ),
+    _of_waves(
+        "tell-the-wave-after",
+        "devices of the wave after the current one are told the release",
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "    if wave in ramp.begun:\n        return None\n",
+            "    if wave in ramp.begun or wave - 1 in ramp.begun:\n        return None\n",
+        ),
+        seeds=10,
+    ),
+    _of_waves(
+        "plan-on-after-a-pause",
+        "what was looked at before a pause, or before another server planned, is carried out after it",
+        _edit(
+            "server/pinnace_server/service/controller.py",
+            "rollout.state is not RolloutState.ACTIVE or (due.look is not None and rollout != last):\n",
+            "rollout.state is not RolloutState.ACTIVE or last is None:\n",
+        ),
+        seeds=100,
+        found_by=45,
+    ),
+    _of_waves(
+        "count-nobody-in-flight",
+        "the budget counts who is in flight before it lets anybody go, and not whom it lets go",
+        _edit("server/pinnace_server/domain/ramp.py", "        self._in_flight += 1\n", ""),
+        seeds=10,
+    ),
+    _of_waves(
+        "keep-other-settings",
+        "what is kept of a ruling has other settings than those that it was made by",
+        _edit(
+            "server/pinnace_server/service/climbing.py",
+            "records.record(found.verdict, found.gathered.evidence, found.gathered.settings)",
+            "records.record(found.verdict, found.gathered.evidence, replace(found.gathered.settings, waves=33))",
+        ),
+        seeds=40,
+    ),
+    _of_waves(
+        "leave-trials-alone",
+        "a rollback forgets the devices that have not committed the release yet",
+        _edit(
+            "server/pinnace_server/service/rollouts.py",
+            "(member.state is MemberState.ASSIGNED or not _stays(rollout))",
+            "(member.state is not MemberState.ASSIGNED and not _stays(rollout))",
+        ),
+        seeds=100,
+        found_by=3,
+    ),
 )
 
 
@@ -359,7 +488,8 @@ def hunt(mutation: Mutation, *, first_seed: int = 1, seeds: int | None = None, p
     with mutated(mutation) as folder:
         command = [sys.executable, "-m", "pinnace_sim", "explore", "--json", "--stop-after", "1", "--no-logs"]
         command += ["--first-seed", str(first_seed), "--seeds", str(seeds or mutation.seeds)]
-        command += ["--processes", str(processes)]
+        command += ["--processes", str(processes), "--story", mutation.story]
+        command += ["--devices", str(mutation.devices), "--hours", str(mutation.hours)]
         paths = os.pathsep.join(str(folder / name) for name in SOURCES)
         done = subprocess.run(
             command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}, cwd=folder, check=False

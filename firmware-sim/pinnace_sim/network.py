@@ -58,6 +58,7 @@ class Connection:
     flushed: bool = False  # its process died, and what it had said is still sent by the system
     up_free_s: float = 0.0
     down_free_s: float = 0.0
+    since_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -203,6 +204,14 @@ class Network:
         if message.qos == 1 and session is not None:
             session.waiting.append((self._schedule.now_s, message))
 
+    def in_contact_since(self, name: str) -> float | None:
+        """Return since when a client has been connected over a line that is not dark; None: it is not."""
+        session = self._sessions.get(name)
+        if session is None or session.connection is None or not session.connection.alive or self._is_dark(name):
+            return None
+        line = self._lines.get(name) or Line()
+        return max(session.connection.since_s, line.up_dark_s, line.down_dark_s)
+
     def retained(self, topic: topics.Topic) -> bytes | None:
         """Return what stands on the broker."""
         return self._standing(str(topic))
@@ -271,7 +280,7 @@ class Network:
         session = self._sessions.setdefault(connection.name, Session())
         if session.connection is not None:
             self._end(session.connection, "another connection took over", will_after_s=0.0)
-        session.connection = connection
+        session.connection, connection.since_s = connection, self._schedule.now_s
         self._journal.write("connected", connection.name, number=connection.number, session=known)
         connection.client.connected(connection.number, known)
         # What waited is sent with the connection, what is retained only when the client has subscribed (MQTT 3.1.1,

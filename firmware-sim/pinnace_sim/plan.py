@@ -6,9 +6,9 @@ Two worlds of one plan write the same log. A plan is made by a story (``stories.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pinnace_contract.latest import Runtime
 from pinnace_sim.faults import NO_MESSAGE_FAULTS, FaultKind, Incident, MessageFaults
@@ -27,6 +27,10 @@ class Nature(StrEnum):
     SLOW = "slow"
     UNSURE = "unsure"  # passes everything here; the server sees that it is unsure of its answers
     CONTRARY = "contrary"  # passes everything here, sure of answers that are not its predecessor's
+    # what no device sees by itself, and the gates of a wave do
+    ERRORS_3_PERCENT = "errors_3_percent"
+    SLOWER_20_PERCENT = "slower_20_percent"
+    DIES_SILENTLY = "dies_silently"  # its device, after ten minutes, until somebody switches it off and on
 
 
 class OrderKind(StrEnum):
@@ -38,6 +42,14 @@ class OrderKind(StrEnum):
     ROLL_BACK = "roll_back"
     CANCEL = "cancel"
     READMIT = "readmit"
+    # of rollouts in waves
+    BEGIN = "begin"
+    PAUSE = "pause"
+    RESUME = "resume"
+    APPROVE = "approve"
+    PROMOTE = "promote"
+    RETRY = "retry"
+    COHORT = "cohort"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +57,11 @@ class Order:
     """One thing that an operator does: with a version, or to a device, or to the last rollout.
 
     ``trial_inferences`` 0 is no trial, ``who`` empty every device; ``epoch`` is the security epoch of a new version.
+    ``hardware``: the nature of a new version is so only on this class of devices, and good elsewhere.
+
+    Of rollouts in waves: ``policy`` is the JSON of a policy, or for COHORT of a cohort; ``version`` names the rollout
+    where it is not the last one; ``wave`` 0 is the one whose turn it is; ``actor`` is who does it. ``races`` n:
+    it is done by another thread of the server, just when the controller has looked and is about to write the nth time.
     """
 
     at_s: float
@@ -57,6 +74,11 @@ class Order:
     trial_s: int = 120
     contact: bool = True
     contact_s: int = 7 * 86_400
+    hardware: str = ""
+    policy: str = ""
+    wave: int = 0
+    actor: str = ""
+    races: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +86,7 @@ class DevicePlan:
     """One device: how often it reports, how many inferences an hour its applications ask for, its disk and link.
 
     ``natures``: versions that are otherwise here than elsewhere. ``trace`` names the rows of ``Plan.links`` that its
-    link follows; without it the link carries ``bytes_s`` at all times.
+    link follows; without it the link carries ``bytes_s`` at all times. ``labels`` are an operator's.
     """
 
     name: str
@@ -79,6 +101,7 @@ class DevicePlan:
     hardware: str = "sim"
     agent_version: str = "0.1.0"
     runtimes: tuple[Runtime, ...] = (Runtime.ONNX,)
+    labels: tuple[tuple[str, str], ...] = ()
 
     def nature_of(self, version: str, elsewhere: Nature) -> Nature:
         """Return what a version is like on this device."""
@@ -89,13 +112,18 @@ class DevicePlan:
         """Read one back; a log of an older version has no natures and no runtimes."""
         natures = tuple((version, Nature(nature)) for version, nature in tree.get("natures", ()))
         runtimes = tuple(Runtime(each) for each in tree.get("runtimes", (Runtime.ONNX,)))
-        values: dict[str, Any] = {**tree, "natures": natures, "runtimes": runtimes}
+        labels = tuple((str(name), str(value)) for name, value in tree.get("labels", ()))
+        values: dict[str, Any] = {**tree, "natures": natures, "runtimes": runtimes, "labels": labels}
         return cls(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A whole world. After ``hours`` the faults stop; what must come about has ``calm_hours`` to do so."""
+    """A whole world. After ``hours`` the faults stop; what must come about has ``calm_hours`` to do so.
+
+    ``controllers`` 2: two servers on one database, each of which believes that it is the one to plan. ``tells_waits``:
+    the log says what rollouts in waves wait on.
+    """
 
     seed: int
     hours: float
@@ -107,10 +135,15 @@ class Plan:
     weights_bytes: int = 100_000
     links: tuple[LinkRow, ...] = ()
     links_repeat_s: float = 0.0
+    controllers: int = 1
+    tells_waits: bool = False
 
     def tree(self) -> dict[str, Any]:
-        """Return the plan as JSON knows it."""
-        return asdict(self)
+        """Return the plan as JSON knows it; what came later is left out where it says nothing."""
+        tree = _without_unsaid(asdict(self), Plan)
+        tree["orders"] = [_without_unsaid(each, Order) for each in tree["orders"]]
+        tree["devices"] = [_without_unsaid(each, DevicePlan) for each in tree["devices"]]
+        return tree
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Self:
@@ -136,6 +169,8 @@ class Plan:
             weights_bytes=int(tree["weights_bytes"]),
             links=tuple(LinkRow(**each) for each in tree.get("links", ())),
             links_repeat_s=float(tree.get("links_repeat_s", 0.0)),
+            controllers=int(tree.get("controllers", 1)),
+            tells_waits=bool(tree.get("tells_waits", False)),
         )
 
     def courses(self) -> dict[str, Course]:
@@ -154,3 +189,17 @@ class Plan:
             incidents=tuple(each for each in self.incidents if each.who != name),
             orders=tuple(each for each in self.orders if each.who != name),
         )
+
+
+_CAME_LATER: Final[dict[type, tuple[str, ...]]] = {
+    Plan: ("controllers", "tells_waits"),
+    Order: ("hardware", "policy", "wave", "actor", "races"),
+    DevicePlan: ("labels",),
+}
+"""Fields that older plans do not have: a plan without them is written to the byte as it was."""
+
+
+def _without_unsaid(tree: dict[str, Any], kind: type) -> dict[str, Any]:
+    defaults = {each.name: each.default for each in fields(kind)}
+    unsaid = {name for name in _CAME_LATER[kind] if tree[name] == defaults[name]}
+    return {name: value for name, value in tree.items() if name not in unsaid}

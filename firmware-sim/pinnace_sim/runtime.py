@@ -38,13 +38,18 @@ HANG_S: Final = 10.0
 LATENCY_S: Final = 0.005
 SLOW_TIMES: Final = 100.0  # what is slow is past every expectation
 SOON_S: Final = 20.0  # mean time to the death of a version that dies under load
+SLOWER_TIMES: Final = 1.2
 ERROR_SHARE: Final = 0.3
+FEW_ERRORS_SHARE: Final = 0.03
 BELOW_SHARE: Final = 0.1
 UNSURE_SHARE: Final = 0.6
 DIFFERING_SHARE: Final = 0.01  # of a good version's answers in its shadow: it is another version, after all
 CONTRARY_SHARE: Final = 0.8
 PEAK_BYTES: Final = 10_000_000
 DRAWS_MAX: Final = 32  # latencies that are drawn for one report; more inferences are spread over them
+
+
+_ERROR_SHARES: Final = {Nature.ERRORS: ERROR_SHARE, Nature.ERRORS_3_PERCENT: FEW_ERRORS_SHARE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,12 +296,13 @@ class Workers:
         )
 
     def _errors(self, worker: _Worker, n: int) -> int:
-        share = ERROR_SHARE if worker.nature is Nature.ERRORS else self.temper.error_share
+        share = _ERROR_SHARES.get(worker.nature, self.temper.error_share)
         return sum(self.chance.random() < share for _ in range(n)) if share else 0
 
     def _latencies(self, worker: _Worker, n: int) -> Histogram:
         slow = worker.nature is Nature.SLOW or self.timer.now_s < self.slow_until_s
-        middle_s = self.temper.latency_s * (SLOW_TIMES if slow else 1.0)
+        slower = SLOWER_TIMES if worker.nature is Nature.SLOWER_20_PERCENT else 1.0
+        middle_s = self.temper.latency_s * (SLOW_TIMES if slow else slower)
         found = Histogram()
         spread = self.temper.latency_spread
         draws = min(n, DRAWS_MAX) if spread else min(n, 1)

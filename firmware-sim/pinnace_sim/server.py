@@ -10,6 +10,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -17,7 +18,7 @@ from typing import BinaryIO, Final, Protocol
 from pinnace_contract.ids import DeviceId, Digest, digest_of
 from pinnace_contract.topics import Topic
 from pinnace_server.domain.queries import EventQuery, Page
-from pinnace_server.domain.records import EventKind
+from pinnace_server.domain.records import Event, EventKind
 from pinnace_server.errors import NotFound
 from pinnace_server.service.catalogue import Catalogue
 from pinnace_server.service.changes import ChangeHub
@@ -35,6 +36,7 @@ from pinnace_server.service.wishes import Rates
 from pinnace_server.signing import store as signing_store
 from pinnace_server.signing.local import LocalSigning
 from pinnace_sim import chance as chances
+from pinnace_sim.contention import Interleaved, Others
 from pinnace_sim.journal import Journal
 from pinnace_sim.network import SERVER, Connection, Message, Network
 from pinnace_sim.schedule import NOON_S, Due, Schedule
@@ -76,7 +78,10 @@ class SimServer:
         network: Network,
         journal: Journal,
         counts: Counter[str],
+        controllers: int = 1,
+        contended: bool = False,
     ) -> None:
+        """``contended``: others have a turn before its controller writes; with 2 ``controllers`` one of them plans."""
         self.schedule, self.network, self.journal, self.counts = schedule, network, journal, counts
         self.store = store
         self.blobs = MemoryBlobs()
@@ -86,8 +91,11 @@ class SimServer:
             chances.server_keys(seed),
             self.now,
         )
+        self._controllers = controllers
+        self.others = Others(chances.stream(seed, "others")) if contended or controllers > 1 else None
         self.rates: Rates | None = None
         self.is_on = False
+        self.started_s = 0.0
         self._connections = 0
         self._steps_left: int | None = None
         self._told_event = 0
@@ -95,6 +103,8 @@ class SimServer:
         self._then: Callable[[], None] = lambda: None
         self.heard: Callable[[Message], None] = lambda _message: None
         self.published: Callable[[Topic, bytes], None] = lambda _topic, _payload: None
+        self.said: Callable[[Event], None] = lambda _event: None
+        self.ticked: Callable[[], None] = lambda: None
 
     def now(self) -> float:
         """Return Unix seconds."""
@@ -106,7 +116,7 @@ class SimServer:
         """Begin on what is on the disk."""
         if self.is_on:
             return
-        self.is_on = True
+        self.is_on, self.started_s = True, self.schedule.now_s
         self.journal.write("server_started")
         self._outlet = Outlet(self)
         changes = ChangeHub()
@@ -133,9 +143,13 @@ class SimServer:
         self.catalogue, self.rollouts = Catalogue(self.world), Rollouts(self.world)
         self.steering = Steering(self.world)
         self.enrolment, self.fleet = Enrolment(self.world), Fleet(self.world)
-        self.controller = Controller(self.world, self.rollouts)
+        self.controller = Controller(self._contended(self.world), self.rollouts)
         self._tick_due: Due | None = None
         self._delivery_due: Due | None = None
+        self._second_due: Due | None = None
+        if self.others is not None and self._controllers > 1:
+            self.others.beside(self.world, self._changed)
+            self._second_due = self.schedule.after(self.others.rest_s(), self._tick_second)
         self.store.before_commit = partial(self._step, "before")
         self.store.after_commit = partial(self._step, "after")
         self._outlet.connect()
@@ -152,7 +166,7 @@ class SimServer:
         self.schedule.after(self._chance.uniform(0.0, FOLLOWS_S), self._then)
         self._then = lambda: None
         self._outlet.vanish()
-        for due in (self._tick_due, self._delivery_due):
+        for due in (self._tick_due, self._delivery_due, self._second_due):
             if due is not None:
                 due.cancel()
         self.schedule.after(off_s, self.start)
@@ -195,6 +209,12 @@ class SimServer:
             if self._steps_left < 0:
                 raise Killed(f"{side} commit {commit}")
 
+    def _contended(self, world: World) -> World:
+        """Return a server's parts as its controller has them."""
+        if self.others is None:
+            return world
+        return replace(world, store=Interleaved(self.store, self.others.turn))
+
     # --- work --------------------------------------------------------------------------------------------------------
 
     def receive(self, message: Message) -> bool:
@@ -233,11 +253,19 @@ class SimServer:
             if event.kind is not EventKind.PHASE_CHANGED:
                 who = event.device or ""
                 self.journal.write("server_says", who, kind=str(event.kind), text=event.summary)
+            self.said(event)
 
     def _tick(self) -> None:
         self._tick_due = None
         if self.guarded(self.controller.tick):
+            self.ticked()
             self._tick_at(self.schedule.now_s + self._rest_s())
+
+    def _tick_second(self) -> None:
+        assert self.others is not None
+        self._second_due = None
+        if self.guarded(self.others.tick):
+            self._second_due = self.schedule.after(self.others.rest_s(), self._tick_second)
 
     def _rest_s(self) -> float:
         """Return when the clock alone makes something due; the program ticks each second."""

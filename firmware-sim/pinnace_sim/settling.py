@@ -11,16 +11,37 @@ from typing import TYPE_CHECKING, Final
 
 from pinnace_agent.core.slot import Servable
 from pinnace_agent.worker.events import WorkerRef
-from pinnace_contract.ids import ReleaseId
+from pinnace_contract.ids import ReleaseId, RolloutId
 from pinnace_contract.latest import Phase
+from pinnace_server.domain import ramp as ramps
+from pinnace_server.domain import wave_report
+from pinnace_server.domain.gates.verdicts import Decision
+from pinnace_server.domain.plans import ENDED, WaitingOn
+from pinnace_server.domain.records import Rollout
+from pinnace_server.service.climbing import LOOK_SELDOM_S
 from pinnace_server.service.controller import MINUTES_KEPT_S
 from pinnace_server.service.ports import Tables
+from pinnace_server.service.ramps import ramp_of
 from pinnace_sim.checks import Rule, Violation, is_whole
 from pinnace_sim.device import SimDevice
 from pinnace_sim.plan import Nature
 
 if TYPE_CHECKING:
     from pinnace_sim.world import World
+
+_MAY_WAIT: Final = frozenset(
+    {
+        WaitingOn.EARLIER_WAVE,
+        WaitingOn.PAUSED,
+        WaitingOn.OTHER_ROLLOUT,
+        WaitingOn.INSTALLS_STOPPED,
+        WaitingOn.BUDGET,
+        WaitingOn.WINDOW,
+    }
+)
+"""What a device of a rollout in waves may wait on for as long as it likes."""
+
+_BY_GATES: Final = ("proven", "unrefuted")
 
 CLOCK_WRONG_S_MAX: Final = 86_400.0  # a clock that is wrong by more than faults let it is not believed
 
@@ -34,14 +55,55 @@ def check(world: World) -> None:
     if not world.server.is_on:
         raise Violation(Rule.NOT_CONVERGED, "server", "it did not come back")
     with world.server.store.read() as tables:
-        for rollout in tables.rollouts.active():
-            states = sorted(str(each.state) for each in tables.rollouts.members(rollout.id))
-            raise Violation(Rule.NOT_CONVERGED, rollout.id, f"it is still under way: {', '.join(states)}")
+        active = tables.rollouts.active()
+        for rollout in active:
+            if not rollout.rules:
+                states = sorted(str(each.state) for each in tables.rollouts.members(rollout.id))
+                raise Violation(Rule.NOT_CONVERGED, rollout.id, f"it is still under way: {', '.join(states)}")
         for device in world.devices.values():
             _device(world, tables, device)
             _receipts(world, tables, device)
             _reports(world, tables, device)
         _counted(world, tables)
+        for name in world.rollouts:
+            _kept_verdicts(tables, name)
+    for rollout in active:
+        if rollout.rules:
+            _waves(world, rollout)
+
+
+def _kept_verdicts(tables: Tables, rollout: RolloutId) -> None:
+    """What a wave's row keeps of its gates is what they promoted it by."""
+    for wave in tables.rollouts.waves(rollout):
+        report = wave_report.read(wave.verdict)
+        if wave.promoted_by in _BY_GATES and (report is None or not report.record or not _promotes(report.decision)):
+            text = f"wave {wave.number} is promoted as {wave.promoted_by}, and its row says {wave.verdict[:200]}"
+            raise Violation(Rule.RULING_UNTRUE, rollout, text)
+
+
+def _promotes(decision: Decision) -> bool:
+    return decision in (Decision.PROMOTE_PROVEN, Decision.PROMOTE_UNREFUTED)
+
+
+def _waves(world: World, rollout: Rollout) -> None:
+    """A rollout in waves may wait for a person, for time, or for evidence; its devices for nothing else."""
+    for device in world.server.rollouts.progress(rollout.id).report.devices:
+        if device.state not in ENDED and device.waiting_on not in _MAY_WAIT:
+            text = f"{device.device} is {device.state} and waits on {device.waiting_on}: {device.detail}"
+            raise Violation(Rule.NOT_CONVERGED, rollout.id, text)
+    with world.server.store.read() as tables:
+        ramp = ramp_of(tables, rollout)
+    wave = ramp.current if ramp is not None else None
+    if ramp is None or wave is None or ramp.paused or wave.asked_at_s is not None:
+        return
+    if wave.started_at_s is None:
+        if ramps.standing(ramp, None, world.server.now()).ruling is not None:
+            raise Violation(Rule.NOT_CONVERGED, rollout.id, f"wave {wave.number} could begin, and does not")
+        return
+    gates = ramp.policy.gates
+    until_s = (wave.switched_at_s or wave.started_at_s) + gates.soak_s + gates.hold_timeout_s
+    if world.server.now() > until_s + 2 * LOOK_SELDOM_S:
+        raise Violation(Rule.NOT_CONVERGED, rollout.id, f"wave {wave.number} is past its time, and nobody was asked")
 
 
 def _device(world: World, tables: Tables, device: SimDevice) -> None:

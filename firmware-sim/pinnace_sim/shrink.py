@@ -64,6 +64,8 @@ class _Search:
         """Try to do without everything, the boldest first."""
         self._try(replace(self.plan, messages=NO_MESSAGE_FAULTS))
         self._try(_without_links(self.plan))
+        if self.plan.controllers > 1:
+            self._try(replace(self.plan, controllers=1))
         for device in self.plan.devices:
             if len(self.plan.devices) > 1:
                 self._try(self.plan.without_device(device.name))

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -23,22 +22,29 @@ from pinnace_contract.latest import AssignmentSet, ContactMode, ContactPolicy, T
 from pinnace_server.domain.policy import Terms
 from pinnace_server.domain.records import DeviceState
 from pinnace_server.errors import Conflict, ServerError
-from pinnace_sim import catalogue, settling
+from pinnace_sim import catalogue, operators, settling, waiting
 from pinnace_sim import chance as chances
 from pinnace_sim.checks import Checks, Rule, Violation
 from pinnace_sim.device import SimDevice
 from pinnace_sim.faults import FaultKind, Incident
+from pinnace_sim.going_back import GoingBack
 from pinnace_sim.journal import Journal
 from pinnace_sim.memory.store import MemoryStore
 from pinnace_sim.network import Message, Network
 from pinnace_sim.plan import DevicePlan, Nature, Order, OrderKind, Plan
+from pinnace_sim.quiet import silence
 from pinnace_sim.schedule import Schedule
-from pinnace_sim.server import Disk, SimServer
+from pinnace_sim.server import Disk, Killed, SimServer
+from pinnace_sim.wave_checks import WaveChecks
 
 MODEL: Final = ModelName("digits")
 OPERATOR: Final = "operator"
 TRY_AGAIN_S: Final = 30.0  # an operator whose server is away tries again
 TRIES_MAX: Final = 1_000
+DIES_AFTER_S: Final = 600.0  # a device on which a release dies silently
+DEAD_S: Final = 365 * 86_400.0  # until somebody comes, in the calm
+RACES_S: Final = 120.0  # an order that finds no controller to race with is done then
+SETTLES_S: Final = 60.0  # after an incident without a length of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +78,35 @@ class World:
             network=self.network,
             journal=self.journal,
             counts=self.counts,
+            controllers=plan.controllers,
+            contended=any(order.races for order in plan.orders),
         )
         self.server.heard = self._server_heard
         self.server.published = self._published
+        self.wave_checks = WaveChecks(self.server)
+        self.server.said = self.wave_checks.said
+        if plan.tells_waits:
+            self.server.ticked = waiting.Teller(self.server, self.journal).tell
+        self.checks.serves = self._serves
         self.natures: dict[ReleaseId, Nature] = {}
+        self._only_on: dict[ReleaseId, str] = {}  # the class of hardware on which a version is of its nature
         self.rollouts: list[RolloutId] = []
+        self._of_version: dict[str, RolloutId] = {}
+        self._disturbed_s: dict[str, float] = {}
+        self._calm = False
         self.devices = {each.name: self._device(each) for each in plan.devices}
         self.twins: dict[DeviceId, SimDevice] = {}
         self._old_desired: dict[DeviceId, list[bytes]] = {}
+        self.wave_checks.halted = GoingBack(
+            self.server,
+            self.network,
+            self.schedule,
+            lambda: {each.id: each for each in self.devices.values() if each.id not in self.twins},
+            model=MODEL,
+            faults=plan.messages,
+            disturbed_s=self._disturbed_s,
+            stays=self.wave_checks.stays,
+        ).halted
 
     def run(self) -> Outcome:
         """Play to the end, or to the first broken rule."""
@@ -111,7 +138,9 @@ class World:
 
     def _device(self, plan: DevicePlan) -> SimDevice:
         def nature_of(release: ReleaseId) -> Nature:
-            return plan.nature_of(self.checks.names.get(release, ""), self.natures.get(release, Nature.GOOD))
+            here = self._only_on.get(release, plan.hardware) == plan.hardware
+            elsewhere = self.natures.get(release, Nature.GOOD) if here else Nature.GOOD
+            return plan.nature_of(self.checks.names.get(release, ""), elsewhere)
 
         return SimDevice(
             plan,
@@ -131,6 +160,8 @@ class World:
         courses = self.plan.courses()
         for device in self.devices.values():
             device.enrol(claim.text, self.server.enrolment.enrol)
+            if device.plan.labels:
+                self.server.fleet.label(device.id, dict(device.plan.labels), OPERATOR)
             if device.name in courses:
                 self.network.follow(device.id, courses[device.name])
             self.schedule.after(device.chance.uniform(0.0, 5.0), device.power_on)
@@ -142,6 +173,7 @@ class World:
     def _calm_down(self) -> None:
         """Let the faults stop: what was away comes back by itself."""
         self.journal.write("calm")
+        self._calm = True
         self.network.be_calm()
         self.server.be_calm()
         for twin in self.twins.values():
@@ -156,10 +188,35 @@ class World:
             if tries < TRIES_MAX:
                 self.schedule.after(TRY_AGAIN_S, partial(self._obey, order, tries + 1))
             return
-        self.journal.write("order", order.who, kind=str(order.kind), version=order.version, nature=str(order.nature))
+        if order.races and tries == 0 and self.server.others is not None:
+            waits = _Race(order)
+            self.server.others.race(order.races, partial(self._raced, waits))
+            self.schedule.after(RACES_S, partial(self._not_raced, waits))
+            return
+        self._tell(order)
         done = self.server.guarded(partial(self._do, order))
         if not done and tries < TRIES_MAX:
             self.schedule.after(TRY_AGAIN_S, partial(self._obey, order, tries + 1))
+
+    def _tell(self, order: Order) -> None:
+        self.journal.write("order", order.who, kind=str(order.kind), version=order.version, nature=str(order.nature))
+
+    def _raced(self, race: _Race) -> None:
+        """Do an order while the controller is about to write: the server's death in it is the controller's as well."""
+        if race.waits:
+            race.waits = False
+            self._tell(race.order)
+            self.counts["races"] += 1
+            try:
+                self._do(race.order)
+            except Killed:
+                self.schedule.after(TRY_AGAIN_S, partial(self._obey, race.order, 1))
+                raise
+
+    def _not_raced(self, race: _Race) -> None:
+        if race.waits:
+            race.waits = False
+            self._obey(race.order, 1)
 
     def _do(self, order: Order) -> None:
         try:
@@ -172,11 +229,22 @@ class World:
                     device = self.devices[order.who].id
                     self.rollouts.append(self.server.rollouts.revert(device=device, model=MODEL, actor=OPERATOR).id)
                 case OrderKind.ROLL_BACK:
-                    self.server.rollouts.roll_back(self.rollouts[-1], reason="the operator says so", actor=OPERATOR)
+                    self.server.rollouts.roll_back(self._meant(order), reason="the operator says so", actor=OPERATOR)
                 case OrderKind.CANCEL:
-                    self.server.rollouts.cancel(self.rollouts[-1], reason="the operator says so", actor=OPERATOR)
+                    self.server.rollouts.cancel(self._meant(order), reason="the operator says so", actor=OPERATOR)
                 case OrderKind.READMIT:
                     self.server.fleet.readmit(self.devices[order.who].id, None, OPERATOR)
+                case OrderKind.BEGIN:
+                    self._begin_waves(order)
+                case _:
+                    operators.steer(
+                        order,
+                        self._meant(order),
+                        self.server.steering,
+                        self.server.store,
+                        self.wave_checks,
+                        actor=order.actor or OPERATOR,
+                    )
         except (ServerError, IndexError) as error:  # what an operator is told in words
             self.journal.write("order_refused", order.who, problem=str(error))
 
@@ -195,7 +263,10 @@ class World:
         """Note what a version is like on devices, and that it was signed."""
         made = self.server.catalogue.version(MODEL, version)
         meant = (each for each in self.plan.orders if each.kind is OrderKind.REGISTER and each.version == version)
-        self.natures[made.release] = next(meant).nature
+        order = next(meant)
+        self.natures[made.release] = order.nature
+        if order.hardware:
+            self._only_on[made.release] = order.hardware
         self.checks.signed[made.release] = made.body.epoch
         self.checks.names[made.release] = version
 
@@ -217,9 +288,42 @@ class World:
         )
         self.rollouts.append(made.id)
 
+    def _begin_waves(self, order: Order) -> None:
+        self._remember(order.version)
+        made = operators.begin(
+            order, self.server.steering, self.server.store, model=MODEL, actor=order.actor or OPERATOR
+        )
+        self._of_version[order.version] = made
+        self.rollouts.append(made)
+
+    def _meant(self, order: Order) -> RolloutId:
+        """Return the rollout that an order is about: its version's, else the last one."""
+        return self._of_version[order.version] if order.version in self._of_version else self.rollouts[-1]
+
     # --- what goes wrong
 
+    def _serves(self, device: SimDevice, release: ReleaseId) -> None:
+        """A version begins to serve; one of a certain nature takes its device with it, and nobody hears of that."""
+        run = device.run
+        if run is None or device.nature_of(release) is not Nature.DIES_SILENTLY:
+            return
+
+        def dies() -> None:
+            serving = run.workers.serving(MODEL)
+            if device.run is run and not self._calm and serving is not None and serving.release == release:
+                device.power_cut(DEAD_S)
+
+        self.schedule.after(DIES_AFTER_S, dies)
+
+    def _disturbs(self, incident: Incident) -> None:
+        """Note until when what a device does is not its own doing."""
+        until_s = self.schedule.now_s + max(incident.lasts_s, SETTLES_S)
+        if incident.kind is not FaultKind.VETO:
+            for name in (incident.who,) if incident.who else tuple(self.devices):
+                self._disturbed_s[name] = max(self._disturbed_s.get(name, 0.0), until_s)
+
     def _happen(self, incident: Incident) -> None:
+        self._disturbs(incident)
         self.journal.write("fault", incident.who, kind=str(incident.kind), lasts_s=incident.lasts_s)
         device = self.devices.get(incident.who)
         happened = self._to_device(device, incident) if device is not None else self._to_all(incident)
@@ -328,6 +432,7 @@ class World:
         entries = frozenset((str(each.model), each.generation, each.release) for each in wanted.entries)
         self.checks.issued[topic.device, wanted.generation] = entries
         self.checks.published(topic.device, wanted.generation, self.server.planned(topic.device))
+        self.wave_checks.told(topic.device, wanted)
         self.journal.write("desired", topic.device, generation=wanted.generation)
 
     def _server_heard(self, message: Message) -> None:
@@ -346,18 +451,12 @@ class World:
             raise Violation(Rule.CLONE, topic.device, "it was put in quarantine, and there is only one of it")
 
 
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Let nobody in a world write to the program's log: its own journal says what happened."""
-    loggers = [logging.getLogger(name) for name in ("pinnace_agent", "pinnace_server")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+@dataclass(slots=True)
+class _Race:
+    """An order that waits for the controller to write."""
+
+    order: Order
+    waits: bool = True
 
 
 def _set_of(payload: bytes) -> AssignmentSet:

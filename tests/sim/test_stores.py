@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import zip_longest
 
 import pytest
 
-from pinnace_sim import cli, stories
+from pinnace_sim import cli, stories, wave_stories
 from pinnace_sim.faults import FaultKind
 from pinnace_sim.plan import Plan
 from pinnace_sim.scenarios import cases, sweeps
@@ -57,6 +58,11 @@ def test_a_kill_at_a_commit_goes_the_same_way(number: int, disk: SqlDisk) -> Non
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_world_goes_the_same_way(seed: int, disk: SqlDisk) -> None:
     _same(stories.one_update(seed, devices=2, hours=6.0), disk)
+
+
+def test_a_world_with_waves_and_two_controllers_goes_the_same_way(disk: SqlDisk) -> None:
+    plan = replace(wave_stories.waves(2, devices=3, hours=3.0), controllers=2)
+    _same(plan, disk)
 
 
 def test_worlds_are_explored_over_the_database(capsys: pytest.CaptureFixture[str]) -> None:

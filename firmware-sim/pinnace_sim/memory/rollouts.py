@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -120,6 +120,9 @@ class MemoryRollouts:
         members = self._disk.members.get(rollout, {}).values()
         return sorted(members, key=lambda each: (each.wave, each.device))
 
+    def members_in(self, rollout: RolloutId, states: Collection[MemberState]) -> Sequence[Member]:
+        return [each for each in self.members(rollout) if each.state in states]
+
     def member(self, rollout: RolloutId, device: DeviceId) -> Member | None:
         return self._disk.members.get(rollout, {}).get(device)
 
@@ -136,6 +139,10 @@ class MemoryRollouts:
         for member in self._disk.members.get(rollout, {}).values():
             found.setdefault(member.wave, Counter())[member.state] += 1
         return found
+
+    def anybody_waits(self, rollout: RolloutId, waves: Collection[int]) -> bool:
+        members = self._disk.members.get(rollout, {}).values()
+        return any(each.state is MemberState.WAITING and each.wave in waves for each in members)
 
     def member_of(self, device: DeviceId, model: ModelName, generation: int) -> Member | None:
         rollouts = (self._disk.rollouts[name] for name in self._disk.members_at.get((device, generation), {}))

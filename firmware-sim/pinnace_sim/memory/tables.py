@@ -100,6 +100,7 @@ class Disk:
     members: dict[RolloutId, dict[DeviceId, Member]] = field(default_factory=dict)
     waves: dict[RolloutId, dict[int, Wave]] = field(default_factory=dict)
     agreements: dict[RolloutId, dict[tuple[int, str], Agreement]] = field(default_factory=dict)
+    arrivals: dict[DeviceId, dict[int, int]] = field(default_factory=dict)
     stretches: dict[DeviceId, dict[StretchKey, Stretch]] = field(default_factory=dict)
     member_counts: dict[RolloutId, dict[MemberState, int]] = field(default_factory=dict)
     members_at: dict[tuple[DeviceId, int], dict[RolloutId, None]] = field(default_factory=dict)

@@ -183,6 +183,24 @@ class MemoryReports:
             kept = [each for each in kept if each.received_at_s >= oldest]
         self._disk.undo.put(self._disk.raw, device, tuple(kept))
 
+    def count_arrival(self, device: DeviceId, number: int, reports: int) -> None:
+        disk, undo = self._disk, self._disk.undo
+        disk.need_device(device)
+        rows = disk.arrivals.get(device)
+        if rows is None:
+            undo.put(disk.arrivals, device, rows := {})
+        undo.put(rows, number, rows.get(number, 0) + reports)
+
+    def arrivals(
+        self, devices: Iterable[DeviceId], number_from: int, number_to: int
+    ) -> Mapping[DeviceId, Mapping[int, int]]:
+        found = {
+            device: {n: reports for n, reports in rows.items() if number_from <= n <= number_to}
+            for device in sorted(set(devices))
+            if (rows := self._disk.arrivals.get(device))
+        }
+        return {device: rows for device, rows in found.items() if rows}
+
     def prune(self, *, minute_before: int, stretch_before: int, raw_before_s: float) -> int:
         gone = self._prune_minutes(minute_before) + self._prune_stretches(stretch_before)
         return gone + self._prune_raw(raw_before_s)
@@ -192,6 +210,10 @@ class MemoryReports:
         for rows in self._disk.stretches.values():
             for key in [key for key in rows if key[1] < before]:
                 self._disk.undo.drop(rows, key)
+                gone += 1
+        for counted in self._disk.arrivals.values():
+            for number in [number for number in counted if number < before]:
+                self._disk.undo.drop(counted, number)
                 gone += 1
         return gone
 

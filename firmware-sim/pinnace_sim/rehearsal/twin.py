@@ -28,12 +28,13 @@ from pinnace_sim.disk import Disk
 from pinnace_sim.faults import NONE, Faults
 from pinnace_sim.network import Message
 from pinnace_sim.plan import DevicePlan, Plan
+from pinnace_sim.quiet import silence
 from pinnace_sim.rehearsal import scale
 from pinnace_sim.rehearsal.profiles import availability, plan_of
 from pinnace_sim.rehearsal.snapshot import QUARANTINED, FleetDevice, FleetVersion
 from pinnace_sim.traces import Trace
 from pinnace_sim.watch import Told
-from pinnace_sim.world import OPERATOR, World, silence
+from pinnace_sim.world import OPERATOR, World
 
 SETTLE_STEP_S: Final = 60.0
 SETTLE_S_MAX: Final = 12 * 3_600.0  # until everybody serves what it serves now, over lines that are never dark

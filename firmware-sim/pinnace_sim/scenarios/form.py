@@ -6,6 +6,7 @@ exist yet ``Waits`` for a part, and what no simulated world can show is ``Shown`
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -88,6 +89,7 @@ def world(
     hours: float = 0.5,
     seed: int = 1,
     weights_bytes: int = 100_000,
+    tells_waits: bool = False,
 ) -> Plan:
     """Return a plan without chance but that of small delays; one device "a" where none is said."""
     return Plan(
@@ -98,6 +100,7 @@ def world(
         orders=tuple(sorted((order for some in orders for order in some), key=lambda order: order.at_s)),
         incidents=tuple(incidents),
         weights_bytes=weights_bytes,
+        tells_waits=tells_waits,
     )
 
 
@@ -108,6 +111,8 @@ def device(
     bytes_s: float = 1_000_000.0,
     report_every_s: int = 60,
     inferences_an_hour: float = INFERENCES_AN_HOUR,
+    hardware: str = "sim",
+    site: str = "",
 ) -> DevicePlan:
     """Return a device that answers once a second and reports every minute."""
     return DevicePlan(
@@ -116,12 +121,16 @@ def device(
         inferences_an_hour=inferences_an_hour,
         bytes_s=bytes_s,
         natures=tuple((natures or {}).items()),
+        hardware=hardware,
+        labels=(("site", site),) if site else (),
     )
 
 
-def made(version: str, at_s: float, *, nature: Nature = Nature.GOOD, epoch: int = 0) -> tuple[Order, ...]:
+def made(
+    version: str, at_s: float, *, nature: Nature = Nature.GOOD, epoch: int = 0, hardware: str = ""
+) -> tuple[Order, ...]:
     """Return the registration of a version."""
-    return (Order(at_s=at_s, kind=OrderKind.REGISTER, version=version, nature=nature, epoch=epoch),)
+    return (Order(at_s=at_s, kind=OrderKind.REGISTER, version=version, nature=nature, epoch=epoch, hardware=hardware),)
 
 
 def told(
@@ -152,6 +161,17 @@ def told(
 def first(version: str = "1", *, nature: Nature = Nature.GOOD, contact: bool = True) -> tuple[Order, ...]:
     """Return a first version, registered and assigned to everybody."""
     return made(version, FIRST_S, nature=nature) + told(version, FIRST_S + 5, contact=contact)
+
+
+def begun(version: str, at_s: float, **policy: object) -> tuple[Order, ...]:
+    """Return the beginning of a rollout in waves, of every device where the policy does not say otherwise."""
+    text = json.dumps({"cohort": "", **policy}, sort_keys=True)
+    return (Order(at_s=at_s, kind=OrderKind.BEGIN, version=version, policy=text),)
+
+
+def steered(kind: OrderKind, at_s: float, *, by: str = "", version: str = "", wave: int = 0) -> tuple[Order, ...]:
+    """Return what somebody does to a rollout in waves."""
+    return (Order(at_s=at_s, kind=kind, actor=by, version=version, wave=wave),)
 
 
 def ordered(kind: OrderKind, at_s: float, *, who: str = "") -> tuple[Order, ...]:

@@ -44,16 +44,6 @@ WAITS: Final = (
         reason="bundles on sticks; a replayed set by MQTT is shown",
     ),
     Waits(
-        case="WAN cut in mid-wave",
-        part="Rollouts",
-        reason="waves, gates that hold, and control devices of the same site",
-    ),
-    Waits(
-        case="two rollouts want one device",
-        part="Rollouts",
-        reason="priorities, and the newer one that waits; until then the newer always takes over",
-    ),
-    Waits(
         case="broker, URL or CA moves",
         part="Delivery",
         reason="endpoints that are tried like a release, and the way back to the previous list",

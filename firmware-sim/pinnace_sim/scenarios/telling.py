@@ -25,6 +25,7 @@ _WORDS: Final = {
     "receipt": "receipt of generation {generation}, version {version}: {outcome}",
     "refused": "what it was sent last is refused: {why}",
     "retired": "is switched off for good",
+    "rollout_waits": "the rollout of version {version} waits, wave {wave} on {on}; devices: {devices}",
     "server_killed": "the server is killed",
     "server_says": "server: {text}",
     "server_started": "the server starts",
@@ -71,8 +72,15 @@ def _words(line: dict[str, object]) -> str:
         facts = (f"{name} {value}" for name, value in line.items() if name not in ("at", "what", "who"))
         return f"{what.replace('_', ' ')}: {', '.join(facts)}".rstrip(": ")
     more = [form.format(line[name]) for name, form in _MORE.get(what, {}).items() if line.get(name) not in _NOTHING]
-    words = pattern.format_map(_Blank(line)).rstrip()
+    words = pattern.format_map(_Blank({name: _counted(value) for name, value in line.items()})).rstrip()
     return f"{words} ({'; '.join(more)})" if more else words
+
+
+def _counted(value: object) -> object:
+    """Return numbers by name in words."""
+    if not isinstance(value, dict):
+        return value
+    return ", ".join(f"{n} {name}" for name, n in value.items()) or "none"
 
 
 class _Blank(dict[str, object]):

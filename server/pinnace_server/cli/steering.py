@@ -15,7 +15,6 @@ from pinnace_server.cli.asking import add_group, add_verb
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-POLICY_BYTES_MAX: Final = 1024 * 1024
 RULINGS: Final = ("wave_promoted", "gate_fired", "wave_asked", "rollout_paused")
 SHOWN_DEVICES: Final = 5
 
@@ -91,21 +90,15 @@ def _start(api: Api, chosen: argparse.Namespace) -> int:
 
 def _policy(file: Path) -> dict[str, Any]:
     """Read a policy: YAML, of which JSON is a part."""
-    import yaml
+    from pinnace_server import policy_text
+    from pinnace_server.errors import Refused
 
     try:
-        text = file.read_bytes()
+        return policy_text.parse(file.read_bytes())
     except OSError as error:
         raise CallFailed(f"{file}: {error.strerror}") from error
-    if len(text) > POLICY_BYTES_MAX:
-        raise CallFailed(f"{file}: expected a policy of at most {POLICY_BYTES_MAX} bytes, found {len(text)}")
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise CallFailed(f"{file}: expected YAML or JSON, found: {' '.join(str(error).split())}") from error
-    if not isinstance(found, dict):
-        raise CallFailed(f"{file}: expected a policy with keys as 'cohort' and 'waves', found {type(found).__name__}")
-    return found
+    except Refused as refusal:
+        raise CallFailed(f"{file}: {refusal}") from refusal
 
 
 def _preview(seen: dict[str, Any]) -> str:

@@ -23,12 +23,25 @@ from pinnace_server.console.reading.fleet import FleetReads
 from pinnace_server.console.reading.latency import LatencyCache
 from pinnace_server.console.reading.overview import OverviewReads
 from pinnace_server.console.reading.releases import ReleaseCache
-from pinnace_server.console.screens import devices, door, live, log, models, overview, rollouts
+from pinnace_server.console.reading.rollouts import RolloutReads
+from pinnace_server.console.screens import (
+    devices,
+    door,
+    live,
+    log,
+    models,
+    overview,
+    rollout_begin,
+    rollout_steps,
+    rollouts,
+)
 from pinnace_server.console.sessions import MemorySessions, SessionStore
 from pinnace_server.console.statics import Statics
 from pinnace_server.console.stream import Changes, Pace, Streams
 from pinnace_server.service.ports import World
 from pinnace_server.service.rollouts import Rollouts
+from pinnace_server.service.steering import Steering
+from pinnace_server.service.whys import Whys
 
 _NOT_OURS = ("/api/", "/docs", "/redoc", "/openapi.json", "/metrics")
 
@@ -67,7 +80,7 @@ def build(
     )
     unsubscribe = services.changes.subscribe(changes.mark)
     routes: list[BaseRoute] = [Route("/static/{build}/{name}", statics.answer, methods=["GET"], name="static")]
-    for screen in (door, overview, devices, models, rollouts, log, live):
+    for screen in (door, overview, devices, models, rollout_begin, rollout_steps, rollouts, log, live):
         routes += screen.routes(desk)
 
     def close() -> None:
@@ -79,14 +92,24 @@ def build(
     return Console(app=app, routes=tuple(routes), streams=desk.streams, close=close)
 
 
-def mount(app: FastAPI, *, world: World, rollouts: Rollouts, door: AdminDoor, version: str) -> Console:
+def mount(
+    app: FastAPI,
+    *,
+    world: World,
+    rollouts: Rollouts,
+    steering: Steering,
+    whys: Whys,
+    door: AdminDoor,
+    version: str,
+) -> Console:
     """Put the console over the server's services under ``app``; call it after the API's routes are in place."""
     releases, latency = ReleaseCache(), LatencyCache()
     behind = ConsoleServices(
         overview=OverviewReads(world, releases, latency),
-        fleet=FleetReads(world, releases),
+        fleet=FleetReads(world, releases, whys),
         catalogue=CatalogueReads(world, rollouts, latency),
-        actions=ServerActions(rollouts),
+        rollouts=RolloutReads(world, steering),
+        actions=ServerActions(rollouts, steering),
         changes=world.changes,
         door=door,
         version=version,

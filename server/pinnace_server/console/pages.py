@@ -37,6 +37,7 @@ SCREENS = (
     Screen(name="overview", word="Overview", address="/"),
     Screen(name="devices", word="Devices", address="/devices"),
     Screen(name="models", word="Models", address="/models"),
+    Screen(name="rollouts", word="Rollouts", address="/rollouts"),
     Screen(name="log", word="Events", address="/log"),
 )
 

@@ -9,16 +9,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pinnace_server.console import shown
-from pinnace_server.console.query import DeviceQuery, EventQuery
+from pinnace_server.console import shown, shown_rollouts
+from pinnace_server.console.query import DeviceQuery, EventQuery, RolloutQuery
 
 
 class OverviewReads(Protocol):
     """Fills the overview and the log. Each call of these is one consistent look at the database."""
 
     def overview(self) -> shown.Overview: ...
-    def rollout(self, rollout: str) -> shown.Progress: ...
     def events(self, query: EventQuery) -> shown.EventPage: ...
+
+
+class RolloutReads(Protocol):
+    """Fills the rollout screens. ``policy`` is YAML or JSON, as people write it.
+
+    Raises:
+        NotFound: there is no such rollout, model or version.
+        Refused: a policy that cannot be read, with the path in it.
+        Conflict: the version was withdrawn.
+    """
+
+    def rollouts(self, query: RolloutQuery) -> shown_rollouts.RolloutPage: ...
+    def rollout(self, rollout: str) -> shown_rollouts.RolloutDetail: ...
+    def preview(self, model: str, version: str, policy: str) -> shown_rollouts.RolloutPreview: ...
 
 
 class FleetReads(Protocol):
@@ -50,7 +63,8 @@ class CatalogueReads(Protocol):
 class Actions(Protocol):
     """What an operator can do here. ``selector`` is in the grammar of ``domain.selector``; empty is every device.
 
-    ``assign`` and ``roll_back`` return how many devices they reached, ``revert`` the version that the device goes to.
+    ``assign``, ``roll_back`` and ``retry`` return how many devices they reached, ``revert`` the version that the device
+    goes to, ``begin`` the id of the rollout. ``policy`` is YAML or JSON, as people write it.
 
     Raises:
         ServerError: with a text for the operator.
@@ -59,6 +73,13 @@ class Actions(Protocol):
     def assign(self, *, model: str, version: str, selector: str, actor: str) -> int: ...
     def revert(self, *, device: str, model: str, actor: str) -> str: ...
     def roll_back(self, *, rollout: str, actor: str) -> int: ...
+    def cancel(self, *, rollout: str, reason: str, actor: str) -> None: ...
+    def begin(self, *, model: str, version: str, policy: str, reason: str, actor: str) -> str: ...
+    def pause(self, *, rollout: str, reason: str, actor: str) -> None: ...
+    def resume(self, *, rollout: str, reason: str, actor: str) -> None: ...
+    def approve(self, *, rollout: str, wave: int, actor: str) -> None: ...
+    def promote(self, *, rollout: str, wave: int, reason: str, actor: str) -> None: ...
+    def retry(self, *, rollout: str, actor: str) -> int: ...
 
 
 class ChangeFeed(Protocol):
@@ -80,6 +101,7 @@ class ConsoleServices:
     overview: OverviewReads
     fleet: FleetReads
     catalogue: CatalogueReads
+    rollouts: RolloutReads
     actions: Actions
     changes: ChangeFeed
     door: AdminDoor

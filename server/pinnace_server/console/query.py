@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Self
 from urllib.parse import urlencode
 
-from pinnace_server.domain.records import Status
+from pinnace_server.domain.records import RolloutState, Status
 
 PAGE_SIZES = (25, 50, 100)
 PAGE_MAX = 4_000  # times 25 is the 100,000 devices to which OFFSET stays quick
@@ -124,17 +124,38 @@ class EventQuery(ListQuery):
     device: str = ""
     model: str = ""
     actor: str = ""
+    rollout: str = ""
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> Self:
         """Read the parameters of an address."""
-        texts = {name: _text(given, name) for name in ("q", "kind", "device", "model", "actor")}
+        texts = {name: _text(given, name) for name in ("q", "kind", "device", "model", "actor", "rollout")}
         return cls(page=_page(given), size=_size(given), **texts)
 
     @property
     def filtered(self) -> bool:
         """Whether anything narrows the log."""
-        return bool(self.q or self.kind or self.device or self.model or self.actor)
+        return bool(self.q or self.kind or self.device or self.model or self.actor or self.rollout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutQuery(ListQuery):
+    """Filter and page of the rollouts."""
+
+    state: RolloutState | None = None
+    model: str = ""
+
+    @classmethod
+    def parse(cls, given: Mapping[str, str]) -> Self:
+        """Read the parameters of an address."""
+        state = given.get("state", "")
+        known = RolloutState(state) if state in set(RolloutState) else None
+        return cls(page=_page(given), size=_size(given), state=known, model=_text(given, "model"))
+
+    @property
+    def filtered(self) -> bool:
+        """Whether anything narrows the list."""
+        return bool(self.state or self.model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,6 +160,27 @@ class EventPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """Why a device or a rollout is where it is, and the next thing that would change it.
+
+    ``command`` is what a person may type, empty where it comes by itself; ``at`` is when it comes at the earliest,
+    ``until`` when the policy decides otherwise. ``waiting_on`` is a code of the planner, empty where nothing is waited
+    for.
+    """
+
+    state: str
+    why: str
+    next: str
+    command: str = ""
+    at: datetime | None = None
+    until: datetime | None = None
+    waiting_on: str = ""
+    model: str = ""
+    version: str = ""
+    rollout: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceDetail:
     """Everything the server knows of one device."""
 
@@ -182,6 +203,7 @@ class DeviceDetail:
     latency: tuple[LatencySeries, ...]
     history: tuple[Event, ...]
     history_total: int
+    whys: tuple[Why, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +219,10 @@ class Concern:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a rollout is. ``left_out`` could not be moved or were taken over, and are not part of the total."""
+    """How far a rollout is. ``left_out`` could not be moved or were taken over, and are not part of the total.
+
+    ``wave`` is "2 of 4" where it has waves, ``need`` a key of ``words.NEED_LOOK`` where it waits for a person.
+    """
 
     rollout: str
     model: str
@@ -212,6 +237,9 @@ class Progress:
     reason: str = ""
     actor: str = ""
     since: datetime | None = None
+    strategy: str = "plain"
+    wave: str = ""
+    need: str = ""
 
     @property
     def can_roll_back(self) -> bool:

@@ -54,6 +54,17 @@ def share_bar(count: int, largest: int, word: str) -> Markup:
     return _BAR.format(width=_BAR_WIDTH, words=word, parts=part.format(max(width, _SLIVER) if count else 0))
 
 
+def meter(value: float, limit: float, words: str, colour: str, mark: float | None = None) -> Markup:
+    """Draw a value against the limit at which it decides, which is the right edge; ``mark`` is a line on the way."""
+    share = min(max(value / limit, 0.0), 1.0) if limit > 0 else 0.0
+    part = Markup('<rect class="{}" fill="currentColor" x="0" y="0" width="{:.1f}" height="12"/>')
+    parts = [part.format(colour, max(_BAR_WIDTH * share, _SLIVER) if value > 0 else 0)]
+    if mark is not None and 0 < mark < limit:
+        place = _BAR_WIDTH * mark / limit
+        parts.append(Markup('<rect class="mark" x="{:.1f}" y="0" width="3" height="12"/>').format(place))
+    return _BAR.format(width=_BAR_WIDTH, words=words, parts=Markup("").join(parts))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """One column of a plot; None is "not measured" and is left out, never drawn as 0."""

@@ -5,9 +5,12 @@ A code without a sentence is shown as it is; a test holds that each of the contr
 
 from __future__ import annotations
 
+import math
 import re
 
 from pinnace_contract.latest import Cause, Outcome, Phase
+from pinnace_server.domain.gates.evidence import Guard
+from pinnace_server.domain.gates.verdicts import Decision
 from pinnace_server.domain.records import RolloutState, Status
 
 # (word, shape, colour class): the three always go together.
@@ -46,6 +49,49 @@ ROLLOUT_LOOK = {
     RolloutState.FINISHED: ("finished", "dot", "ok"),
     RolloutState.HALTED: ("halted", "square", "bad"),
     RolloutState.CANCELLED: ("cancelled", "dash", "off"),
+}
+# What a rollout under way waits for a person to do.
+NEED_LOOK = {
+    "paused": ("paused", "triangle", "warn"),
+    "approval": ("waits for approval", "triangle", "warn"),
+    "decision": ("waits for a decision", "triangle", "warn"),
+    "installs": ("installs stopped", "square", "bad"),
+}
+WAVE_LOOK = {
+    "promoted": ("promoted", "dot", "ok"),
+    "done": ("done", "dot", "ok"),
+    "watched": ("watched", "turn", "info"),
+    "begun": ("begun", "turn", "info"),
+    "asked": ("a person decides", "triangle", "warn"),
+    "back": ("moved back", "square", "bad"),
+    "stopped": ("stopped", "dash", "off"),
+    "not_begun": ("not begun", "ring", "off"),
+}
+DECISION_LOOK = {
+    Decision.HOLD: ("hold", "turn", "info"),
+    Decision.ROLL_BACK: ("roll back", "square", "bad"),
+    Decision.PROMOTE_PROVEN: ("promote: proven", "dot", "ok"),
+    Decision.PROMOTE_UNREFUTED: ("promote: nothing speaks against it", "dot", "ok"),
+}
+COMPARED_WITH = {
+    "relative": "compared with devices on the old release, and with each device's own past",
+    "absolute": "compared with absolute limits, for want of a control group",
+}
+# What a guard counts: (what it watches, what a bad one is of).
+GUARD_WORDS = {
+    Guard.ERRORS: ("errors", "inferences"),
+    Guard.SLOW: ("slow answers", "inferences"),
+    Guard.INSTALLS: ("failed installs", "attempts"),
+    Guard.MISSING: ("missing reports", "reports due"),
+    Guard.UNSURE: ("unsure answers", "inferences"),
+    Guard.SHADOW: ("other answers in shadow", "shadowed requests"),
+    Guard.FAIRNESS: ("gap between groups", "inferences"),
+    Guard.OUTCOME: ("outcome", "trials"),
+}
+_PROMOTED_BY = {
+    "proven": "by its gates (proven)",
+    "unrefuted": "by its gates (unrefuted)",
+    "empty": "by itself (no device)",
 }
 PHASE_WORDS = {
     Phase.IDLE: "idle",
@@ -256,3 +302,19 @@ def decimal(value: float) -> str:
         return f"{value:.1e}"
     digits = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
     return f"{value:,.{digits}f}"
+
+
+def promoted_by(by: str) -> str:
+    """Say what promoted a wave, a person or which verdict."""
+    return _PROMOTED_BY.get(by, f"by {by.removeprefix('person:')}")
+
+
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def evidence(log_e: float) -> str:
+    """Return an e-value, given as its logarithm, as the factor by which it speaks for what it is evidence of."""
+    if log_e >= math.log(1e6):
+        return "×10" + f"{log_e / math.log(10):.0f}".translate(_SUPERSCRIPT)
+    value = math.exp(max(log_e, -30.0))
+    return f"×{value:,.0f}" if value >= 100 else f"×{value:.2g}" if value >= 0.01 else "< ×0.01"

@@ -278,7 +278,10 @@ class RolloutRow(SQLModel, table=True):
 
 class MemberRow(SQLModel, table=True):
     __tablename__ = "members"
-    __table_args__ = (Index("ix_members_device_generation", "device", "generation"),)
+    __table_args__ = (
+        Index("ix_members_device_generation", "device", "generation"),
+        Index("ix_members_muster", "rollout", "wave", "device", "state", "cause", "changed_at_s"),
+    )
 
     rollout: str = Field(primary_key=True, foreign_key="rollouts.id")
     device: str = Field(primary_key=True, foreign_key="devices.id")
@@ -400,7 +403,6 @@ class StretchRow(SQLModel, table=True):
     number: int = Field(primary_key=True, index=True)
     release: str = Field(primary_key=True)
     arm: str = Field(primary_key=True)
-    reports: int = Field(sa_type=BigInteger)
     n: int = Field(sa_type=BigInteger)
     errors: int = Field(sa_type=BigInteger)
     errors_fresh_n: float
@@ -411,6 +413,14 @@ class StretchRow(SQLModel, table=True):
     latency: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     pairs: int = Field(sa_type=BigInteger)
     disagreements: int = Field(sa_type=BigInteger)
+
+
+class ArrivalRow(SQLModel, table=True):
+    __tablename__ = "arrivals"
+
+    device: str = Field(primary_key=True, foreign_key="devices.id")
+    number: int = Field(primary_key=True, index=True)
+    reports: int = Field(sa_type=BigInteger)
 
 
 class RawReportRow(SQLModel, table=True):

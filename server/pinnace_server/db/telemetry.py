@@ -12,9 +12,9 @@ from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ModelN
 from pinnace_contract.latest import Arm, Receipt
 from pinnace_server.db import spelling
 from pinnace_server.db.batches import in_batches
-from pinnace_server.db.rows import Rows, marks
+from pinnace_server.db.rows import Rows, marks, run
 from pinnace_server.db.spelling import Stored, there
-from pinnace_server.db.tables import MinuteRow, RangeRow, RawReportRow, ReceiptRow, StretchRow
+from pinnace_server.db.tables import ArrivalRow, MinuteRow, RangeRow, RawReportRow, ReceiptRow, StretchRow
 from pinnace_server.domain import telemetry
 from pinnace_server.domain.gates.evidence import Counts as Trials
 from pinnace_server.domain.gates.streams import Tally
@@ -28,6 +28,11 @@ _RANGES: Final = Rows(RangeRow)
 _MINUTES: Final = Rows(MinuteRow)
 _STRETCHES: Final = Rows(StretchRow)
 _RAW: Final = Rows(RawReportRow)
+_COUNT_ARRIVAL: Final = (
+    "INSERT INTO arrivals (device, number, reports) VALUES (?, ?, ?) "
+    "ON CONFLICT (device, number) DO UPDATE SET reports = reports + excluded.reports"
+)
+_ARRIVALS: Final = "SELECT device, number, reports FROM arrivals WHERE number BETWEEN ? AND ?"
 
 
 class SqlReceipts:
@@ -258,7 +263,6 @@ class SqlReports:
             number=stretch.number,
             release=stretch.release,
             arm=stretch.arm.value,
-            reports=stretch.reports,
             n=errors.counts.trials,
             errors=errors.counts.bad,
             errors_fresh_n=errors.counts.fresh_trials,
@@ -292,11 +296,25 @@ class SqlReports:
         )
         _RAW.delete(self._session, older, device, device, telemetry.RAW_PER_DEVICE_MAX - 1)
 
+    def count_arrival(self, device: DeviceId, number: int, reports: int) -> None:
+        run(self._session, _COUNT_ARRIVAL, (device, number, reports))
+
+    def arrivals(
+        self, devices: Iterable[DeviceId], number_from: int, number_to: int
+    ) -> Mapping[DeviceId, Mapping[int, int]]:
+        found: dict[DeviceId, dict[int, int]] = {}
+        for some in in_batches(devices):
+            sql = f"{_ARRIVALS} AND device IN ({marks(some)})"
+            for device, number, reports in run(self._session, sql, (number_from, number_to, *some)):
+                found.setdefault(DeviceId(device), {})[number] = reports
+        return found
+
     def prune(self, *, minute_before: int, stretch_before: int, raw_before_s: float) -> int:
         minutes = self._session.exec(delete(MinuteRow).where(col(MinuteRow.minute) < minute_before))
         stretches = self._session.exec(delete(StretchRow).where(col(StretchRow.number) < stretch_before))
         raw = self._session.exec(delete(RawReportRow).where(col(RawReportRow.received_at_s) < raw_before_s))
-        return minutes.rowcount + stretches.rowcount + raw.rowcount
+        arrivals = self._session.exec(delete(ArrivalRow).where(col(ArrivalRow.number) < stretch_before))
+        return minutes.rowcount + stretches.rowcount + arrivals.rowcount + raw.rowcount
 
 
 def _stretch(row: StretchRow) -> Stretch:
@@ -307,7 +325,6 @@ def _stretch(row: StretchRow) -> Stretch:
         release=ReleaseId(row.release),
         arm=Arm(row.arm),
         number=row.number,
-        reports=row.reports,
         errors=Tally(counts=errors, stale=row.errors_stale),
         latency=PackedHistogram(packed=row.latency),
         predictions=row.predictions,

@@ -36,12 +36,16 @@ class RulingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruling:
-    """One thing to write down and carry out. ``by`` names what promoted: ``proven``, ``unrefuted`` or ``empty``."""
+    """One thing to write down and carry out. ``by`` names what promoted: ``proven``, ``unrefuted`` or ``empty``.
+
+    ``on_time``: it follows from the wave's time being over, and not from what its gates saw.
+    """
 
     kind: RulingKind
     wave: int
     why: str
     by: str = ""
+    on_time: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +147,9 @@ def _problems(ruling: Ruling, ramp: Ramp, wave: Wave) -> Iterator[str]:
         yield f"wave {wave.number} has begun already"
     elif any(_missing(ramp, wave, each) > 0 for each in ramp.policy.approvals_before(wave.number)):
         yield f"not everybody agreed who must before wave {wave.number} begins"
-    if ramp.paused and ruling.kind in (RulingKind.START, RulingKind.PROMOTE):
+    if ruling.on_time and wave.asked_at_s is not None:
+        yield f"the time of wave {wave.number} was over before"
+    if ramp.paused and (ruling.on_time or ruling.kind in (RulingKind.START, RulingKind.PROMOTE)):
         yield "the rollout is paused"
     if ruling.kind is RulingKind.PROMOTE and not ruling.by:
         yield "it does not say what promoted the wave"
@@ -182,7 +188,8 @@ def _holding(ramp: Ramp, wave: Wave, verdict: Verdict | None, now_s: float) -> S
     why = _said(verdict) if verdict is not None else "no device has served it yet"
     if now_s >= late_s and wave.asked_at_s is None:
         hours = gates.hold_timeout_s / 3600
-        return _ruled(wave, _ON_HOLD[gates.on_hold_timeout], f"not decided {hours:g} hours after its soak time: {why}")
+        late = f"not decided {hours:g} hours after its soak time: {why}"
+        return _ruled(wave, _ON_HOLD[gates.on_hold_timeout], late, on_time=True)
     if wave.asked_at_s is not None:
         return Standing(wave=wave.number, waiting_on=WaitingOn.APPROVAL, detail=f"a person must decide: {why}")
     if now_s < soaked_s and wave.switched_at_s is not None:
@@ -202,8 +209,9 @@ _ON_HOLD: Final[Mapping[OnHold, RulingKind]] = {
 }
 
 
-def _ruled(wave: Wave, kind: RulingKind, why: str, *, by: str = "") -> Standing:
-    return Standing(wave=wave.number, ruling=Ruling(kind=kind, wave=wave.number, why=why, by=by))
+def _ruled(wave: Wave, kind: RulingKind, why: str, *, by: str = "", on_time: bool = False) -> Standing:
+    ruling = Ruling(kind=kind, wave=wave.number, why=why, by=by, on_time=on_time)
+    return Standing(wave=wave.number, ruling=ruling)
 
 
 # --- which devices -------------------------------------------------------------------------------------------------
@@ -246,12 +254,13 @@ def moving(ramp: Ramp, movers: Sequence[Mover]) -> Moving:
     Windows are not looked at: a device fetches before its window and holds itself until it opens.
     """
     room = _Room(ramp.policy, movers)
+    closed = {wave: not_begun(ramp, wave) for wave in {mover.wave for mover in movers}}
     now: list[DeviceId] = []
     held: dict[DeviceId, Held] = {}
     for mover in movers:
         if mover.part is not Part.WAITING:
             continue
-        why = not_begun(ramp, mover.wave) or mover.held or room.refusal(mover)
+        why = closed[mover.wave] or mover.held or room.refusal(mover)
         if why is not None:
             held[mover.device] = why
             continue

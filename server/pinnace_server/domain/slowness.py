@@ -63,9 +63,7 @@ def bad(rows: Iterable[Stretch], bucket: int) -> list[tuple[int, int]]:
 
 
 def _tally(rows: Iterable[Stretch], bucket: int, tally: Tally) -> Tally:
-    for row in rows:
-        tally = tally.after(*row.latency.above(bucket))
-    return tally
+    return tally.over(row.latency.above(bucket) for row in rows)
 
 
 def _bucket(seconds: float) -> int:

@@ -24,9 +24,9 @@ CALLERS_FAULT: Final = "bad_request"  # errors under this name say nothing about
 class Stretch:
     """What one device counted for one (model, release, arm). ``number`` is Unix time in units of ten minutes.
 
-    ``reports`` are the report numbers whose windows ended in it; ``errors`` know what of theirs is news. ``latency`` is
-    kept whole, because which answers are slow is a matter of the rollout that asks, see ``slowness``. ``pairs`` and
-    ``disagreements`` are of a shadow: answers that were compared, and those that differed.
+    ``errors`` know what of theirs is news. ``latency`` is kept whole, because which answers are slow is a matter of the
+    rollout that asks, see ``slowness``. ``pairs`` and ``disagreements`` are of a shadow: answers that were compared,
+    and those that differed.
     """
 
     device: DeviceId
@@ -34,7 +34,6 @@ class Stretch:
     release: ReleaseId
     arm: Arm = Arm.SERVING
     number: int
-    reports: int = 0
     errors: Tally = field(default_factory=Tally)
     latency: PackedHistogram = field(default_factory=PackedHistogram)
     predictions: int = 0
@@ -47,7 +46,6 @@ class Stretch:
         return replace(
             self,
             number=number,
-            reports=0,
             errors=self.errors.restarted(),
             latency=PackedHistogram(),
             predictions=0,
@@ -56,13 +54,12 @@ class Stretch:
             disagreements=0,
         )
 
-    def after(self, minute: Minute, reports: int) -> Stretch:
+    def after(self, minute: Minute) -> Stretch:
         """Return the stretch with one report's block."""
         callers = minute.errors.get(CALLERS_FAULT, 0)
         answered, errors = max(0, minute.n - callers), sum(minute.errors.values()) - callers
         return replace(
             self,
-            reports=self.reports + reports,
             errors=self.errors.after(answered, min(errors, answered)),
             latency=self.latency.plus(minute.latency, minute.latency_zero),
             predictions=self.predictions + minute.predictions,
@@ -81,4 +78,9 @@ def empty(minute: Minute) -> Stretch:
 
 def number_of(minute: Minute) -> int:
     """Return the number of the stretch that a minute belongs to."""
-    return minute.minute // MINUTES
+    return number_at(minute.minute)
+
+
+def number_at(minute: int) -> int:
+    """Return the number of the stretch that holds a minute of Unix time."""
+    return minute // MINUTES

@@ -124,6 +124,11 @@ def of_rollout(
     if rollout.state is not RolloutState.ACTIVE:
         why = rollout.reason or f"every device of it is done, and it is {rollout.state}"
         return _about(rollout, why, NOTHING)
+    stopped = waiting.get(WaitingOn.INSTALLS_STOPPED, 0)
+    if stopped and ramp is not None and not ramp.paused:
+        n = "one device waits" if stopped == 1 else f"{stopped} devices wait"
+        why = f"{n} because installs failed and were stopped" + (f"; {'; '.join(said.why)}" if said else "")
+        return _about(rollout, why, _tried_again(rollout), WaitingOn.INSTALLS_STOPPED)
     if ramp is not None and standing is not None and ramp.current is not None:
         why, step = _wave(rollout, ramp, standing, said)
         return _about(rollout, why, step, standing.waiting_on)
@@ -226,9 +231,7 @@ def _held(rollout: Rollout, report: DeviceReport) -> Step:
             words = "a device that is under way is done, or one that is ill is well again"
             return Step(kind=StepKind.ROOM, words=words, rollout=rollout.id)
         case WaitingOn.INSTALLS_STOPPED:
-            words = "a person looks at what failed, and lets it try again or moves all back"
-            command = f"pinnace rollout retry {rollout.id}"
-            return Step(kind=StepKind.RETRY, words=words, command=command, rollout=rollout.id)
+            return _tried_again(rollout)
         case WaitingOn.WINDOW:
             words = "somebody names the time zone of its site"
             command = f"pinnace device label {device} zone=Europe/Berlin"
@@ -289,6 +292,12 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
         until_s=None if soaks else standing.until_s,
     )
     return f"wave {wave} is watched: {why}", step
+
+
+def _tried_again(rollout: Rollout) -> Step:
+    words = "a person looks at what failed, and lets it try again or moves all back"
+    command = f"pinnace rollout retry {rollout.id}"
+    return Step(kind=StepKind.RETRY, words=words, command=command, rollout=rollout.id)
 
 
 def _resumed(rollout: Rollout) -> Step:

@@ -2,7 +2,7 @@
 
 A candidate's time begins with the first ten minutes in which it answered with the release, the control's with those
 after the wave's first switch; what lies before, back for a day, is its past. Reports that are due and did not come are
-counted from the device's own cadence, so a device that never answers is not silent, and one that sleeps by design is
+counted from the device's own cadence, so a device that nobody asks is not silent, and one that sleeps by design is
 compared with itself.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
@@ -31,9 +31,11 @@ GRACE_CADENCES: Final = 2.0  # a report may be so late before it is missing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witness:
-    """One device that speaks for or against a release. ``rows`` are its stretches of the model, oldest first.
+    """One device that speaks for or against a release. ``rows`` are its stretches of the model, oldest first, and
+    ``reports`` how many of its reports came in which ten minutes, whatever they spoke of.
 
-    ``moved``: it belongs to the wave; else it stays behind as control. ``reachable``, ``committed`` and ``reporting``
+    ``moved``: it belongs to the wave, and kept the release at ``kept_at_s`` (None: not yet, as far as is known); else
+    it stays behind as control. ``reachable``, ``committed`` and ``reporting``
     (a report in its last two cadences) are as the server knows them now. ``accountable`` False: its silence counts
     neither for nor against, because nobody could be heard from where it is. ``hardware`` empty: like no other device.
     ``p95_ms_max`` is what the release promises there, and matters only where slow answers are limited.
@@ -42,6 +44,8 @@ class Witness:
     device: DeviceId
     moved: bool
     rows: Sequence[Stretch]
+    reports: Mapping[int, int] = field(default_factory=dict)
+    kept_at_s: float | None = None
     report_every_s: float = 60.0
     reachable: bool = True
     committed: bool = False
@@ -61,12 +65,16 @@ class _Times:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Heard:
-    """A witness that has something to say: its stretches before the switch, and those since on its side of it."""
+    """A witness that has something to say: its stretches before the switch, and those since on its side of it.
+
+    ``silence``: its past, stretch by stretch, as ``_missing`` tells.
+    """
 
     witness: Witness
     times: _Times
     past: list[Stretch]
     now: list[Stretch]
+    silence: list[tuple[int, int]]
 
 
 def evidence(
@@ -98,10 +106,11 @@ def evidence(
         wave_size=len(moved),
         reachable=sum(each.reachable for each in moved),
         committed=sum(each.reachable and each.committed for each in moved),
-        reporting=sum(each.witness.reporting for each in heard) + sum(each.reporting for each in shown),
+        reporting=sum(each.reporting for each in witnesses),
+        watched=len(witnesses),
         devices=tuple(_with_pairs(each, pairs.get(each.device)) for each in said.values()),
         installs=tuple(installs),
-        dispersion={guard: streams.dispersion(blocks) for guard, blocks in _blocks(heard, now_s, bounds).items()},
+        dispersion={guard: streams.dispersion(blocks) for guard, blocks in _blocks(heard, bounds).items()},
         limits=allowed,
     )
 
@@ -111,7 +120,13 @@ def _heard(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: fl
     if times is None:
         return None
     now = [row for row in _served(witness) if row.number >= times.begin and witness.moved == (row.release == release)]
-    return _Heard(witness=witness, times=times, past=_past(witness, release, times.begin), now=now)
+    return _Heard(
+        witness=witness,
+        times=times,
+        past=_past(witness, release, times.begin),
+        now=now,
+        silence=_past_silence(witness, times, now_s) if witness.accountable else [],
+    )
 
 
 def _times(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: float) -> _Times | None:
@@ -120,6 +135,8 @@ def _times(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: fl
     if not witness.moved:
         return _Times(begin=since + 1, end=end)
     numbers = [row.number for row in _served(witness) if row.release == release and row.number >= since]
+    if witness.kept_at_s is not None:  # nobody may have asked it anything yet
+        numbers.append(max(int(witness.kept_at_s // STRETCH_S), since))
     return _Times(begin=min(numbers), end=end) if numbers else None
 
 
@@ -190,10 +207,7 @@ def _errors(rows: Sequence[Stretch]) -> Counts:
 
 
 def _unsure(rows: Sequence[Stretch]) -> Counts:
-    tally = Tally()
-    for row in rows:
-        tally = tally.after(row.predictions, min(row.below, row.predictions))
-    return tally.counts
+    return Tally().over((row.predictions, min(row.below, row.predictions)) for row in rows).counts
 
 
 # --- slow answers ------------------------------------------------------------------------------------------------
@@ -226,15 +240,14 @@ def _bounds(
 
 
 def _silence(heard: _Heard, now_s: float) -> Series:
-    times = heard.times
-    past, now = _past_silence(heard, now_s), _missing(heard.witness, times.begin, times.end + 1, now_s)
+    times, past = heard.times, heard.silence
+    now = _missing(heard.witness, times.begin, times.end + 1, now_s)
     return Series(past=_tallied(past), lately=_tallied(past[-LATELY:]), now=_tallied(now))
 
 
-def _past_silence(heard: _Heard, now_s: float) -> list[tuple[int, int]]:
-    """Before its first row a device was not there, which is not silence."""
-    witness, times = heard.witness, heard.times
-    first = min((row.number for row in witness.rows), default=times.begin)
+def _past_silence(witness: Witness, times: _Times, now_s: float) -> list[tuple[int, int]]:
+    """Before its first report a device was not there, which is not silence."""
+    first = min(witness.reports, default=times.begin)
     return _missing(witness, max(times.begin - PAST, first), times.begin, now_s)
 
 
@@ -242,19 +255,15 @@ def _missing(witness: Witness, number_from: int, number_to: int, now_s: float) -
     """Return, stretch by stretch, how many reports were due and how many more than before never came.
 
     One may be under way at any time. A later report may speak for windows before it, so what was made up in the end was
-    no silence; what came in advance makes up for nothing. The report in which a device switched speaks of two releases,
-    and is the only one that counts twice.
+    no silence; what came in advance makes up for nothing.
     """
-    came: dict[int, int] = {}
-    for row in _served(witness):
-        came[row.number] = came.get(row.number, 0) + row.reports
     latest_s = now_s - GRACE_CADENCES * witness.report_every_s
     due, behind = list[int](), list[int]()
     all_due = all_came = 0
     for number in range(number_from, number_to):
         due.append(_due(number, witness.report_every_s, latest_s))
         all_due += due[-1]
-        all_came = min(all_due, all_came + came.get(number, 0))
+        all_came = min(all_due, all_came + witness.reports.get(number, 0))
         behind.append(max(0, all_due - all_came - 1))
     for at in range(len(behind) - 2, -1, -1):
         behind[at] = min(behind[at], behind[at + 1])
@@ -268,16 +277,13 @@ def _due(number: int, every_s: float, latest_s: float) -> int:
 
 
 def _tallied(pairs: Sequence[tuple[int, int]]) -> Counts:
-    tally = Tally()
-    for due, bad in pairs:
-        tally = tally.after(due, min(bad, due))
-    return tally.counts
+    return Tally().over((due, min(bad, due)) for due, bad in pairs).counts
 
 
 # --- how far bad events come in bursts ---------------------------------------------------------------------------
 
 
-def _blocks(heard: Sequence[_Heard], now_s: float, bounds: Mapping[DeviceId, int]) -> dict[Guard, list[list[int]]]:
+def _blocks(heard: Sequence[_Heard], bounds: Mapping[DeviceId, int]) -> dict[Guard, list[list[int]]]:
     """Return each guard's bad events in blocks of three hours of each device's past."""
     found: dict[Guard, list[list[int]]] = {Guard.ERRORS: [], Guard.MISSING: []}
     if bounds:
@@ -288,8 +294,8 @@ def _blocks(heard: Sequence[_Heard], now_s: float, bounds: Mapping[DeviceId, int
         if bucket is not None:
             found[Guard.SLOW].append(_in_blocks(slowness.bad(each.past, bucket), begin))
         if each.witness.accountable:
-            silence = _past_silence(each, now_s)
-            found[Guard.MISSING].append(_in_blocks([(n, bad) for n, (_, bad) in enumerate(silence)], len(silence)))
+            silence = [(n, bad) for n, (_, bad) in enumerate(each.silence)]
+            found[Guard.MISSING].append(_in_blocks(silence, len(silence)))
     return found
 
 

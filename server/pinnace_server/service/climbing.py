@@ -21,12 +21,12 @@ from pinnace_server.domain.records import SERVER, Event, EventKind, Rollout, Rol
 from pinnace_server.service import joining
 from pinnace_server.service.evidence import Gathered, gather
 from pinnace_server.service.ports import Tables, World
-from pinnace_server.service.ramps import ramp_of
+from pinnace_server.service.ramps import RollCalls, ramp_of
 from pinnace_server.service.rollouts import Rollouts
 
-LOOK_EVERY_S: Final = 60.0
+LOOK_EVERY_S: Final = 10.0
 LOOK_SELDOM_S: Final = 600.0  # the rows that gates read are of ten minutes
-AGES_A_LOOK: Final = 100.0  # a wave's age over this is how often its gates look
+LOOKS_OF_AGE: Final = 20.0  # gates look when a wave is a twentieth older: nothing is noticed much later for it
 JOIN_EVERY_S: Final = 300.0
 RULINGS_MAX: Final = 2 * 33  # in one tick: every wave of a rollout may be empty
 
@@ -43,9 +43,10 @@ class _Found:
 class Climbing:
     """Looks and rules; for the controller's thread."""
 
-    def __init__(self, world: World, rollouts: Rollouts) -> None:
+    def __init__(self, world: World, rollouts: Rollouts, calls: RollCalls) -> None:
         self._world = world
         self._rollouts = rollouts
+        self._calls = calls
         self._looked_at_s: dict[tuple[RolloutId, int], float] = {}
         self._joined_at_s: dict[RolloutId, float] = {}
 
@@ -112,7 +113,7 @@ class Climbing:
         if last is not None and now - last < _every_s(wave, now):
             return None
         self._looked_at_s[key] = now
-        gathered = gather(tables, rollout, ramp, wave, now)
+        gathered = gather(tables, rollout, ramp, wave, self._calls.of(tables, rollout.id), now)
         if gathered.switched_at_s is not None and wave.switched_at_s is None:
             ramp = _with(ramp, replace(wave, switched_at_s=gathered.switched_at_s))
         verdict = verdicts.judge(gathered.evidence, gathered.settings)
@@ -134,8 +135,8 @@ class Climbing:
         if ruling is not None and ramps.check(ruling, ramp):
             return []  # somebody else was faster, or a person stepped in: the next look sees it
         wave = next((each for each in ramp.waves if each.number == found.standing.wave), None)
-        if wave is None:
-            return []
+        if wave is None or (ruling is None and wave.promoted_at_s is not None):
+            return []  # what it was promoted by stands in its row
         wave = _judged(wave, found, record, now)
         tables.rollouts.save_wave(name, wave)
         topics = [f"rollout:{name}"]
@@ -165,7 +166,7 @@ class Climbing:
 
 def _every_s(wave: Wave, now: float) -> float:
     age_s = now - (wave.started_at_s if wave.started_at_s is not None else now)
-    return min(max(age_s / AGES_A_LOOK, LOOK_EVERY_S), LOOK_SELDOM_S)
+    return min(max(age_s / LOOKS_OF_AGE, LOOK_EVERY_S), LOOK_SELDOM_S)
 
 
 def _with(ramp: Ramp, wave: Wave) -> Ramp:

@@ -49,6 +49,7 @@ RAW_KEPT_S: Final = 86_400
 PRUNE_EVERY_S: Final = 3600
 RENEW_EVERY_S: Final = 60
 PLAN_ALL_EVERY_S: Final = 300  # of whom nothing is heard; whoever falls silent is heard of
+_UNDER_WAY: Final = (MemberState.WAITING, MemberState.ASSIGNED)
 _ENDED_WELL: Final = frozenset({MemberState.COMMITTED.value, MemberState.SUPERSEDED.value})
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ class Controller:
         self._rollouts = rollouts
         self._pruned_at_s = self._renewed_at_s = 0.0
         self._shares: dict[ReleaseId, float | None] = {}
-        self._climbing = Climbing(world, rollouts)
+        self._calls = ramps.RollCalls()
+        self._climbing = Climbing(world, rollouts, self._calls)
         self._changes = ChangedDevices()
         self._planned: frozenset[RolloutId] = frozenset()
         self._planned_all_at_s: float | None = None
@@ -80,11 +82,12 @@ class Controller:
             self.renew,
             self.prune,
         )
-        for step in steps:
-            try:
-                step()
-            except Exception:
-                _log.exception("the controller's step %r failed and is tried again", step.__name__)
+        with self._calls.remembered():
+            for step in steps:
+                try:
+                    step()
+                except Exception:
+                    _log.exception("the controller's step %r failed and is tried again", step.__name__)
 
     def next_look_s(self) -> float | None:
         """Return when the clock alone makes a gate look again; None: no rollout is in waves."""
@@ -125,11 +128,8 @@ class Controller:
 
         ``changed`` None: look at them all. Returns None where nothing was heard of any.
         """
-        now, look = self._now(), ramps.look(tables, rollout, self._now())
-        names = changed
-        if changed is not None and look is not None and look.moving is not None:
-            names = list(dict.fromkeys([*changed, *look.moving.now]))
-        members = _members(tables, rollout.id, names)
+        now, look = self._now(), ramps.look(tables, rollout, self._now(), self._calls)
+        members = _in_question(tables, rollout, look, changed)
         if not members:
             return _Due(rollout=rollout, look=look) if changed is None or look is not None else None
         observed = observing.observe(tables, rollout, members)
@@ -165,7 +165,7 @@ class Controller:
         rollout = tables.rollouts.get(due.rollout.id)
         if rollout is None or rollout.state is not RolloutState.ACTIVE or (due.look is not None and rollout != last):
             return None, []
-        members = _members(tables, rollout.id, devices)
+        members = tables.rollouts.some_members(rollout.id, devices)
         observed = observing.observe(tables, rollout, members)
         parent, now = observing.parent_of(rollout), self._now()
         policy = _shown(tables, rollout, members, observed, due.look, now)
@@ -373,7 +373,7 @@ class Controller:
         with self._world.store.write() as tables:
             for device in silent:
                 newest = tables.devices.get(device.id)
-                if newest is None or newest.seen_at_s != device.seen_at_s:
+                if newest is None or newest.silent or newest.seen_at_s != device.seen_at_s:
                     continue
                 tables.devices.save(replace(newest, silent=True))
                 tables.events.append(_silent(newest, now))
@@ -417,11 +417,21 @@ def _shown(
     return policy if look is None else look.bound(policy, observed, now)
 
 
-def _members(tables: Tables, rollout: RolloutId, devices: Sequence[DeviceId] | None) -> Sequence[Member]:
-    """Return a rollout's members: all of them, or those of these devices that are."""
-    if devices is None:
-        return tables.rollouts.members(rollout)
-    return tables.rollouts.some_members(rollout, devices)
+def _in_question(
+    tables: Tables, rollout: Rollout, look: ramps.Look | None, changed: Sequence[DeviceId] | None
+) -> Sequence[Member]:
+    """Return the members that planning may change: of those that changed (None: of all), and who may move now.
+
+    Whoever ended stays as it is, and so does everybody who waits and is held.
+    """
+    may_move = look.moving.now if look is not None and look.moving is not None else ()
+    if changed is not None:
+        return tables.rollouts.some_members(rollout.id, dict.fromkeys([*changed, *may_move]))
+    if look is None:
+        return tables.rollouts.members_in(rollout.id, _UNDER_WAY)
+    assigned = tables.rollouts.members_in(rollout.id, (MemberState.ASSIGNED,))
+    waiting = tables.rollouts.some_members(rollout.id, may_move)
+    return [*assigned, *waiting]
 
 
 def _changed(observed: dict[DeviceId, Observed], report: PlanReport, now: float) -> list[Member]:

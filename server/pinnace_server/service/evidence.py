@@ -41,10 +41,11 @@ class Gathered:
     switched_at_s: float | None
 
 
-def gather(tables: Tables, rollout: Rollout, ramp: Ramp, wave: Wave, now_s: float) -> Gathered:
-    """Gather what a wave that began says. ``rollout`` is an upgrade, and has a release."""
+def gather(
+    tables: Tables, rollout: Rollout, ramp: Ramp, wave: Wave, muster: Sequence[Mustered], now_s: float
+) -> Gathered:
+    """Gather what a wave that began says. ``rollout`` is an upgrade, and has a release; ``muster`` is its roll call."""
     assert rollout.release is not None, "only an upgrade is judged"
-    muster = tables.rollouts.muster(rollout.id)
     mine = [each for each in muster if each.wave == wave.number]
     behind = [each for each in muster if each.wave > wave.number and each.state is MemberState.WAITING]
     arms = _Arms(tables, rollout, wave, mine, behind, now_s)
@@ -89,7 +90,7 @@ class _Arms:
         assert wave.started_at_s is not None, "a wave is judged once it began"
         self._tables, self._rollout, self._release = tables, rollout, rollout.release
         moved = _spokesmen(each for each in mine if each.state in _TOUCHED)
-        stay = _spokesmen(behind)
+        stay = _spokesmen(each for each in behind if _heard_since(each, wave.started_at_s))
         known = tables.assignments.of([each.device for each in (*moved, *stay)])
         assigned = {each.device: each for each in known if each.model == rollout.model}
         self.candidates = [each for each in moved if self._is_ours(assigned.get(each.device))]
@@ -99,6 +100,7 @@ class _Arms:
         )
         names = [each.device for each in (*self.candidates, *self.control)]
         begin = int((wave.switched_at_s or wave.started_at_s) // STRETCH_S) - PAST
+        self.reports = tables.reports.arrivals(names, begin, int(now_s // STRETCH_S))
         self.rows: dict[DeviceId, list[Stretch]] = {}
         for row in tables.reports.stretches(names, rollout.model, begin, int(now_s // STRETCH_S)):
             self.rows.setdefault(row.device, []).append(row)
@@ -141,6 +143,8 @@ def _witness(each: Mustered, arms: _Arms, now_s: float, *, moved: bool, heard: b
         device=each.device,
         moved=moved,
         rows=arms.rows.get(each.device, ()),
+        reports=arms.reports.get(each.device, {}),
+        kept_at_s=each.changed_at_s if moved and each.state is MemberState.COMMITTED else None,
         report_every_s=float(each.report_every_s),
         reachable=each.is_there(now_s),
         committed=each.state is MemberState.COMMITTED,
@@ -150,9 +154,14 @@ def _witness(each: Mustered, arms: _Arms, now_s: float, *, moved: bool, heard: b
     )
 
 
+def _heard_since(each: Mustered, since_s: float) -> bool:
+    """Tell whether a device was there while the wave was under way: one that is off for good compares with nobody."""
+    return each.seen_at_s is not None and each.seen_at_s >= since_s
+
+
 def _is_left_alone(assignment: Assignment | None, since_s: float) -> bool:
     """Tell whether a device that stays behind serves what it served before the wave began."""
-    return assignment is None or (assignment.outcome is not None and assignment.assigned_at_s < since_s)
+    return assignment is None or (assignment.outcome is not None and assignment.assigned_at_s <= since_s)
 
 
 def _spokesmen(devices: Iterable[Mustered]) -> list[Mustered]:

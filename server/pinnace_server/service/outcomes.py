@@ -92,8 +92,10 @@ class Outcomes:
             for minute in minutes:
                 tables.reports.merge(minute)
             if device.state is not DeviceState.QUARANTINED:  # what may be two devices is evidence of neither
+                number = stretches.number_at(telemetry.minute_of(report.to_s, now))
+                tables.reports.count_arrival(device.id, number, report.seq_to - report.seq_from + 1)
                 for minute in minutes:
-                    _stretch(tables, minute, report.seq_to - report.seq_from + 1)
+                    _stretch(tables, minute)
                 _add_evidence(tables, device, minutes)
             tables.devices.save(_measured(device, report, minutes, now))
         self._world.changes.notify([f"device:{device.id}", "reports"])
@@ -129,14 +131,14 @@ class Outcomes:
             )
 
 
-def _stretch(tables: Tables, minute: Minute, reports: int) -> None:
+def _stretch(tables: Tables, minute: Minute) -> None:
     """Count a block into its ten minutes; new ones go on where the last ones ended."""
     number, key = stretches.number_of(minute), (minute.device, minute.model, minute.release, minute.arm)
     stretch = tables.reports.stretch(*key, number)
     if stretch is None:
         before = tables.reports.stretch(*key, number - 1)
         stretch = stretches.empty(minute) if before is None else before.following(number)
-    tables.reports.save_stretch(stretch.after(minute, reports))
+    tables.reports.save_stretch(stretch.after(minute))
 
 
 def _add_evidence(tables: Tables, device: Device, minutes: Sequence[Minute]) -> None:

@@ -6,7 +6,7 @@ a frozen value of ``domain.records``; nothing is written outside ``Store.write``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -230,6 +230,10 @@ class Rollouts(Protocol):
         ...
 
     def members(self, rollout: RolloutId) -> Sequence[Member]: ...
+    def members_in(self, rollout: RolloutId, states: Collection[MemberState]) -> Sequence[Member]:
+        """Return the members in one of these states, by wave and device."""
+        ...
+
     def member_of(self, device: DeviceId, model: ModelName, generation: int) -> Member | None:
         """Return the member that an assignment of this generation was made for."""
         ...
@@ -245,6 +249,10 @@ class Rollouts(Protocol):
 
     def wave_counts(self, rollout: RolloutId) -> Mapping[int, Mapping[MemberState, int]]:
         """Count members by wave and state."""
+        ...
+
+    def anybody_waits(self, rollout: RolloutId, waves: Collection[int]) -> bool:
+        """Tell whether a member of one of these waves is not assigned yet."""
         ...
 
     def save_members(self, members: Iterable[Member]) -> None: ...
@@ -329,6 +337,16 @@ class Reports(Protocol):
         self, devices: Iterable[DeviceId], model: ModelName, number_from: int, number_to: int
     ) -> Sequence[Stretch]:
         """Return what these devices counted, by device, number, release and arm; both ends are included."""
+        ...
+
+    def count_arrival(self, device: DeviceId, number: int, reports: int) -> None:
+        """Count reports of a device whose windows ended in ten minutes of this number (see ``domain.stretches``)."""
+        ...
+
+    def arrivals(
+        self, devices: Iterable[DeviceId], number_from: int, number_to: int
+    ) -> Mapping[DeviceId, Mapping[int, int]]:
+        """Return how many reports came of each device, by number; both ends are included."""
         ...
 
     def keep_raw(self, device: DeviceId, boot: BootId, seq: int, received_at_s: float, envelope: bytes) -> None: ...

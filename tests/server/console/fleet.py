@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from pinnace_contract.latest import Cause, EvidenceKind, Outcome, Phase
-from pinnace_server.console import shown
+from pinnace_server.console import shown, shown_rollouts
 from pinnace_server.console.ports import ConsoleServices
-from pinnace_server.console.query import DeviceOrder, DeviceQuery, EventQuery
+from pinnace_server.console.query import DeviceOrder, DeviceQuery, EventQuery, RolloutQuery
 from pinnace_server.domain import selector as selectors
 from pinnace_server.domain.records import Status
 from pinnace_server.errors import Conflict, NotFound
+from tests.server.console import climbing
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TOKEN = "pnc-admin-0123456789abcdef"
@@ -49,6 +50,10 @@ class Fleet:
         self.moved: list[tuple[str, ...]] = []
         self.refusal = ""
         self.rollout_state = "active"
+        self.paused = ""
+        self.agreed: tuple[str, ...] = ()
+        self.under_way = 5
+        self.first_wave = 2
         self.broken = False
         self.rows = [] if empty else [self._row(number) for number in range(devices)]
         self.log = [] if empty else self._log()
@@ -56,7 +61,14 @@ class Fleet:
 
     def services(self) -> ConsoleServices:
         return ConsoleServices(
-            overview=self, fleet=self, catalogue=self, actions=self, changes=self, door=self, version="0.1.0"
+            overview=self,
+            fleet=self,
+            catalogue=self,
+            rollouts=self,
+            actions=self,
+            changes=self,
+            door=self,
+            version="0.1.0",
         )
 
     # --- how the fleet is made ---
@@ -146,6 +158,13 @@ class Fleet:
         served = Counter(row.slot.active.version for row in self.rows if row.slot and row.slot.active)
         concerns = [
             shown.Concern(
+                severity="warn",
+                text=f"Rollout of {MODEL} 5 waits for a person to decide, wave 2 of 4",
+                detail=f"not decided 24 hours after its soak time {HOSTILE}",
+                address="/rollouts/r-5",
+                since=NOW - timedelta(hours=3),
+            ),
+            shown.Concern(
                 severity="bad",
                 text=f"2 devices went back from {MODEL} 4: GOLDEN_MISMATCH",
                 detail="On this hardware the model did not give the recorded answers.",
@@ -167,22 +186,12 @@ class Fleet:
                 since=NOW - timedelta(hours=2),
             ),
         ]
-        progress = self.rollout("r-5")
-        halted = replace(
-            progress,
-            rollout="r-4",
-            version="4",
-            state="halted",
-            reason=f"label errors 4.1 × those of 3 {HOSTILE}",
-            since=NOW - timedelta(hours=6),
-        )
-        back = replace(progress, rollout="r-6", version="3", intent="rollback", state="finished", under_way=0)
         return shown.Overview(
             fleet=len(self.rows),
             models=0 if self.empty else 1,
             by_status=Counter(row.status for row in self.rows),
             concerns=tuple(concerns) if self.rows else (),
-            progress=(progress, back, halted) if self.rows else (),
+            progress=self._progresses(),
             shares=tuple(shown.VersionShare(model=MODEL, version=v, devices=n) for v, n in sorted(served.items())),
             latency=(shown.FleetLatency(model=MODEL, inferences=182_340, errors=12, p50_ms=6.21, p95_ms=9.87),)
             if self.rows
@@ -259,6 +268,7 @@ class Fleet:
             latency=(self._latency(),),
             history=history[:20],
             history_total=len(history),
+            whys=(climbing.why(HOSTILE, NOW),),
         )
 
     def _latency(self) -> shown.LatencySeries:
@@ -395,27 +405,55 @@ class Fleet:
             card="# Defect detect\n" + HOSTILE,
             provenance={"trained by": "vision team", "source": "git 4f1c2e9"},
             latency_minutes=60,
-            progress=self.rollout("r-5") if version == "5" else None,
+            progress=self._progress() if version == "5" else None,
             outcomes={"committed": 31, "reverted": 4},
         )
 
-    def rollout(self, rollout: str) -> shown.Progress:
-        if rollout != "r-5":
-            raise NotFound("rollout", rollout)
-        self._check()
+    def _progress(self) -> shown.Progress:
         return shown.Progress(
-            rollout=rollout,
+            rollout="r-5",
             model=MODEL,
             version="5",
             intent="upgrade",
             state=self.rollout_state,
             committed=31,
-            under_way=5,
+            under_way=self.under_way,
             failed=4,
             waiting=4,
             actor="admin",
             since=NOW - timedelta(minutes=12),
+            strategy="canary",
+            wave="2 of 4",
+            need="paused" if self.paused else "",
         )
+
+    def _progresses(self) -> tuple[shown.Progress, ...]:
+        if self.empty:
+            return ()
+        one = self._progress()
+        reason = f"label errors 4.1 × those of 3 {HOSTILE}"
+        back = replace(one, rollout="r-6", version="3", intent="rollback", state="finished", strategy="plain", wave="")
+        halted = replace(one, rollout="r-4", version="4", state="halted", reason=reason, since=NOW - timedelta(hours=6))
+        return one, replace(back, under_way=0, need=""), replace(halted, need="")
+
+    def rollouts(self, query: RolloutQuery) -> shown_rollouts.RolloutPage:
+        self._check()
+        every = self._progresses()
+        found = [each for each in every if query.state in (None, each.state) and query.model in ("", each.model)]
+        rows = tuple(found[query.offset : query.offset + query.size])
+        return shown_rollouts.RolloutPage(rows=rows, total=len(found), all=len(every))
+
+    def rollout(self, rollout: str) -> shown_rollouts.RolloutDetail:
+        self._check()
+        one = next((each for each in self._progresses() if each.rollout == rollout), None)
+        if one is None:
+            raise NotFound("rollout", rollout)
+        return climbing.detail(one, self.log[:5], NOW, HOSTILE, paused=self.paused, agreed=self.agreed)
+
+    def preview(self, model: str, version: str, policy: str) -> shown_rollouts.RolloutPreview:
+        self._check()
+        self.version(model, version)
+        return climbing.preview(policy, self.first_wave, HOSTILE)
 
     def events(self, query: EventQuery) -> shown.EventPage:
         self._check()
@@ -468,6 +506,43 @@ class Fleet:
         self.moved.append(("roll_back", rollout, actor))
         self.rollout_state = "halted"
         return 36
+
+    def cancel(self, *, rollout: str, reason: str, actor: str) -> None:
+        self._act()
+        self.moved.append(("cancel", rollout, reason, actor))
+        self.rollout_state = "cancelled"
+        self.tell(f"rollout:{rollout}")
+
+    def begin(self, *, model: str, version: str, policy: str, reason: str, actor: str) -> str:
+        self._act()
+        self.moved.append(("begin", model, version, policy, reason, actor))
+        return "r-5"
+
+    def pause(self, *, rollout: str, reason: str, actor: str) -> None:
+        self._act()
+        self.moved.append(("pause", rollout, reason, actor))
+        self.paused = reason or "no reason given"
+        self.tell(f"rollout:{rollout}")
+
+    def resume(self, *, rollout: str, reason: str, actor: str) -> None:
+        self._act()
+        self.moved.append(("resume", rollout, reason, actor))
+        self.paused = ""
+        self.tell(f"rollout:{rollout}")
+
+    def approve(self, *, rollout: str, wave: int, actor: str) -> None:
+        self._act()
+        self.moved.append(("approve", rollout, str(wave), actor))
+        self.agreed += (actor,)
+
+    def promote(self, *, rollout: str, wave: int, reason: str, actor: str) -> None:
+        self._act()
+        self.moved.append(("promote", rollout, str(wave), reason, actor))
+
+    def retry(self, *, rollout: str, actor: str) -> int:
+        self._act()
+        self.moved.append(("retry", rollout, actor))
+        return 4
 
     # --- changes and the door ---
 

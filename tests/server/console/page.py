@@ -69,6 +69,8 @@ def form(html: str, action: str) -> dict[str, str]:
         if element.attributes.get("action") == action and element.attributes.get("method") == "post"
     )
     fields = {e.attributes["name"]: e.attributes.get("value", "") for e in found.all("input") if "name" in e.attributes}
+    for area in found.all("textarea"):
+        fields[area.attributes["name"]] = area.text.removeprefix("\n")
     for select in found.all("select"):
         options = select.all("option")
         chosen = next((option for option in options if "selected" in option.attributes), options[0])

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from pinnace_server.console.actions import API_OF_ACTION, OF_THE_SESSION
 from pinnace_server.console.mounting import Console
 from pinnace_server.console.screens.models import TYPED_FROM_DEVICES
+from pinnace_server.console.screens.rollout_steps import STEPS
 from pinnace_server.http import app as http_app
 from pinnace_server.service.services import Services
 from tests.server.console.fleet import MODEL, Fleet
@@ -24,8 +25,18 @@ FORMS = {
     "/devices/dev-0006/assign": "/devices/dev-0006/assign",
     "/devices/dev-0006/revert": f"/devices/dev-0006/revert?model={MODEL}",
     "/rollouts/r-5/rollback": "/rollouts/r-5/rollback",
+    **{f"/rollouts/r-5/{step.name}": f"/rollouts/r-5/{step.name}" for step in STEPS},
+    "/rollouts/new": f"/rollouts/new?model={MODEL}&version=5",
+    "/rollouts/preview": f"/rollouts/new?model={MODEL}&version=5",
     "/logout": "/",
 }
+
+SENT_BY = {"/rollouts/preview": "/rollouts/new"}  # another button of the same form
+WITHOUT_A_REFUSAL = ("/logout", "/rollouts/new", "/rollouts/preview")
+
+
+def fields_of(operator: TestClient, action: str) -> dict[str, str]:
+    return form(operator.get(FORMS[action]).text, SENT_BY.get(action, action))
 
 
 def test_assigning_to_a_cohort_names_the_count_and_does_it_once(operator: TestClient, fleet: Fleet) -> None:
@@ -80,9 +91,9 @@ def test_rolling_a_rollout_back(operator: TestClient, fleet: Fleet) -> None:
     assert "nothing to move back" in operator.get("/rollouts/r-5/rollback").text
 
 
-@pytest.mark.parametrize("action", [action for action in FORMS if action != "/logout"])
+@pytest.mark.parametrize("action", [action for action in FORMS if action not in WITHOUT_A_REFUSAL])
 def test_refused_action_keeps_the_form_and_says_why(operator: TestClient, fleet: Fleet, action: str) -> None:
-    fields = form(operator.get(FORMS[action]).text, action)
+    fields = fields_of(operator, action) | {"reason": "checked by hand"}
     fleet.refusal = "rollout r-7 of ana holds these devices; wait for it or cancel it"
     answer = operator.post(action, data=fields)
     assert answer.status_code == 409
@@ -145,7 +156,7 @@ def test_more_than_a_hundred_devices_need_the_typed_name(operator_of: Callable[[
 def test_forged_form_does_nothing(
     operator: TestClient, fleet: Fleet, action: str, headers: dict[str, str], change: dict[str, str], status: int
 ) -> None:
-    fields = form(operator.get(FORMS[action]).text, action) | change
+    fields = fields_of(operator, action) | change
     answer = operator.post(action, data=fields, headers=headers)
     assert answer.status_code == status
     assert fleet.moved == []

@@ -192,6 +192,77 @@ def test_reverting_with_the_keyboard_alone(page: Page, console: LiveConsole) -> 
     assert console.fleet.moved == [("revert", "dev-0006", MODEL, "admin")]
 
 
+def test_rollout_is_paused_and_resumed_in_the_dialog(page: Page, console: LiveConsole) -> None:
+    page.goto("/rollouts/r-5")
+    page.get_by_role("link", name="Pause…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text("Cancel")).to_be_focused()
+    dialog.get_by_label("Why, for the log").fill("audit of line 3")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(page.locator(".notice")).to_contain_text("The rollout is paused.")
+    expect(page.locator(".note.warn")).to_contain_text(re.compile("Paused by ana .* ago: audit of line 3."))
+    page.get_by_role("link", name="Resume…").click()
+    dialog.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("link", name="Pause…")).to_be_visible()
+    assert [each[0] for each in console.fleet.moved] == ["pause", "resume"]
+
+
+def test_promotion_without_a_reason_stays_in_the_dialog(page: Page, console: LiveConsole) -> None:
+    page.goto("/rollouts/r-5")
+    page.get_by_role("link", name="Promote wave 2…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Why, for the log").fill("   ")
+    dialog.get_by_role("button", name="Promote wave 2").click()
+    expect(dialog.get_by_role("alert")).to_have_text("Say why: the log keeps it.")
+    dialog.get_by_label("Why, for the log").fill("line 3 was checked by hand")
+    dialog.get_by_role("button", name="Promote wave 2").click()
+    expect(dialog).to_be_hidden()
+    assert console.fleet.moved == [("promote", "r-5", "2", "line 3 was checked by hand", "admin")]
+
+
+def test_rollout_page_follows_its_rollout_and_leaves_open_what_is_open(page: Page, console: LiveConsole) -> None:
+    page.goto("/rollouts/r-5")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    page.get_by_text("The policy, with every field").click()
+    expect(page.locator("pre.yaml")).to_be_visible()
+    wave = page.locator("tr", has=page.get_by_role("rowheader", name="Wave 2")).first
+    expect(wave.locator("td").nth(3)).to_have_text("5")
+    console.fleet.under_way = 3
+    console.fleet.paused = "audit"
+    console.fleet.tell("rollout:r-5")
+    expect(wave.locator("td").nth(3)).to_have_text("3")
+    expect(page.locator(".note.warn")).to_contain_text("audit")
+    expect(page.get_by_role("link", name="Resume…")).to_be_visible()
+    expect(page.locator("pre.yaml")).to_be_visible()
+
+
+def test_rollout_is_previewed_and_begun(page: Page, console: LiveConsole, watch: Watch) -> None:
+    page.goto(f"/models/{MODEL}/5")
+    page.get_by_role("link", name="Roll out in waves…").click()
+    policy = page.get_by_label("Policy, in YAML")
+    expect(policy).to_have_value(re.compile("waves: .5%, 25%, rest."))
+    policy.fill("cohort: site=lyon\nwaves: [1, reste]\n")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("alert")).to_contain_text("policy.waves[1]")
+    policy.fill("cohort: site=lyon\nwaves: [1, rest]\n")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("rowheader", name="Holdback")).to_be_visible()
+    page.get_by_role("button", name="Begin with 2 of 44 devices").click()
+    expect(page.locator(".notice")).to_contain_text(f"The rollout of {MODEL} 5 has begun.")
+    assert console.fleet.moved == [("begin", MODEL, "5", "cohort: site=lyon\nwaves: [1, rest]\n", "", "admin")]
+    assert [said for said in watch.complaints if VIOLATION.search(said)] == []
+
+
+@pytest.mark.parametrize("width", [1440, 390], ids=["desktop", "phone"])
+def test_no_screen_is_wider_than_its_window(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    for address in SCREENS:
+        page.goto(address)
+        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(wider) == 0, address
+
+
 def test_cells_change_in_place_and_rows_never_move(page: Page, console: LiveConsole) -> None:
     page.goto("/devices?sort=p95&size=100")
     first = page.locator("tbody tr").first
@@ -345,6 +416,13 @@ def test_works_without_script(browser: Browser, console: LiveConsole) -> None:
     page.get_by_role("button", name="Count").click()
     page.get_by_role("button", name="Assign to 14 devices").click()
     expect(page.get_by_role("status").first).to_contain_text("is assigned to 14 devices")
+    page.goto("/rollouts/r-5/pause")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".note.warn")).to_contain_text("Paused by ana")
+    page.goto(f"/rollouts/new?model={MODEL}&version=5")
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Begin with 2 of 44 devices").click()
+    expect(page.get_by_role("status").first).to_contain_text("has begun")
     page.locator("summary").first.click()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading")).to_have_text("Sign in")
@@ -352,6 +430,7 @@ def test_works_without_script(browser: Browser, console: LiveConsole) -> None:
 
 
 SCREENS = ["/", "/devices", "/devices/dev-0006", "/models", f"/models/{MODEL}", f"/models/{MODEL}/5", "/log"]
+SCREENS += ["/rollouts", "/rollouts/r-5", "/rollouts/r-5/promote", f"/rollouts/new?model={MODEL}"]
 
 
 def test_no_screen_breaks_the_policy_or_asks_another_host(page: Page, console: LiveConsole, watch: Watch) -> None:

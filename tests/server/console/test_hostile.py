@@ -14,7 +14,8 @@ from tests.server.console.fleet import HOSTILE, HOSTILE_DETAIL, MODEL
 from tests.server.console.page import Element, read
 
 PAGES = ["/", "/devices", "/devices/dev-0003", "/devices/dev-0014", "/log", f"/models/{MODEL}", f"/models/{MODEL}/5",
-         f"/models/{MODEL}/5/assign", "/devices/dev-0003/assign", "/devices/dev-0003/revert"]  # fmt: skip
+         f"/models/{MODEL}/5/assign", "/devices/dev-0003/assign", "/devices/dev-0003/revert",
+         "/rollouts", "/rollouts/r-4", "/rollouts/r-5", "/rollouts/r-6"]  # fmt: skip
 TEMPLATES = sorted((Path(pinnace_server.console.__file__).parent / "templates").glob("*.html"))
 
 
@@ -33,7 +34,19 @@ def test_hostile_strings_stay_text(operator: TestClient, address: str) -> None:
 
 
 @pytest.mark.parametrize("value", [HOSTILE, HOSTILE_DETAIL, "'\"><svg onload=alert(1)>"])
-@pytest.mark.parametrize("address", ["/devices?q={}", "/devices?label={}", "/log?actor={}", "/login?next={}", "/{}"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/devices?q={}",
+        "/devices?label={}",
+        "/log?actor={}",
+        "/login?next={}",
+        "/{}",
+        "/rollouts?model={}",
+        "/rollouts/new?version={}",
+        "/log?rollout={}",
+    ],
+)
 def test_hostile_address_stays_text(operator: TestClient, address: str, value: str) -> None:
     page = read(operator.get(address.format(value.replace("&", "%26").replace("#", "%23"))).text)
     for element in _elements(page):
@@ -45,6 +58,7 @@ def test_pictures_escape_what_they_are_told() -> None:
     for picture in (
         svg.columns([svg.Column(label=HOSTILE, value=1.0, text=HOSTILE)], HOSTILE),
         svg.share_bar(1, 2, HOSTILE),
+        svg.meter(1, 2, HOSTILE, "ok", 1.5),
         svg.bar([svg.Segment(count=1, word=HOSTILE, colour="ok")]),
     ):
         assert "<img" not in picture

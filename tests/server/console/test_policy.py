@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from starlette.testclient import TestClient
 
 import pinnace_server.console
 from pinnace_contract.latest import Cause, Outcome, Phase
-from pinnace_server.console import words
+from pinnace_server.console import svg, words
 from pinnace_server.console.statics import Statics
+from pinnace_server.domain.gates.evidence import Guard
+from pinnace_server.domain.gates.verdicts import Decision, Kind
 from pinnace_server.domain.records import RolloutState, Status
 from tests.server.console.fleet import MODEL
 
@@ -96,7 +99,7 @@ def test_scripts_do_not_need_a_secure_context() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["/", "/devices?size=100", "/devices/dev-0006", f"/models/{MODEL}/5", "/log?size=100"]
+    "address", ["/", "/devices?size=100", "/devices/dev-0006", f"/models/{MODEL}/5", "/log?size=100", "/rollouts/r-5"]
 )
 def test_cold_page_with_everything_it_loads_is_within_budget(operator: TestClient, address: str) -> None:
     files = sum(len(gzip.compress(path.read_bytes())) for path in STATIC.iterdir())
@@ -117,14 +120,43 @@ def test_every_closed_set_has_a_look() -> None:
     assert set(words.PHASE_WORDS) == set(Phase)
     assert set(words.OUTCOME_LOOK) == set(Outcome)
     assert set(words.ROLLOUT_LOOK) == set(RolloutState)
+    assert set(words.DECISION_LOOK) == set(Decision)
+    assert set(words.COMPARED_WITH) == set(Kind)
+    assert set(words.GUARD_WORDS) == set(Guard)
     assert set(words.STATUS_LOOK) == set(words.STATUS_MEANING) == set(Status)
 
 
 def test_every_shape_that_is_used_is_drawn() -> None:
     drawn = set(re.findall(r'id="shape-([a-z]+)"', (STATIC.parent / "templates" / "icons.html").read_text()))
     looks = [*words.STATUS_LOOK.values(), *words.OUTCOME_LOOK.values(), *words.ROLLOUT_LOOK.values()]
+    looks += [*words.NEED_LOOK.values(), *words.WAVE_LOOK.values(), *words.DECISION_LOOK.values()]
     used = {shape for _, shape, _ in looks}
     used |= {shape for shape, _ in words.SEVERITY_LOOK.values()}
     for template in (STATIC.parent / "templates").glob("*.html"):
         used |= set(re.findall(r'shape\("([a-z]+)"', template.read_text()))
     assert used <= drawn
+
+
+@pytest.mark.parametrize(
+    ("log_e", "said"),
+    [
+        (-40.0, "< ×0.01"),
+        (-3.0, "×0.05"),
+        (0.0, "×1"),
+        (1.0, "×2.7"),
+        (math.log(4_000), "×4,000"),
+        (math.log(1e10), "×10¹⁰"),
+        (700.0, "×10³⁰⁴"),
+    ],
+)
+def test_evidence_is_a_factor_that_a_person_can_read(log_e: float, said: str) -> None:
+    assert words.evidence(log_e) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "width"),
+    [(-5.0, 8.0, 0.0), (0.0, 8.0, 0.0), (0.001, 8.0, 4.0), (4.0, 8.0, 300.0), (99.0, 8.0, 600.0), (1.0, 0.0, 4.0)],
+    ids=["against it", "nothing", "a sliver", "half", "past the limit", "no limit"],
+)
+def test_meter_is_as_wide_as_its_evidence(value: float, limit: float, width: float) -> None:
+    assert f'width="{width:.1f}"' in svg.meter(value, limit, "words", "ok")

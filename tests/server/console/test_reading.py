@@ -13,16 +13,20 @@ from starlette.testclient import TestClient
 from pinnace_contract.ids import Digest, ReleaseId, VersionName
 from pinnace_contract.latest import Cause, ModelState, Phase
 from pinnace_server.console import mount
+from pinnace_server.console.mounting import Console
 from pinnace_server.console.query import DeviceQuery, EventQuery
 from pinnace_server.console.reading.catalogue import CatalogueReads
 from pinnace_server.console.reading.fleet import FleetReads
 from pinnace_server.console.reading.latency import FRESH_S, ROWS_MAX, LatencyCache
 from pinnace_server.console.reading.overview import OverviewReads
 from pinnace_server.console.reading.releases import ReleaseCache
+from pinnace_server.console.reading.rollouts import RolloutReads
 from pinnace_server.console.reading.signatures import signature
 from pinnace_server.domain.lineage import Lineage
 from pinnace_server.domain.records import MemberState, Status
 from pinnace_server.errors import NotFound, Refused
+from pinnace_server.service.steering import Steering
+from pinnace_server.service.whys import Whys
 from tests.contract.examples import MODEL
 from tests.server.console.conftest import HOST, sign_in
 from tests.server.console.page import form, read
@@ -37,9 +41,21 @@ def server(tmp_path: Path) -> Iterator[Seeded]:
     made.world.signing.close()  # type: ignore[attr-defined]
 
 
+def mounted(app: FastAPI, server: Seeded) -> Console:
+    return mount(
+        app,
+        world=server.world,
+        rollouts=server.rollouts,
+        steering=Steering(server.world),
+        whys=Whys(server.world),
+        door=server.door,
+        version="0.1.0",
+    )
+
+
 @pytest.fixture
 def fleet(server: Seeded) -> FleetReads:
-    return FleetReads(server.world, ReleaseCache())
+    return FleetReads(server.world, ReleaseCache(), Whys(server.world))
 
 
 @pytest.fixture
@@ -53,6 +69,11 @@ def overview(server: Seeded) -> OverviewReads:
 
 
 @pytest.fixture
+def rollouts(server: Seeded) -> RolloutReads:
+    return RolloutReads(server.world, Steering(server.world))
+
+
+@pytest.fixture
 def operator(server: Seeded) -> Iterator[TestClient]:
     app = FastAPI()
 
@@ -60,7 +81,7 @@ def operator(server: Seeded) -> Iterator[TestClient]:
     def thing() -> dict[str, str]:
         return {}
 
-    mount(app, world=server.world, rollouts=server.rollouts, door=server.door, version="0.1.0")
+    mounted(app, server)
     with TestClient(app, base_url=HOST, follow_redirects=False) as client:
         sign_in(client)
         yield client
@@ -68,6 +89,7 @@ def operator(server: Seeded) -> Iterator[TestClient]:
 
 def test_every_screen_stands_on_the_real_services(operator: TestClient) -> None:
     addresses = ["/", "/devices", "/models", f"/models/{MODEL}", f"/models/{MODEL}/7", "/log", "/rollouts/r-1/rollback"]
+    addresses += ["/rollouts", "/rollouts/r-1", "/rollouts/r-1/cancel", "/rollouts/r-1/pause", "/rollouts/new"]
     addresses += [f"/models/{MODEL}/7/assign", *(f"/devices/press-{n}" for n in range(1, 7))]
     addresses += ["/devices/press-1/assign", f"/devices/press-1/revert?model={MODEL}"]
     for address in addresses:
@@ -187,13 +209,13 @@ def test_device_that_went_silent_says_for_how_long(server: Seeded, fleet: FleetR
 
 
 def test_unknown_device_model_version_and_rollout_are_not_found(
-    fleet: FleetReads, catalogue: CatalogueReads, overview: OverviewReads
+    fleet: FleetReads, catalogue: CatalogueReads, rollouts: RolloutReads
 ) -> None:
     for ask in (
         lambda: fleet.device("nobody"),
         lambda: catalogue.model("nothing", 1, 25),
         lambda: catalogue.version(MODEL, "99"),
-        lambda: overview.rollout("r-9"),
+        lambda: rollouts.rollout("r-9"),
     ):
         with pytest.raises(NotFound):
             ask()
@@ -361,7 +383,7 @@ def test_revert_leads_from_what_is_tried_to_what_is_good(
 def test_rolling_back_from_the_console_halts_the_rollout(operator: TestClient, server: Seeded) -> None:
     address = "/rollouts/r-1/rollback"
     answer = operator.post(address, data=form(operator.get(address).text, address))
-    assert answer.headers["location"] == f"/models/{MODEL}/7"
+    assert answer.headers["location"] == "/rollouts/r-1"
     with server.world.store.read() as tables:
         halted = tables.rollouts.get(next(iter(tables.rollouts.active())).halts or "")  # type: ignore[arg-type]
         [back] = tables.rollouts.active()
@@ -384,7 +406,7 @@ def test_hostile_device_name_reaches_no_page_as_markup(operator: TestClient, ser
 
 def test_change_of_the_server_reaches_the_stream(server: Seeded) -> None:
     app = FastAPI()
-    console = mount(app, world=server.world, rollouts=server.rollouts, door=server.door, version="0.1.0")
+    console = mounted(app, server)
     try:
         with TestClient(app, base_url=HOST) as client:
             sign_in_and_follow(client)

@@ -14,20 +14,69 @@ from tests.server.console.page import links, read
 
 # address → words that a full screen must show
 SCREENS = {
-    "/": ["Online", "Degraded", "Updating", "Offline", "Needs attention", "Versions in service", "Last events"],
+    "/": [
+        "Online",
+        "Degraded",
+        "Offline",
+        "Needs attention",
+        "Rollout of defect-detect 5 waits",
+        "All rollouts",
+        "Versions in service",
+        "Last events",
+    ],
     "/devices": ["1–25 of 44 devices", "degraded", "reverted", "GOLDEN_MISMATCH", "fetching 62 %"],
     "/devices/dev-0036": ["Active", "Previous", "reverted from 5", "The model's process crashed too often.", "History"],
     "/devices/dev-0006": ["Candidate", "fetching", "awaiting contact", "Latency of defect-detect (ms)"],
-    "/devices/dev-0009": ["Nothing heard since", "offline"],
+    "/devices/dev-0009": ["Nothing heard since", "offline", "Why it is where it is", "wave 2 is not promoted yet"],
     "/devices/dev-0006/assign": ["Assign a version to press-lyon-06", "Cancel"],
     "/devices/dev-0006/revert": ["press-lyon-06 goes back from defect-detect 5 to 4", "Cancel"],
     "/models": [MODEL, "production → 4", "1–1 of 1 model"],
     f"/models/{MODEL}": ["withdrawn", "96.8 %", "not measured", "Accuracy on held-out data"],
     f"/models/{MODEL}/5": ["onnx fp32", "reference", "−74%", "−2.8 pt", "not measured", "verified", "Golden vectors"],
     f"/models/{MODEL}/5/assign": ["43 devices", "the whole fleet", "1: no runtime for any variant", "Cancel"],
+    "/rollouts": ["1–3 of 3 rollouts", "canary", "2 of 4", "halted", "(rollback)", "New rollout"],
+    "/rollouts/r-5": [
+        "Where it stands",
+        "Next its gates promote the wave",
+        "at the earliest in 2 h",
+        "the policy decides if that has not happened in 1 d",
+        "pinnace rollout promote r-5 2",
+        "Wave 1",
+        "by ana",
+        "Holdback control group, moves last",
+        "0 of 2 agreed",
+        "What the gates of wave 2 say",
+        "slow collects: evidence ×2.5",
+        "3 of 59,400 inferences",
+        "×4,000 moves devices back",
+        "×20 proves it",
+        "26 committed, 34 reachable, 40 report",
+        "4 failed",
+        "Most say: three crashes",
+        "site=lyon",
+        "Promote wave 2…",
+        "Approve wave 3…",
+        "Pause…",
+        "Retry failed…",
+        "Cancel…",
+        "Roll back…",
+        "soak_s: 14400",
+    ],
+    "/rollouts/r-4": ["halted", "moves devices back", "Counted when it was halted"],
+    "/rollouts/r-6": ["rollback, plain", "31 of 39 committed", "Moves back"],
+    "/rollouts/r-5/pause": ["Pause the rollout of defect-detect 5", "No wave begins", "may be empty", "Cancel"],
+    "/rollouts/r-5/resume": ["It is not paused.", "Cancel"],
+    "/rollouts/r-5/approve": ["You agree that wave 3 may begin, with 2 devices. 1 more must agree after you."],
+    "/rollouts/r-5/promote": ["wave 2 is good enough, so that wave 3 with 2 devices may begin", "The log keeps who"],
+    "/rollouts/r-5/retry": ["4 devices on which the release ended badly", "Retry 4 devices"],
+    "/rollouts/r-5/cancel": ["31 devices that committed stay", "5 under way go back", "4 that wait are never told"],
+    f"/rollouts/new?model={MODEL}&version=5": ["Version of defect-detect", "waves: [5%, 25%, rest]", "Press Preview"],
     "/rollouts/r-5/rollback": ["Roll back defect-detect 5", "31 go back", "4 are never told", "Cancel"],
     "/log": ["1–25 of 120 events", "receipt_reverted", "the device"],
 }
+
+
+ASKING = {"assign", "revert", "rollback", "pause", "resume", "approve", "promote", "retry", "cancel"}
 
 
 @pytest.mark.parametrize("address", SCREENS)
@@ -79,6 +128,8 @@ EMPTY = {
     "/": ["Three steps", "pinnace version add", "pinnace token create", f"pinnace-agent enroll --server {HOST}"],
     "/devices": ["No devices yet", "pinnace token create"],
     "/models": ["No models yet", "pinnace version add"],
+    "/rollouts": ["No rollouts yet", "pinnace rollout start"],
+    "/rollouts/new": ["No models yet", "pinnace version add"],
     "/log": ["No events yet"],
 }
 
@@ -100,7 +151,7 @@ def test_commands_that_are_told_are_commands_that_exist(
         assert callable(make_parser().parse_args(arguments).run)
 
 
-@pytest.mark.parametrize("address", ["/devices?q=nowhere", "/log?kind=nothing"])
+@pytest.mark.parametrize("address", ["/devices?q=nowhere", "/log?kind=nothing", "/rollouts?state=cancelled"])
 def test_no_match_is_told_from_nothing_yet(operator: TestClient, address: str) -> None:
     page = read(operator.get(address).text)
     assert "match" in page.words
@@ -116,6 +167,8 @@ def test_no_match_is_told_from_nothing_yet(operator: TestClient, address: str) -
         f"/models/{MODEL}/99",
         "/nowhere",
         "/devices/nobody/assign",
+        "/rollouts/r-9",
+        "/rollouts/r-9/pause",
         "/rollouts/r-9/rollback",
     ],
 )
@@ -147,6 +200,7 @@ def test_navigation_leads_only_to_screens_that_exist(operator: TestClient) -> No
         assert answer.status_code == 200, address
         waiting += links(answer.text)
     assert {"/devices", "/models", "/log", f"/models/{MODEL}/5", "/devices/dev-0003"} <= seen
+    assert {"/rollouts", "/rollouts/new", "/rollouts/r-4", "/rollouts/r-5", "/rollouts/r-5/promote"} <= seen
 
 
 def test_filters_sort_and_page_are_one_address(operator: TestClient) -> None:
@@ -193,7 +247,7 @@ def test_live_fragments_name_their_topics_and_have_ids(operator: TestClient) -> 
         page = read(operator.get(address).text)
         live = [e for tag in ("div", "section", "header") for e in page.all(tag) if "data-live" in e.attributes]
         assert all(e.attributes.get("id") for e in live), address
-        if not address.endswith(("/assign", "/revert", "/rollback")):
+        if not address.startswith("/rollouts/new") and address.rpartition("/")[2] not in ASKING:
             assert live, address
 
 

@@ -199,6 +199,11 @@ def test_whatever_stands_written_what_is_ruled_may_be_carried_out(
         (Ruling(kind=RulingKind.PROMOTE, wave=1, why="", by="proven"), (WAITING, NEXT), "wave 1 has not begun"),
         (Ruling(kind=RulingKind.PROMOTE, wave=1, why=""), (BEGUN, NEXT), "it does not say what promoted the wave"),
         (Ruling(kind=RulingKind.PROMOTE, wave=1, why="", by="x"), (PROMOTED, NEXT), "wave 1 is promoted already"),
+        (
+            Ruling(kind=RulingKind.PAUSE, wave=1, why="", on_time=True),
+            (replace(BEGUN, asked_at_s=HOUR_S), NEXT),
+            "the time of wave 1 was over before",
+        ),
         (Ruling(kind=RulingKind.START, wave=9, why=""), (PROMOTED, NEXT), "there is no wave 9"),
     ],
 )
@@ -213,6 +218,13 @@ def test_a_ruling_that_does_not_follow_is_never_carried_out(
 
 def mover(name: str, *, wave: int = 1, part: Part = Part.WAITING, healthy: bool = True, site: str = "a") -> Mover:
     return Mover(device=DeviceId(name), wave=wave, part=part, healthy=healthy, site=site)
+
+
+@pytest.mark.parametrize("kind", [RulingKind.ASK, RulingKind.PAUSE, RulingKind.ROLL_BACK])
+def test_a_pause_keeps_what_follows_from_time_alone(kind: RulingKind) -> None:
+    """A person may pause between the look and the writing."""
+    paused = ramp(policy(), BEGUN, NEXT, paused="ann: lunch")
+    assert ramps.check(Ruling(kind=kind, wave=1, why="", on_time=True), paused) == ("the rollout is paused",)
 
 
 def test_devices_of_later_waves_wait_and_say_for_what() -> None:

@@ -42,7 +42,6 @@ def stretch(number: int, release: ReleaseId, latencies: Sequence[float]) -> Stre
         model=ModelName("digits"),
         release=release,
         number=number,
-        reports=10,
         errors=Tally().after(len(latencies), 0),
         latency=PackedHistogram.of(histogram),
     )
@@ -57,7 +56,8 @@ def hour(release: ReleaseId, latencies: Sequence[float]) -> list[Stretch]:
 
 
 def device(name: str, *rows: Stretch, moved: bool = True, **facts: object) -> Witness:
-    return Witness(device=DeviceId(name), moved=moved, rows=rows, **facts)  # type: ignore[arg-type]
+    reports = dict.fromkeys(range(BEGIN - PAST, BEGIN + LASTS + 1), 10)
+    return Witness(device=DeviceId(name), moved=moved, rows=rows, reports=reports, **facts)  # type: ignore[arg-type]
 
 
 def told(*these: Witness, limits: dict[Guard, float] | None = None, lasts: int = LASTS) -> WaveEvidence:

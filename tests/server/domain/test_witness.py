@@ -21,15 +21,12 @@ SWITCHED_S = BEGIN * STRETCH_S
 NOW_S = SWITCHED_S + 6 * STRETCH_S
 
 
-def stretch(
-    number: int, release: ReleaseId, *, reports: int = 10, n: int = 100, bad: int = 0, below: int = 0
-) -> Stretch:
+def stretch(number: int, release: ReleaseId, *, n: int = 100, bad: int = 0, below: int = 0) -> Stretch:
     return Stretch(
         device=DeviceId("camera"),
         model=ModelName("digits"),
         release=release,
         number=number,
-        reports=reports,
         errors=Tally().after(n, bad),
         predictions=n,
         below=below,
@@ -40,14 +37,21 @@ def rows(release: ReleaseId, first: int, last: int, **counts: int) -> list[Stret
     return [stretch(number, release, **counts) for number in range(first, last)]
 
 
+def came(first: int, last: int, each: int = 10) -> dict[int, int]:
+    return dict.fromkeys(range(first, last), each)
+
+
+EVER = came(BEGIN - PAST - 5, BEGIN + 6)
+
+
 def moved(name: str = "a", *more: Stretch, **facts: object) -> Witness:
     seen = [*rows(OLD, BEGIN - PAST - 5, BEGIN), *rows(NEW, BEGIN, BEGIN + 6, bad=2), *more]
-    return Witness(device=DeviceId(name), moved=True, rows=seen, **facts)  # type: ignore[arg-type]
+    return Witness(device=DeviceId(name), moved=True, rows=seen, reports=EVER, **facts)  # type: ignore[arg-type]
 
 
 def stayed(name: str = "z", seen: Sequence[Stretch] | None = None) -> Witness:
     default = rows(OLD, BEGIN - PAST, BEGIN + 6, bad=1)
-    return Witness(device=DeviceId(name), moved=False, rows=default if seen is None else seen)
+    return Witness(device=DeviceId(name), moved=False, rows=default if seen is None else seen, reports=EVER)
 
 
 def told(*these: Witness, now_s: float = NOW_S, limits: dict[Guard, float] | None = None) -> WaveEvidence:
@@ -72,7 +76,7 @@ def test_a_device_of_the_wave_that_has_not_answered_counts_only_as_a_device() ->
     silent = Witness(device=DeviceId("b"), moved=True, rows=rows(OLD, BEGIN - 9, BEGIN + 6), reachable=False)
     found = told(moved(committed=True), silent)
     assert [each.device for each in found.devices] == ["a"]
-    assert (found.wave_size, found.reachable, found.committed, found.reporting) == (2, 1, 1, 1)
+    assert (found.wave_size, found.reachable, found.committed, found.reporting, found.watched) == (2, 1, 1, 2, 2)
 
 
 def test_a_release_that_a_device_had_before_is_not_its_past() -> None:
@@ -88,26 +92,32 @@ def test_whoever_reports_in_time_misses_nothing() -> None:
 
 
 def test_silence_is_counted_from_the_last_report_on() -> None:
-    quiet = Witness(device=DeviceId("q"), moved=True, rows=[*rows(OLD, BEGIN - PAST, BEGIN), stretch(BEGIN, NEW)])
+    seen = [*rows(OLD, BEGIN - PAST, BEGIN), stretch(BEGIN, NEW)]
+    quiet = Witness(device=DeviceId("q"), moved=True, rows=seen, reports=came(BEGIN - PAST, BEGIN + 1))
     found = told(quiet, stayed()).of(Arm.CANDIDATE)[0].guards[Guard.MISSING]
     assert found.past.bad == 0
     assert found.now.bad == pytest.approx(50, abs=3), "five times ten reports, less what may be under way"
 
 
-def test_ten_minutes_with_a_switch_in_them_are_no_silence() -> None:
-    seen = [
-        *rows(OLD, BEGIN - PAST, BEGIN),
-        stretch(BEGIN, OLD, reports=4),
-        stretch(BEGIN, NEW, reports=7),
-        *rows(NEW, BEGIN + 1, BEGIN + 6),
-    ]
-    found = told(Witness(device=DeviceId("s"), moved=True, rows=seen), stayed()).of(Arm.CANDIDATE)[0]
-    assert found.guards[Guard.MISSING].now.bad == 0
+def test_a_device_that_nobody_asks_is_not_silent() -> None:
+    idle = Witness(device=DeviceId("i"), moved=True, rows=[], reports=EVER, kept_at_s=SWITCHED_S + 30)
+    found = told(idle, stayed()).of(Arm.CANDIDATE)[0].guards[Guard.MISSING]
+    assert (found.past.bad, found.now.bad) == (0, 0)
+    assert found.now.trials > 40
+
+
+def test_a_device_that_nobody_asks_and_that_dies_is() -> None:
+    reports = came(BEGIN - PAST, BEGIN + 1)
+    dead = Witness(device=DeviceId("d"), moved=True, rows=[], reports=reports, kept_at_s=SWITCHED_S + 30)
+    found = told(dead, stayed()).of(Arm.CANDIDATE)[0].guards[Guard.MISSING]
+    assert found.now.bad == pytest.approx(50, abs=3)
 
 
 def test_silence_that_a_later_report_made_up_was_none() -> None:
-    seen = [*rows(OLD, BEGIN - PAST, BEGIN), stretch(BEGIN, NEW), stretch(BEGIN + 5, NEW, reports=50)]
-    found = told(Witness(device=DeviceId("s"), moved=True, rows=seen), stayed()).of(Arm.CANDIDATE)[0]
+    seen = [*rows(OLD, BEGIN - PAST, BEGIN), stretch(BEGIN, NEW), stretch(BEGIN + 5, NEW)]
+    reports = came(BEGIN - PAST, BEGIN + 1) | {BEGIN + 5: 50}
+    late = Witness(device=DeviceId("s"), moved=True, rows=seen, reports=reports)
+    found = told(late, stayed()).of(Arm.CANDIDATE)[0]
     assert found.guards[Guard.MISSING].now.bad == 0
 
 
@@ -120,17 +130,20 @@ def test_what_a_shadow_answers_is_not_what_applications_saw() -> None:
 
 
 def test_reports_in_advance_do_not_make_up_for_silence() -> None:
-    early = [*rows(OLD, BEGIN - PAST, BEGIN), stretch(BEGIN, NEW, reports=100)]
-    found = told(Witness(device=DeviceId("q"), moved=True, rows=early), stayed()).of(Arm.CANDIDATE)[0]
+    seen = [*rows(OLD, BEGIN - PAST, BEGIN), stretch(BEGIN, NEW)]
+    reports = came(BEGIN - PAST, BEGIN) | {BEGIN: 100}
+    early = Witness(device=DeviceId("q"), moved=True, rows=seen, reports=reports)
+    found = told(early, stayed()).of(Arm.CANDIDATE)[0]
     assert found.guards[Guard.MISSING].now.bad > 40
 
 
 def test_hourly_reports_are_due_once_an_hour() -> None:
     seen = [
-        *(stretch(number, OLD, reports=1) for number in range(BEGIN - PAST, BEGIN, 6)),
-        *(stretch(number, NEW, reports=1) for number in range(BEGIN, BEGIN + 36, 6)),
+        *(stretch(number, OLD) for number in range(BEGIN - PAST, BEGIN, 6)),
+        *(stretch(number, NEW) for number in range(BEGIN, BEGIN + 36, 6)),
     ]
-    hourly = Witness(device=DeviceId("h"), moved=True, rows=seen, report_every_s=3_600.0)
+    reports = dict.fromkeys(range(BEGIN - PAST, BEGIN + 36, 6), 1)
+    hourly = Witness(device=DeviceId("h"), moved=True, rows=seen, reports=reports, report_every_s=3_600.0)
     found = told(hourly, now_s=SWITCHED_S + 36 * STRETCH_S).devices[0].guards[Guard.MISSING]
     assert (found.past.bad, found.now.bad) == (0, 0)
     assert found.now.trials == 4, "six hours less two cadences of grace"
@@ -171,7 +184,7 @@ def test_bursts_of_the_past_show_in_the_dispersion() -> None:
 
 
 def shadow_row(number: int, pairs: int, disagreements: int, release: ReleaseId = NEW) -> Stretch:
-    row = stretch(number, release, reports=10, n=pairs)
+    row = stretch(number, release, n=pairs)
     return replace(row, arm=Arm.SHADOW, pairs=pairs, disagreements=disagreements)
 
 

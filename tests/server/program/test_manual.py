@@ -1,4 +1,4 @@
-"""Every option of ``pinnace serve`` stands in the manual."""
+"""Every option of ``pinnace serve``, every field of a policy and everything that is waited on stands in the manual."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import argparse
 import re
 from pathlib import Path
 
-from pinnace_server.cli import program
+import pytest
+import yaml
 
-MANUAL = Path(__file__).parents[3] / "docs" / "operating-the-server.md"
+from pinnace_server.cli import program
+from pinnace_server.domain.plans import WaitingOn
+from pinnace_server.domain.rollout_policy import reading
+
+DOCS = Path(__file__).parents[3] / "docs"
+MANUAL = DOCS / "operating-the-server.md"
+ROLLOUTS = DOCS / "rollouts.md"
+SHADOW = DOCS / "shadow.md"
 
 
 def test_every_option_of_serve_is_in_the_manual() -> None:
@@ -17,3 +25,37 @@ def test_every_option_of_serve_is_in_the_manual() -> None:
     options = {option for action in verbs.choices["serve"]._actions for option in action.option_strings}
     documented = set(re.findall(r"^\| `(--[a-z-]+)` \|", MANUAL.read_text(), re.MULTILINE))
     assert {option for option in options if option.startswith("--")} - {"--help"} == documented
+
+
+def fields(tree: object, path: str = "") -> list[str]:
+    """Return the names of a tree's fields, but for what stands under ``terms``, which the device contract describes."""
+    if not isinstance(tree, dict) or path == "terms":
+        return []
+    return [found for name, value in tree.items() for found in (name, *fields(value, name))]
+
+
+def test_every_field_of_a_policy_is_in_the_manual() -> None:
+    said = ROLLOUTS.read_text()
+    named = fields(reading.plain(reading.read({"cohort": ""})))
+    assert [name for name in named if not re.search(rf"\b{name}\b", said)] == []
+
+
+def test_the_policy_that_the_manual_shows_is_one() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", ROLLOUTS.read_text(), re.DOTALL)
+    found = reading.read(yaml.safe_load(example))
+    assert found.windows is not None
+    assert len(found.waves) == 3
+
+
+def test_every_setting_of_a_shadow_is_in_the_manual() -> None:
+    strategy = reading.plain(reading.read({"cohort": "", "strategy": "shadow"}))["strategy"]
+    assert isinstance(strategy, dict)
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", SHADOW.read_text(), re.MULTILINE))
+    assert set(strategy) - {"kind"} == documented
+
+
+@pytest.mark.parametrize("on", [each for each in WaitingOn if each not in (WaitingOn.PLANNING, WaitingOn.OFFERED)])
+def test_everything_that_is_waited_on_is_in_the_manual(on: WaitingOn) -> None:
+    if on is WaitingOn.SITE_DECISION:
+        pytest.skip("no strategy of this server decides for sites")
+    assert f"`{on}`" in ROLLOUTS.read_text()

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
-from pinnace_contract.ids import Digest
+from pinnace_contract.ids import DeviceId, Digest
 from pinnace_contract.latest import Cause, Intent, Outcome
 from pinnace_contract.topics import Up
+from pinnace_server.domain import wave_report
 from pinnace_server.domain.gates import records
-from pinnace_server.domain.plans import WaitingOn
+from pinnace_server.domain.gates.verdicts import Decision
+from pinnace_server.domain.plans import Observed, WaitingOn
 from pinnace_server.domain.ramp import Wave
-from pinnace_server.domain.records import Event, EventKind, MemberState, Rollout, RolloutState, Version
+from pinnace_server.domain.records import Event, EventKind, Member, MemberState, Rollout, RolloutState, Version
 from pinnace_server.domain.rollout_policy import reading
+from pinnace_server.domain.why import StepKind
 from pinnace_server.errors import Conflict, Refused
+from pinnace_server.service import observing
+from pinnace_server.service.controller import PLAN_ALL_EVERY_S, Controller
+from pinnace_server.service.ports import Tables
+from pinnace_server.service.ramps import RollCalls
+from pinnace_server.service.whys import Whys
+from pinnace_sim.contention import Interleaved
 from tests.server.world import Server, TestedDevice
 
 HOUR_S = 3_600.0
@@ -246,6 +257,52 @@ def test_never_more_devices_are_under_way_than_the_budget_lets(server: Server, p
     assert plant.on(plant.second) == 6
 
 
+def test_the_round_looks_at_who_is_under_way_and_at_nobody_who_is_held(
+    server: Server, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout = server.climb(plant.second, waves=[1, "rest"], **QUICK)
+    under_way = [device for device, each in server.members(rollout).items() if each.state is MemberState.ASSIGNED]
+    server.controller.tick()  # it hears of those that it assigned itself
+    looked: list[DeviceId] = []
+    observe = observing.observe
+
+    def noting(tables: Tables, rollout: Rollout, members: Sequence[Member]) -> dict[DeviceId, Observed]:
+        looked.extend(member.device for member in members)
+        return observe(tables, rollout, members)
+
+    monkeypatch.setattr(observing, "observe", noting)
+    server.controller.tick()
+    assert looked == []
+    server.clock.move(PLAN_ALL_EVERY_S)
+    server.controller.tick()
+    assert looked == under_way
+
+
+def test_the_round_finds_what_ended_unheard(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, strategy="all_at_once")
+    device = plant.devices[0].id
+    server.controller.tick()  # it hears of those that it assigned itself
+    with server.store.write() as tables:
+        found = tables.assignments.get(device, rollout.model)
+        assert found is not None
+        tables.assignments.save(replace(found, outcome=Outcome.FAILED, cause=Cause.NO_ROOM))
+    server.controller.tick()
+    assert server.members(rollout)[device].state is MemberState.ASSIGNED
+    server.clock.move(PLAN_ALL_EVERY_S)
+    server.controller.tick()
+    assert server.members(rollout)[device].state is MemberState.FAILED
+
+
+def test_a_roll_call_is_read_once_in_a_tick_and_anew_in_the_next(server: Server, plant: Plant) -> None:
+    rollout, calls = server.climb(plant.second, waves=[1, "rest"], **QUICK), RollCalls()
+    with server.store.read() as tables:
+        with calls.remembered():
+            first = calls.of(tables, rollout.id)
+            assert calls.of(tables, rollout.id) is first
+        assert calls.of(tables, rollout.id) is not first
+        assert list(calls.of(tables, rollout.id)) == list(first)
+
+
 def test_a_device_that_is_away_is_told_when_it_is_back(server: Server, plant: Plant) -> None:
     away = plant.devices[0]
     away.will()
@@ -269,6 +326,9 @@ def test_the_first_golden_failure_stops_its_kind_of_hardware(server: Server, pla
     told_one.end(Outcome.FAILED, Cause.GOLDEN_MISMATCH)
     server.controller.tick()
     assert waits(server, rollout) == {None, WaitingOn.INSTALLS_STOPPED}
+    answer = Whys(server.world).of_rollout(rollout.id)
+    assert answer.why.startswith("5 devices wait because installs failed and were stopped")
+    assert answer.step.kind is StepKind.RETRY
     assert not told(server, rollout, EventKind.ROLLOUT_HALTED)
 
 
@@ -405,6 +465,46 @@ class TestBeginning:
         assert seen.foresight is not None
         assert seen.foresight.hours == 25
         assert server.rollouts.counts([]) == {}
+
+
+class TestTwoControllers:
+    """A second server's controller ticks between the first one's look and its writing."""
+
+    @pytest.fixture
+    def contended(self, server: Server) -> Callable[[], None]:
+        """Return a tick of a controller that another one forestalls at each writing."""
+        second = Controller(server.world, server.rollouts)
+        store = Interleaved(server.store, second.tick)
+        return Controller(replace(server.world, store=store), server.rollouts).tick
+
+    def test_the_time_of_a_wave_is_over_once(self, server: Server, plant: Plant, contended: Callable[[], None]) -> None:
+        gates = {"soak_s": 600, "hold_timeout_s": 3_600}
+        rollout = server.climb(plant.second, waves=[1, "rest"], gates=gates, holdback=None)
+        server.clock.move(3 * HOUR_S)
+        contended()
+        assert len(told(server, rollout, EventKind.ROLLOUT_PAUSED)) == 1
+
+    def test_a_look_that_was_written_late_leaves_what_a_wave_was_promoted_by(
+        self, server: Server, plant: Plant
+    ) -> None:
+        rollout = server.climb(plant.second, waves=[2, "rest"], **QUICK)
+        plant.obey()
+        plant.pass_time(0.5 * HOUR_S)
+        meanwhile = [HOUR_S]  # in which the other one promotes it
+        store = Interleaved(server.store, lambda: plant.pass_time(meanwhile.pop() if meanwhile else 0.0))
+        Controller(replace(server.world, store=store), server.rollouts).tick()
+        first, _ = waves(server, rollout)
+        assert first.promoted_by == "unrefuted"
+        report = wave_report.read(first.verdict)
+        assert report is not None
+        assert report.decision is Decision.PROMOTE_UNREFUTED
+        assert [each.data["wave"] for each in told(server, rollout, EventKind.WAVE_PROMOTED)] == ["1"]
+
+    def test_a_silence_is_told_once(self, server: Server, plant: Plant, contended: Callable[[], None]) -> None:
+        server.clock.move(3 * HOUR_S)
+        contended()
+        silent = [each.device for each in server.events(EventKind.DEVICE_OFFLINE)]
+        assert sorted(silent) == sorted(device.id for device in plant.devices)
 
 
 def _is_told(device: TestedDevice, version: Version) -> bool:

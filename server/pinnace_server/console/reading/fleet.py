@@ -5,7 +5,7 @@ from __future__ import annotations
 from pinnace_contract.ids import DeviceId, ModelName, VersionName
 from pinnace_server.console import shown
 from pinnace_server.console.query import DeviceQuery
-from pinnace_server.console.reading import series, values
+from pinnace_server.console.reading import climbs, series, values
 from pinnace_server.console.reading.releases import ReleaseCache
 from pinnace_server.domain import queries, selector
 from pinnace_server.domain.queries import LIMIT_MAX, Page, ReceiptQuery
@@ -13,6 +13,7 @@ from pinnace_server.domain.records import ReceiptRecord
 from pinnace_server.domain.statuses import status_of
 from pinnace_server.service.fleet import found_device
 from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.whys import Whys
 
 HISTORY_ROWS = 20
 RECEIPTS_READ = 50  # enough for the newest of every model, and for the marks of an hour
@@ -21,9 +22,10 @@ RECEIPTS_READ = 50  # enough for the newest of every model, and for the marks of
 class FleetReads:
     """``ports.FleetReads``."""
 
-    def __init__(self, world: World, releases: ReleaseCache) -> None:
+    def __init__(self, world: World, releases: ReleaseCache, whys: Whys) -> None:
         self._world = world
         self._releases = releases
+        self._whys = whys
 
     def devices(self, query: DeviceQuery) -> shown.DevicePage:
         """Return a page of devices with the counts around it."""
@@ -69,6 +71,7 @@ class FleetReads:
     def device(self, device: str) -> shown.DeviceDetail:
         """Return one device with everything its page needs."""
         now = self._world.clock.now()
+        whys = tuple(climbs.why(each) for each in self._whys.of_device(DeviceId(device)))
         with self._world.store.read() as tables:
             found = found_device(tables, DeviceId(device))
             said, wanted = tables.devices.slots([found.id]), tables.assignments.of([found.id])
@@ -107,6 +110,7 @@ class FleetReads:
                 ),
                 history=tuple(values.event(line) for line in history.rows),
                 history_total=history.total,
+                whys=whys,
             )
 
 

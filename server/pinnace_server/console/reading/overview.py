@@ -8,7 +8,7 @@ from pinnace_contract.ids import DeviceId, ModelName, RolloutId
 from pinnace_contract.latest import Cause, Intent
 from pinnace_server.console import shown
 from pinnace_server.console.query import EventQuery
-from pinnace_server.console.reading import values
+from pinnace_server.console.reading import rollouts, values
 from pinnace_server.console.reading.latency import LatencyCache
 from pinnace_server.console.reading.releases import ReleaseCache
 from pinnace_server.console.words import CAUSE_WORDS, STATUS_MEANING
@@ -16,7 +16,6 @@ from pinnace_server.domain import queries
 from pinnace_server.domain.queries import LIMIT_MAX, OFFSET_MAX, Page, RolloutQuery
 from pinnace_server.domain.records import Assignment, DeviceState, EventKind, RolloutState, Status
 from pinnace_server.service.ports import Tables, World
-from pinnace_server.service.rollouts import found_rollout
 
 EVENTS_SHOWN = 10
 ROLLOUTS_SHOWN = 5
@@ -37,8 +36,7 @@ class OverviewReads:
         with self._world.store.read() as tables:
             by_status = tables.devices.by_status(queries.DeviceQuery(now_s=now))
             fleet = sum(by_status.values())
-            rollouts = tables.rollouts.listing(RolloutQuery(page=Page(limit=ROLLOUTS_SHOWN))).rows
-            counts = tables.rollouts.counts([rollout.id for rollout in rollouts])
+            newest = tables.rollouts.listing(RolloutQuery(page=Page(limit=ROLLOUTS_SHOWN))).rows
             latency = self._latency.get(tables, fleet, now)
             events = tables.events.listing(queries.EventQuery(page=Page(limit=EVENTS_SHOWN)))
             return shown.Overview(
@@ -46,22 +44,12 @@ class OverviewReads:
                 models=tables.models.listing(Page(limit=1)).total,
                 by_status=by_status,
                 concerns=self._concerns(tables, by_status.get(Status.OFFLINE, 0), now),
-                progress=tuple(values.progress(rollout, counts.get(rollout.id, {})) for rollout in rollouts),
+                progress=rollouts.progress_of(tables, newest, now),
                 shares=values.shares(tables.devices.serving()),
                 latency=latency.by_model(),
                 latency_minutes=latency.minutes,
                 events=tuple(values.event(line) for line in events.rows),
             )
-
-    def rollout(self, rollout: str) -> shown.Progress:
-        """Return how far one rollout is.
-
-        Raises:
-            NotFound
-        """
-        with self._world.store.read() as tables:
-            found = found_rollout(tables, RolloutId(rollout))
-            return values.progress(found, tables.rollouts.counts([found.id]).get(found.id, {}))
 
     def events(self, query: EventQuery) -> shown.EventPage:
         """Return a page of the log; a kind that does not exist matches nothing."""
@@ -73,6 +61,7 @@ class OverviewReads:
             device=DeviceId(query.device) if query.device else None,
             model=ModelName(query.model) if query.model else None,
             actor=query.actor,
+            rollout=RolloutId(query.rollout) if query.rollout else None,
             page=Page(limit=query.size, offset=min(query.offset, OFFSET_MAX)),
         )
         with self._world.store.read() as tables:
@@ -85,7 +74,8 @@ class OverviewReads:
             )
 
     def _concerns(self, tables: Tables, offline: int, now: float) -> tuple[shown.Concern, ...]:
-        found = [*_halted(tables, now), *_quarantined(tables, now), *self._failed(tables, now)]
+        waiting = rollouts.waiting_for_a_person(tables, now)
+        found = [*waiting, *_halted(tables, now), *_quarantined(tables, now), *self._failed(tables, now)]
         if offline:
             found.append(
                 shown.Concern(
@@ -138,7 +128,7 @@ def _halted(tables: Tables, now: float) -> list[shown.Concern]:
             severity="bad",
             text=f"Rollout of {rollout.model} {rollout.version} was halted and its devices moved back",
             detail=rollout.reason,
-            address=f"/models/{rollout.model}/{rollout.version}",
+            address=f"/rollouts/{rollout.id}",
             since=values.moment_or_none(rollout.ended_at_s),
         )
         for rollout in halted

@@ -104,9 +104,10 @@ class WaveEvidence:
     """Everything a verdict is made from, besides the settings.
 
     ``elapsed_min`` runs since the first device of the wave switched. ``wave_size`` counts the wave's devices,
-    ``reachable`` those that can be reached, ``committed`` the reachable that committed, ``reporting`` those of both
-    arms with a report in their last two cadences. ``dispersion`` is ``streams.dispersion`` of each guard's past, and
-    ``limits`` are the fixed limits of the guards that are judged against one.
+    ``reachable`` those that can be reached, ``committed`` the reachable that committed; ``reporting`` of the
+    ``watched`` of both arms (None: of ``devices``) sent a report in their last two cadences. ``dispersion`` is
+    ``streams.dispersion`` of each guard's past, and ``limits`` are the fixed limits of the guards that are judged
+    against one.
     """
 
     elapsed_min: float
@@ -115,6 +116,7 @@ class WaveEvidence:
     committed: int
     reporting: int
     devices: tuple[DeviceEvidence, ...]
+    watched: int | None = None
     installs: tuple[Install, ...] = ()
     dispersion: Mapping[Guard, float] = field(default_factory=dict)
     limits: Mapping[Guard, float] = field(default_factory=dict)

@@ -82,6 +82,7 @@ def _evidence(kept: Mapping[str, Plain]) -> WaveEvidence:
         committed=_whole(kept["committed"]),
         reporting=_whole(kept["reporting"]),
         devices=tuple(_device(_map(each)) for each in _list(kept["devices"])),
+        watched=None if kept["watched"] is None else _whole(kept["watched"]),
         installs=tuple(_install(_map(each)) for each in _list(kept["installs"])),
         dispersion={Guard(guard): _number(value) for guard, value in _map(kept["dispersion"]).items()},
         limits={Guard(guard): _number(value) for guard, value in _map(kept["limits"]).items()},

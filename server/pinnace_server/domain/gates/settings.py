@@ -17,6 +17,7 @@ REFUTING_EVIDENCE: Final = 5.0  # where "nothing speaks against it" ends
 INSTALL_STOP_EVIDENCE: Final = 20.0  # stops new installs, which costs a person a look and no device its release
 RATIO_MARGIN: Final = 1.25
 LOW_TRAFFIC_A_DAY: Final = 100.0  # inferences a device: below, ratios promote nothing within a day
+LOW_TRAFFIC_INFERENCES: Final = 100  # of the wave, before so seldom asked a release is judged
 PROVEN_FROM_DEVICES: Final = 30
 
 MARGINS: Final[Mapping[Guard, float]] = {
@@ -54,7 +55,7 @@ class Settings:
     margins: Mapping[Guard, float] = field(default_factory=lambda: dict(MARGINS))
     ratios: Mapping[Guard, float] = field(default_factory=dict)
     low_traffic_margin: float = 0.05
-    low_traffic_inferences: int = 100
+    low_traffic_inferences: int = LOW_TRAFFIC_INFERENCES
 
     def ratio(self, guard: Guard) -> float:
         """Return how many times the control's share of bad events passes."""

@@ -31,11 +31,22 @@ class Tally:
 
         Inside a window with k bad of n the first bad one stands, on average, at (n + 1) / (k + 1).
         """
-        fresh = self.stale <= 0
-        hit = fresh and bad > 0
-        seen = (trials + 1) / (bad + 1) if hit else float(trials) if fresh else 0.0
-        counts = self.counts + Counts(trials=trials, bad=bad, fresh_trials=seen, fresh_bad=int(hit))
-        return Tally(counts=counts, stale=BURST if hit else max(self.stale - trials, 0))
+        return self.over(((trials, bad),))
+
+    def over(self, windows: Iterable[tuple[int, int]]) -> Tally:
+        """Return the tally after report windows of so many trials and bad events, oldest first."""
+        had, stale = self.counts, self.stale
+        all_trials, all_bad, fresh_trials, fresh_bad = had.trials, had.bad, had.fresh_trials, had.fresh_bad
+        for trials, bad in windows:
+            fresh = stale <= 0
+            hit = fresh and bad > 0
+            all_trials += trials
+            all_bad += bad
+            fresh_trials += (trials + 1) / (bad + 1) if hit else float(trials) if fresh else 0.0
+            fresh_bad += hit
+            stale = BURST if hit else max(stale - trials, 0)
+        counts = Counts(trials=all_trials, bad=all_bad, fresh_trials=fresh_trials, fresh_bad=fresh_bad)
+        return Tally(counts=counts, stale=stale)
 
     def restarted(self) -> Tally:
         """Return an empty tally that remembers what is stale: a burst that outlives the switch is no news."""

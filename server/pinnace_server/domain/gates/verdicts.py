@@ -212,7 +212,8 @@ def _survives(reading: Reading, needed: float) -> bool:
 def _exposure(evidence: WaveEvidence, settings: Settings, *, low: bool) -> list[Ground]:
     candidates = evidence.of(Arm.CANDIDATE)
     exposed = sum(_inferences(each) > 0 for each in candidates)
-    share = evidence.reporting / len(evidence.devices) if evidence.devices else 0.0
+    watched = len(evidence.devices) if evidence.watched is None else evidence.watched
+    share = evidence.reporting / watched if watched else 0.0
     inferences = sum(_inferences(each) for each in candidates)
     wanted = min(settings.devices_min, evidence.wave_size)
     found = []

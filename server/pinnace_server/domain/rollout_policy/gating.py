@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from pinnace_server.domain.gates.evidence import Guard, WaveEvidence
+from pinnace_server.domain.gates.settings import LOW_TRAFFIC_INFERENCES, Settings
 from pinnace_server.domain.gates.settings import PromoteOn as Enough
-from pinnace_server.domain.gates.settings import Settings
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.records import DeviceState, MemberState
 from pinnace_server.domain.rollout_policy.policy import Guards, Margin, PromoteOn, RolloutPolicy
@@ -27,6 +27,7 @@ def settings_of(policy: RolloutPolicy, devices: int) -> Settings:
         devices_min=gates.exposure.devices,
         reporting_min=gates.exposure.reporting_percent / _WHOLE,
         inferences_min=gates.exposure.inferences,
+        low_traffic_inferences=0 if gates.exposure.devices == 0 else LOW_TRAFFIC_INFERENCES,
         margins={guard: margin.points / _WHOLE for guard, margin in margins.items()} | _outcome(gates.guards),
         ratios={guard: margin.ratio for guard, margin in margins.items()},
     )

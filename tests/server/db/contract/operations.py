@@ -192,11 +192,16 @@ def _stretch(c: Random) -> Change:
         c.randint(0, 3),
         model=c.choice(MODELS),
         release=release(c.choice(NAMES)),
-        reports=c.randint(0, 3),
         errors=Tally(stale=c.randint(0, 5)).after(trials, c.randint(0, 1)),
         latency=PackedHistogram.of(Histogram({c.randint(-99, 9): c.randint(0, 300)}, c.randint(0, 1))),
     )
-    return lambda tables: tables.reports.save_stretch(said)
+    reports = c.randint(0, 3)
+
+    def write(tables: Tables) -> None:
+        tables.reports.save_stretch(said)
+        tables.reports.count_arrival(said.device, said.number, reports)
+
+    return write
 
 
 def _wave(c: Random) -> Change:
@@ -428,6 +433,9 @@ def _of_rollouts(tables: Tables) -> Answers:
         yield f"evidence {name}", tables.rollouts.evidence(name)
         yield f"waves {name}", list(tables.rollouts.waves(name))
         yield f"muster {name}", list(tables.rollouts.muster(name))
+        for state in MemberState:
+            yield f"members of {name} in {state}", list(tables.rollouts.members_in(name, (state,)))
+        yield f"anybody waits in {name}", [tables.rollouts.anybody_waits(name, (wave,)) for wave in range(4)]
         counts = tables.rollouts.wave_counts(name)
         yield f"wave counts {name}", {wave: dict(sorted(each.items())) for wave, each in sorted(counts.items())}
         every = [each.device for each in tables.rollouts.members(name)]
@@ -438,6 +446,8 @@ def _of_rollouts(tables: Tables) -> Answers:
         yield f"assignment {n} {of}", tables.assignments.get(camera(n), of)
         yield f"desired {n}", tables.assignments.desired(camera(n))
         yield f"stretches {n} {of}", list(tables.reports.stretches([camera(n)], of, 0, 3))
+        arrived = tables.reports.arrivals([camera(n)], 0, 3)
+        yield f"arrivals {n}", {device: dict(sorted(rows.items())) for device, rows in arrived.items()}
         for generation in range(3):
             yield f"member of {n} {of} {generation}", tables.rollouts.member_of(camera(n), of, generation)
 

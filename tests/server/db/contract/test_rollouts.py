@@ -314,6 +314,39 @@ class TestMembers:
             }
             assert tables.rollouts.wave_counts(R3) == {}
 
+    def test_members_are_found_by_state_in_order(self, store: Store) -> None:
+        written(
+            store,
+            lambda tables: tables.rollouts.save_members(
+                [
+                    member("r1", 1, wave=2, state=MemberState.ASSIGNED),
+                    member("r1", 2, wave=1),
+                    member("r1", 3, wave=1, state=MemberState.FAILED),
+                    member("r2", 1, wave=1),
+                ]
+            ),
+        )
+        with store.read() as tables:
+            under_way = tables.rollouts.members_in(R1, (MemberState.ASSIGNED, MemberState.WAITING))
+            assert [each.device for each in under_way] == [camera(2), camera(1)]
+            assert [each.device for each in tables.rollouts.members_in(R1, (MemberState.FAILED,))] == [camera(3)]
+            assert list(tables.rollouts.members_in(R1, ())) == []
+
+    @pytest.mark.parametrize(
+        ("waves", "expected"), [((1,), False), ((2,), True), ((1, 2), True), ((3,), False), ((), False)]
+    )
+    def test_somebody_waits_only_in_a_wave_with_a_member_that_waits(
+        self, store: Store, waves: tuple[int, ...], expected: bool
+    ) -> None:
+        members = [
+            member("r1", 1, wave=1, state=MemberState.ASSIGNED),
+            member("r1", 2, wave=2),
+            member("r2", 3, wave=1),
+        ]
+        written(store, lambda tables: tables.rollouts.save_members(members))
+        with store.read() as tables:
+            assert tables.rollouts.anybody_waits(R1, waves) is expected
+
     @pytest.mark.parametrize("wrong", [member("unknown", 1), member("r1", 9)])
     def test_member_of_nothing_is_refused(self, store: Store, wrong: object) -> None:
         with pytest.raises(VIOLATED):

@@ -426,9 +426,9 @@ class TestRaw:
 
 class TestStretches:
     def test_a_stretch_is_kept_as_it_is_and_the_newest_word_counts(self, store: Store) -> None:
-        first = stretch(1, 7, reports=1)
+        first = stretch(1, 7)
         latency = PackedHistogram.of(Histogram({-480: 1, 319: 2**40}, 7))
-        later = stretch(1, 7, reports=3, errors=Tally(stale=4).after(100, 5), latency=latency, below=9)
+        later = stretch(1, 7, errors=Tally(stale=4).after(100, 5), latency=latency, below=9)
         for word in (first, later):
             written(store, lambda tables, word=word: tables.reports.save_stretch(word))
         with store.read() as tables:
@@ -453,3 +453,28 @@ class TestStretches:
         assert pruned(store, stretch_before=3) == 2
         with store.read() as tables:
             assert [each.number for each in tables.reports.stretches([camera(1)], DIGITS, 0, 99)] == [3]
+
+
+class TestArrivals:
+    @staticmethod
+    def count(store: Store, n: int, number: int, reports: int = 1) -> None:
+        written(store, lambda tables: tables.reports.count_arrival(camera(n), number, reports))
+
+    def test_they_add_up_and_are_found_by_devices_and_time(self, store: Store) -> None:
+        for n, number, reports in ((1, 7, 1), (1, 7, 4), (1, 9, 2), (2, 8, 1), (1, 3, 1)):
+            self.count(store, n, number, reports)
+        with store.read() as tables:
+            found = tables.reports.arrivals([camera(1), camera(2), camera(9)], 7, 9)
+            assert found == {camera(1): {7: 5, 9: 2}, camera(2): {8: 1}}
+            assert tables.reports.arrivals([camera(2)], 0, 7) == {}
+
+    def test_of_a_device_that_is_not_there_they_are_refused(self, store: Store) -> None:
+        with pytest.raises(VIOLATED):
+            self.count(store, 9, 1)
+
+    def test_old_ones_are_forgotten_with_the_stretches(self, store: Store) -> None:
+        for number in (1, 2, 3):
+            self.count(store, 1, number)
+        assert pruned(store, stretch_before=3) == 2
+        with store.read() as tables:
+            assert tables.reports.arrivals([camera(1)], 0, 99) == {camera(1): {3: 1}}

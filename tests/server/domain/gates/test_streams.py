@@ -1,6 +1,7 @@
 """Which bad events are news, and how bursts are recognised."""
 
 import random
+from random import Random
 
 import pytest
 
@@ -24,6 +25,15 @@ def test_a_burst_is_one_event_however_long_the_windows() -> None:
 def test_everything_is_counted_beside_the_news() -> None:
     counts = told((60, 15), (60, 15), (60, 0)).counts
     assert (counts.trials, counts.bad) == (180, 30)
+
+
+def test_many_windows_count_as_one_after_the_other() -> None:
+    random = Random(5)
+    windows = [(random.randrange(40), random.randrange(3)) for _ in range(200)]
+    one_by_one = Tally()
+    for trials, bad in windows:
+        one_by_one = one_by_one.after(trials, bad)
+    assert Tally().over(windows[:90]).over(windows[90:]) == one_by_one
 
 
 def test_a_burst_that_outlives_the_switch_is_no_news() -> None:

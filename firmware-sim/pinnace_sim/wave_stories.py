@@ -1,0 +1,202 @@
+"""Plans with rollouts in waves, drawn from a seed: any policy, operators who step in, two controllers at once.
+
+Streams have names of their own, so that the other stories stay what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from typing import Final
+
+from pinnace_sim import chance as chances
+from pinnace_sim.faults import EVERYTHING, FaultKind, Faults, Incident, incidents_around
+from pinnace_sim.plan import DevicePlan, Nature, Order, OrderKind, Plan
+
+NATURES: Final = (
+    Nature.GOOD,
+    Nature.GOOD,
+    Nature.GOOD,
+    Nature.ERRORS_3_PERCENT,
+    Nature.SLOWER_20_PERCENT,
+    Nature.DIES_SILENTLY,
+    Nature.WRONG,
+    Nature.CRASHES,
+    Nature.ERRORS,
+    Nature.UNSURE,
+)
+SITES: Final = ("kiel", "lyon")
+HARDWARE: Final = ("sim", "sim", "sim-b")
+PEOPLE: Final = ("ann", "bob", "cy")
+COHORTS: Final = ("", "", "", "site=lyon", "site=kiel", "has site")
+STEPS: Final = (
+    OrderKind.PAUSE,
+    OrderKind.PAUSE,
+    OrderKind.RESUME,
+    OrderKind.PROMOTE,
+    OrderKind.PROMOTE,
+    OrderKind.PROMOTE,
+    OrderKind.APPROVE,
+    OrderKind.RETRY,
+    OrderKind.RETRY,
+    OrderKind.COHORT,
+    OrderKind.COHORT,
+    OrderKind.COHORT,
+    OrderKind.CANCEL,
+    OrderKind.ROLL_BACK,
+)
+STEPS_AT_ONCE: Final = (OrderKind.PAUSE, OrderKind.PAUSE, OrderKind.COHORT, OrderKind.CANCEL)
+CALM_HOURS: Final = 3.0
+FIRST_S: Final = 60.0
+HOUR_S: Final = 3_600.0
+RACES_SHARE: Final = 0.5
+RACES_MAX: Final = 4  # a wave begins, its gates look, its first devices are planned
+AT_ONCE_SHARE: Final = 0.25  # of what people do: just after they began, while the first plan is made
+AT_ONCE_S: Final = 0.5
+TWO_CONTROLLERS_SHARE: Final = 0.4
+VANISHES_SHARE: Final = 0.25  # of devices, for hours, in the middle of the rollout
+
+
+def waves(seed: int, *, devices: int = 6, hours: float = 12.0, faults: Faults = EVERYTHING) -> Plan:
+    """A version that everybody has, then one or two rollouts in waves that may want the same devices."""
+    draw = chances.stream(seed, "story waves")
+    fleet = _fleet(draw, devices)
+    orders = [
+        Order(at_s=FIRST_S, kind=OrderKind.REGISTER, version="1"),
+        Order(at_s=FIRST_S + 10, kind=OrderKind.ASSIGN, version="1"),
+    ]
+    begins_s = draw.uniform(0.1, 0.25) * hours * HOUR_S
+    orders += _rollout(draw, "2", begins_s, hours * HOUR_S)
+    if draw.random() < 0.5:
+        orders += _rollout(draw, "3", begins_s + draw.expovariate(1 / (2 * HOUR_S)), hours * HOUR_S)
+    incidents = [*faults.incidents(seed, [each.name for each in fleet], hours * HOUR_S)]
+    if faults.rates:
+        meanwhile = [
+            *incidents_around(seed, begins_s, [each.name for each in fleet]),
+            *_vanishing(draw, fleet, begins_s),
+        ]
+        incidents += [each for each in meanwhile if each.at_s < hours * HOUR_S]
+    return Plan(
+        seed=seed,
+        hours=hours,
+        calm_hours=CALM_HOURS,
+        devices=fleet,
+        orders=tuple(sorted(orders, key=lambda order: order.at_s)),
+        messages=faults.messages,
+        incidents=tuple(sorted(incidents, key=lambda each: (each.at_s, each.kind, each.who))),
+        controllers=2 if draw.random() < TWO_CONTROLLERS_SHARE else 1,
+    )
+
+
+def _fleet(draw: random.Random, devices: int) -> tuple[DevicePlan, ...]:
+    return tuple(
+        DevicePlan(
+            name=f"device-{number:03d}",
+            report_every_s=draw.choice((300, 600, 900)),
+            inferences_an_hour=draw.choice((60.0, 600.0, 1_200.0)),
+            bytes_s=draw.choice((20_000.0, 1_000_000.0)),
+            hardware=draw.choice(HARDWARE),
+            labels=draw.choice(((), *((("site", site),) for site in SITES for _ in range(2)))),
+        )
+        for number in range(devices)
+    )
+
+
+def _vanishing(draw: random.Random, fleet: tuple[DevicePlan, ...], begins_s: float) -> list[Incident]:
+    found = []
+    for device in fleet:
+        if draw.random() < VANISHES_SHARE:
+            at_s = round(begins_s + draw.expovariate(1 / (2 * HOUR_S)), 3)
+            lasts_s = round(draw.uniform(600.0, 4 * HOUR_S), 3)
+            found.append(Incident(at_s=at_s, kind=FaultKind.ABSENCE, who=device.name, lasts_s=lasts_s))
+    return found
+
+
+# --- a rollout, and what people do to it ------------------------------------------------------------------------------
+
+
+def _rollout(draw: random.Random, version: str, at_s: float, end_s: float) -> list[Order]:
+    at_s, policy = round(at_s, 1), drawn_policy(draw)
+    hardware = "sim-b" if draw.random() < 0.2 else ""
+    registered = Order(
+        at_s=at_s, kind=OrderKind.REGISTER, version=version, nature=draw.choice(NATURES), hardware=hardware
+    )
+    begun = Order(at_s=at_s + 5, kind=OrderKind.BEGIN, version=version, policy=json.dumps(policy, sort_keys=True))
+    found = [registered, begun]
+    steps = _agreeing(draw, at_s) if policy.get("approvals") else []
+    for _ in range(draw.randint(0, 5)):
+        at_once = draw.random() < AT_ONCE_SHARE
+        later_s = AT_ONCE_S if at_once else draw.expovariate(1 / (2 * HOUR_S))
+        steps += _step(draw, at_s + 5 + later_s, STEPS_AT_ONCE if at_once else STEPS)
+    for step in steps:
+        races = draw.randint(1, RACES_MAX) if draw.random() < RACES_SHARE else 0
+        found.append(replace(step, at_s=round(step.at_s, 1), version=version, races=races))
+    return [order for order in found if order.at_s < end_s]
+
+
+def _agreeing(draw: random.Random, at_s: float) -> list[Order]:
+    """Return people who agree to whatever is next, some of them again and again."""
+    return [
+        Order(at_s=at_s + draw.uniform(10.0, 6 * HOUR_S), kind=OrderKind.APPROVE, actor=draw.choice(PEOPLE))
+        for _ in range(draw.randint(0, 8))
+    ]
+
+
+def _step(draw: random.Random, at_s: float, kinds: tuple[OrderKind, ...]) -> list[Order]:
+    """Return something that an operator does; who pauses mostly goes on later."""
+    kind = draw.choice(kinds)
+    person = draw.choice(PEOPLE)
+    step = Order(at_s=at_s, kind=kind, actor=person)
+    match kind:
+        case OrderKind.PAUSE if draw.random() < 0.8:
+            return [step, replace(step, at_s=at_s + draw.expovariate(1 / HOUR_S), kind=OrderKind.RESUME)]
+        case OrderKind.COHORT:
+            return [replace(step, policy=json.dumps(draw.choice(COHORTS)))]
+        case OrderKind.APPROVE | OrderKind.PROMOTE:
+            return [replace(step, wave=draw.choice((0, 0, 0, 1, 2)))]
+        case _:
+            return [step]
+
+
+# --- a policy ---------------------------------------------------------------------------------------------------------
+
+
+def drawn_policy(draw: random.Random) -> dict[str, object]:
+    """Return a policy as its JSON: canary or all at once, judged and held by whatever was drawn."""
+    policy: dict[str, object] = {
+        "cohort": {"selector": draw.choice(COHORTS), "membership": draw.choice(("static", "static", "dynamic"))},
+        "gates": _gates(draw),
+        "budgets": {
+            "devices_in_flight_max": draw.choice((1, 1, 2, 3, None)),
+            "healthy_per_site_min": draw.choice((None, None, "50%", 1)),
+        },
+        "silence_s": draw.choice((900, 3_600, 14_400)),
+        "on_rollback": draw.choice(("last_good", "last_good", "last_good", "stay")),
+        "priority": draw.choice((10, 50, 50, 90)),
+        "supersedes": draw.random() < 0.2,
+        "terms": {"trial": {"inferences": draw.choice((5, 20)), "duration_s": draw.choice((60, 300))}},
+    }
+    if draw.random() < 0.25:
+        return policy | {"strategy": "all_at_once"} | _approvals(draw, (1,))
+    waves = draw.choice(([1, "rest"], [1, 1, "rest"], [1, 2, "rest"], ["25%", "rest"], ["20%", "30%", "50%"]))
+    holdback = draw.choice((None, None, 1, "10%"))
+    points: tuple[object, ...] = (1, 2, "last") if holdback is None else (1, 2, "last", "holdback")
+    return policy | {"waves": waves, "holdback": holdback} | _approvals(draw, points)
+
+
+def _gates(draw: random.Random) -> dict[str, object]:
+    return {
+        "soak_s": draw.choice((0, 900, 1_800, 3_600)),
+        "exposure": {"duration_s": draw.choice((0, 600, 1_800)), "devices": draw.choice((1, 5))},
+        "on_hold_timeout": draw.choice(("ask", "pause", "roll_back")),
+        "hold_timeout_s": draw.choice((900, 3_600, 14_400)),
+        "promote_on": draw.choice(("by_fleet_size", "by_fleet_size", "unrefuted", "proven")),
+    }
+
+
+def _approvals(draw: random.Random, points: tuple[object, ...]) -> dict[str, object]:
+    if draw.random() < 0.6:
+        return {}
+    by = draw.choice(([], [], ["ann", "bob"]))
+    return {"approvals": [{"before": draw.choice(points), "count": draw.choice((1, 1, 2)), "by": by}]}
