@@ -52,7 +52,8 @@ log = logging.getLogger(__name__)
 
 QUEUE_MAX: Final = 1024
 TICK_S: Final = 0.25
-COLLECT_EVERY_S: Final = 1.0  # while a trial counts inferences; otherwise once for each report
+COLLECT_EVERY_S: Final = 1.0  # while a trial counts inferences, or a shadow pairs; otherwise once for each report
+WATCHED: Final = (Phase.SHADOW, Phase.TRIAL, Phase.AWAITING_CONTACT)
 HEALTH_EVERY_S: Final = 2.0  # free memory decides how a model is swapped; older than this it says little
 COMPLAIN_EVERY_S: Final = 60.0
 COMPLAINTS_MAX: Final = 64
@@ -204,7 +205,7 @@ class Daemon:
         if any(slot.phase is not Phase.IDLE for slot in self.state.slots):
             self._apply(device.tick(self.state, self._around()))
         self._settle()
-        on_trial = any(slot.phase in (Phase.TRIAL, Phase.AWAITING_CONTACT) for slot in self.state.slots)
+        on_trial = any(slot.phase in WATCHED for slot in self.state.slots)
         window_over = parts.reporting.collecting_due(now_s)
         if window_over or (on_trial and now_s - self._collected_s >= COLLECT_EVERY_S):
             self._collected_s = now_s
@@ -338,6 +339,7 @@ class Daemon:
                 self._collect_garbage()
             case (
                 effects.SelfTest()
+                | effects.Shadow()
                 | effects.Activate()
                 | effects.Replay()
                 | effects.StopCandidate()

@@ -20,7 +20,7 @@ from pinnace_agent.worker.events import WorkerRef
 from pinnace_contract.errors import ContractError
 from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import Digest, ModelName, ReleaseId
-from pinnace_contract.latest import Arm, Block, Cause, LatencySummary, Swap
+from pinnace_contract.latest import Arm, Block, Cause, LatencySummary, ShadowCounts, Swap
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Host(Protocol):
     def open(self, model: ModelName, reason: str = "", retry_after_s: int = 5) -> None: ...
     def self_test(self, worker: WorkerRef) -> None: ...
     def serve(self, worker: WorkerRef, arm: Arm = Arm.SERVING, slow_over_s: float | None = None) -> None: ...
+    def shadow(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None: ...
     def collect(self, worker: WorkerRef) -> None: ...
     def stop(self, worker: WorkerRef, reason: str = "", retry_after_s: int = 5) -> None: ...
 
@@ -50,7 +51,7 @@ class Starter(Protocol):
 class _Job:
     """What a worker that is loading, or testing, is meant for."""
 
-    effect: effects.SelfTest | effects.Activate | effects.Serve | effects.Revert
+    effect: effects.SelfTest | effects.Shadow | effects.Activate | effects.Serve | effects.Revert
     tested: worker_events.SelfTested | None = None
 
 
@@ -65,10 +66,12 @@ class _Waiting:
 
 @dataclass(slots=True, kw_only=True)
 class _Model:
-    """The workers of one model."""
+    """The workers of one model. ``shadow`` is the candidate while it is shown copies of what ``serving`` answers."""
 
     serving: WorkerRef | None = None
     candidate: WorkerRef | None = None
+    shadow: WorkerRef | None = None
+    share_percent: int = 0
     started: dict[WorkerRef, worker_events.WorkerStarted] = field(default_factory=dict)
     jobs: dict[WorkerRef, _Job] = field(default_factory=dict)
     replay: effects.Replay | None = None
@@ -92,6 +95,8 @@ class Serving:
         """Carry out one effect; what comes of it arrives as worker events."""
         if isinstance(effect, effects.SelfTest):
             self._begin(effect.model, _Job(effect=effect), stop_first=effect.swap is Swap.STOP_FIRST)
+        elif isinstance(effect, effects.Shadow):
+            self._shadow(effect)
         elif isinstance(effect, effects.Activate):
             self._activate(effect)
         elif isinstance(effect, effects.Serve):
@@ -119,10 +124,11 @@ class Serving:
         self._host.open(name, why)
 
     def collect(self) -> None:
-        """Ask every worker that serves for its counts."""
+        """Ask every worker that answers, applications or copies, for its counts."""
         for model in self._models.values():
-            if model.serving is not None:
-                self._host.collect(model.serving)
+            for ref in (model.serving, model.shadow):
+                if ref is not None:
+                    self._host.collect(ref)
 
     def serving(self, model: ModelName) -> WorkerRef | None:
         """Return the worker that answers a model's socket."""
@@ -172,13 +178,33 @@ class Serving:
             self._host.open(job.effect.model, f"the model cannot be started: {error}")
             return
         model.jobs[ref] = job
-        if isinstance(job.effect, effects.SelfTest | effects.Activate):
+        if isinstance(job.effect, effects.SelfTest | effects.Shadow | effects.Activate):
             model.candidate = ref
+
+    def _shadow(self, effect: effects.Shadow) -> None:
+        model = self._model(effect.model)
+        ref = model.candidate
+        self._give_up(model, effects.SelfTest, effects.Shadow)
+        if ref is not None and ref in model.started and _is(ref, effect.candidate):
+            self._show(model, ref, effect)
+        else:
+            self._begin(effect.model, _Job(effect=effect))
+
+    def _show(self, model: _Model, ref: WorkerRef, effect: effects.Shadow) -> None:
+        model.shadow, model.share_percent = ref, effect.share_percent
+        self._pair(model)
+        self._out.append((effect.model, events.Shadowing(ticket=effect.ticket)))
+
+    def _pair(self, model: _Model) -> None:
+        """Join whoever serves with the candidate in its shadow; while nobody serves there is nothing to copy."""
+        if model.serving is not None and model.shadow is not None:
+            self._host.shadow(model.serving, model.shadow, model.share_percent)
 
     def _activate(self, effect: effects.Activate) -> None:
         model = self._model(effect.model)
         ref = model.candidate
-        self._give_up(model, effects.Serve, effects.Revert)
+        model.shadow = None
+        self._give_up(model, effects.Shadow, effects.Serve, effects.Revert)
         if _is(model.serving, effect.candidate):
             self._out.append((effect.model, events.Activated(ticket=effect.ticket)))
         elif ref is not None and ref in model.started and _is(ref, effect.candidate):
@@ -208,8 +234,8 @@ class Serving:
             self._out.append((effect.model, events.Reverted(ticket=effect.ticket)))
             return
         stop_first = effect.swap is Swap.STOP_FIRST
-        self._give_up(model, effects.SelfTest, effects.Activate, effects.Serve, effects.Revert)
-        model.candidate = None
+        self._give_up(model, effects.SelfTest, effects.Shadow, effects.Activate, effects.Serve, effects.Revert)
+        model.candidate = model.shadow = None
         self._begin(effect.model, _Job(effect=effect), stop_first=stop_first, why=why)
 
     def _replay(self, effect: effects.Replay) -> None:
@@ -220,10 +246,10 @@ class Serving:
 
     def _stop_candidate(self, name: ModelName, why: str) -> None:
         model = self._model(name)
-        self._give_up(model, effects.SelfTest, effects.Activate)
+        self._give_up(model, effects.SelfTest, effects.Shadow, effects.Activate)
         if model.candidate is not None and model.candidate != model.serving:
             self._end(model, model.candidate, why)
-        model.candidate = None
+        model.candidate = model.shadow = None
 
     def _unload(self, effect: effects.Unload) -> None:
         model = self._model(effect.model)
@@ -236,7 +262,7 @@ class Serving:
         for ref in {*model.jobs, model.serving, model.candidate}:
             if ref is not None:
                 self._end(model, ref, why)
-        model.candidate = None
+        model.candidate = model.shadow = None
 
     def _give_up(self, model: _Model, *kinds: type[effects.Effect]) -> None:
         """Forget starts that are due or under way for effects that something newer has replaced."""
@@ -291,6 +317,9 @@ class Serving:
             return
         if isinstance(job.effect, effects.SelfTest):
             self._host.self_test(event.worker)
+        elif isinstance(job.effect, effects.Shadow):
+            del model.jobs[event.worker]
+            self._show(model, event.worker, job.effect)
         else:
             self._put_in_front(model, event.worker)
 
@@ -328,6 +357,7 @@ class Serving:
             model.candidate = None
         if before != event.worker:
             model.latency = Histogram()
+            self._pair(model)
         if job is None:
             return
         if isinstance(job.effect, effects.Activate):
@@ -337,6 +367,10 @@ class Serving:
 
     def _collected(self, model: _Model, event: worker_events.Collected) -> Block:
         block = event.block
+        if block.arm is Arm.SHADOW:  # nobody saw these answers
+            if block.shadow is not None and block.shadow.pairs:
+                self._out.append((event.worker.model, _compared(event.worker, block.shadow)))
+            return block
         errors = sum(error.n for error in block.errors if error.name != CALLERS_FAULT)
         callers = sum(error.n for error in block.errors if error.name == CALLERS_FAULT)
         if event.worker == model.serving:
@@ -367,7 +401,7 @@ class Serving:
     def _exited(self, model: _Model, event: worker_events.WorkerExited) -> None:
         ordered = event.worker in model.ending
         job = model.jobs.get(event.worker)
-        served = model.serving == event.worker
+        served, shown = model.serving == event.worker, model.shadow == event.worker
         self._gone(model, event.worker)
         if ordered:
             self.tick()
@@ -377,6 +411,7 @@ class Serving:
             self._failed(job, cause, event.detail, event.log)
         elif served:
             self._host.open(event.worker.model, f"the model's worker ended: {cause} {event.detail}".strip())
+        if job is None and (served or shown):
             self._out.append((event.worker.model, _worker_exited(event.worker, cause, event.detail, event.log)))
 
     def _failed(self, job: _Job, cause: Cause, detail: str, words: str) -> None:
@@ -402,6 +437,8 @@ class Serving:
             model.replay = None
         if model.candidate == ref:
             model.candidate = None
+        if model.shadow == ref:
+            model.shadow = None
 
 
 def summary_of(latency: Histogram) -> LatencySummary | None:
@@ -417,7 +454,7 @@ def _startable(model: _Model) -> list[_Waiting]:
     return [start for start in model.waiting if not (start.after_end and model.ending)]
 
 
-def _aim(effect: effects.SelfTest | effects.Activate | effects.Serve | effects.Revert) -> Servable:
+def _aim(effect: effects.SelfTest | effects.Shadow | effects.Activate | effects.Serve | effects.Revert) -> Servable:
     if isinstance(effect, effects.Serve):
         return effect.servable
     if isinstance(effect, effects.Revert):
@@ -428,6 +465,12 @@ def _aim(effect: effects.SelfTest | effects.Activate | effects.Serve | effects.R
 
 def _is(ref: WorkerRef | None, servable: Servable) -> bool:
     return ref is not None and servable.is_same(ref.release, ref.variant)
+
+
+def _compared(ref: WorkerRef, counts: ShadowCounts) -> events.Compared:
+    return events.Compared(
+        release=ref.release, variant=ref.variant, pairs=counts.pairs, disagreements=counts.disagreements
+    )
 
 
 def _worker_exited(ref: WorkerRef, cause: Cause, detail: str, words: str) -> events.WorkerExited:

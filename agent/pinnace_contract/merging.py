@@ -144,7 +144,11 @@ def _merge_labels(a: Labels | None, b: Labels | None) -> Labels | None:
 def _merge_shadow(a: ShadowCounts | None, b: ShadowCounts | None) -> ShadowCounts | None:
     if a is None or b is None:
         return a or b
-    return ShadowCounts(pairs=a.pairs + b.pairs, disagreements=a.disagreements + b.disagreements)
+    return ShadowCounts(
+        pairs=a.pairs + b.pairs,
+        disagreements=a.disagreements + b.disagreements,
+        dropped=a.dropped + b.dropped,
+    )
 
 
 def _merge_outcome(a: OutcomeCounts | None, b: OutcomeCounts | None) -> OutcomeCounts | None:

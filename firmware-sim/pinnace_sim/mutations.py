@@ -165,10 +165,10 @@ MUTATIONS: Final = (
         edits=(
             _edit(
                 "agent/pinnace_agent/core/proof.py",
-                "    slot = moved(slot, Phase.TRIAL, replace(work, trial=Trial()))\n",
+                "    slot = moved(slot, Phase.TRIAL, replace(work, shadow=None, trial=Trial()))\n",
                 "    assert work.candidate is not None\n"
                 "    slot = replace(slot, floor=max(slot.floor, work.candidate.epoch))\n"
-                "    slot = moved(slot, Phase.TRIAL, replace(work, trial=Trial()))\n",
+                "    slot = moved(slot, Phase.TRIAL, replace(work, shadow=None, trial=Trial()))\n",
             ),
         ),
         seeds=40,
@@ -268,8 +268,8 @@ MUTATIONS: Final = (
             ),
             _edit(
                 "agent/pinnace_agent/core/health.py",
-                "    if trial.crashes < policy.crashes_max:\n",
-                "    if trial.crashes < 10 * policy.crashes_max:\n",
+                "    if crashes < crashes_max:\n",
+                "    if crashes < 10 * crashes_max:\n",
             ),
         ),
         seeds=20,

@@ -26,6 +26,7 @@ class Nature(StrEnum):
     ERRORS = "errors"
     SLOW = "slow"
     UNSURE = "unsure"  # passes everything here; the server sees that it is unsure of its answers
+    CONTRARY = "contrary"  # passes everything here, sure of answers that are not its predecessor's
     # what no device sees by itself, and the gates of a wave do
     ERRORS_3_PERCENT = "errors_3_percent"
     SLOWER_20_PERCENT = "slower_20_percent"

@@ -17,7 +17,16 @@ from pinnace_agent.worker.events import ExitCause, WorkerEvent, WorkerId, Worker
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.histogram import Histogram, bucket_of
 from pinnace_contract.ids import ModelName, ReleaseId
-from pinnace_contract.latest import Arm, Block, Cause, ErrorCount, GoldenResult, LatencyCounts, Predictions
+from pinnace_contract.latest import (
+    Arm,
+    Block,
+    Cause,
+    ErrorCount,
+    GoldenResult,
+    LatencyCounts,
+    Predictions,
+    ShadowCounts,
+)
 from pinnace_sim.plan import Nature
 
 RUNTIME: Final = "onnxruntime 1.20"
@@ -34,6 +43,8 @@ ERROR_SHARE: Final = 0.3
 FEW_ERRORS_SHARE: Final = 0.03
 BELOW_SHARE: Final = 0.1
 UNSURE_SHARE: Final = 0.6
+DIFFERING_SHARE: Final = 0.01  # of a good version's answers in its shadow: it is another version, after all
+CONTRARY_SHARE: Final = 0.8
 PEAK_BYTES: Final = 10_000_000
 DRAWS_MAX: Final = 32  # latencies that are drawn for one report; more inferences are spread over them
 
@@ -76,6 +87,7 @@ class _Worker:
     first_s: float | None = None
     owed: float = 0.0
     gone: bool = False
+    share: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,10 +138,21 @@ class Workers:
         if found is not None:
             self._later(SERVE_S, found, lambda: self._now_serving(found, arm))
 
+    def shadow(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None:
+        """Let the candidate answer copies of this share of what the control answers."""
+        found = self._workers.get(candidate.id)
+        if found is None or found.serving or control.id not in self._workers:
+            return
+        if found.share is None:
+            self._doom(found)
+        else:
+            self._count(found)
+        found.share, found.since_s = share_percent / 100, self.timer.now_s
+
     def collect(self, worker: WorkerRef) -> None:
         """Hand over what was counted."""
         found = self._workers.get(worker.id)
-        if found is not None and found.serving:
+        if found is not None and (found.serving or found.share is not None):
             self._count(found)
 
     def stop(self, worker: WorkerRef, reason: str = "", retry_after_s: int = 5) -> None:
@@ -194,6 +217,9 @@ class Workers:
                 self._count(other)
                 other.serving = False
                 self.emit(events.StoppedServing(worker=other.ref))
+        if worker.share is not None:
+            self._count(worker)
+            worker.share = None
         if not worker.serving:
             worker.serving = worker.served = True
             worker.since_s = self.timer.now_s
@@ -241,12 +267,14 @@ class Workers:
 
     def _count(self, worker: _Worker) -> None:
         now_s = self.timer.now_s
-        if worker.serving:
-            worker.owed += (now_s - worker.since_s) * self.inferences_an_hour / 3600
+        shown = worker.share is not None and self.serving(worker.ref.model) is not None
+        if worker.serving or worker.share is not None:
+            share = 1.0 if worker.serving else (worker.share or 0.0) * shown
+            worker.owed += (now_s - worker.since_s) * share * self.inferences_an_hour / 3600
             worker.since_s = now_s
         n = int(worker.owed)
         worker.owed -= n
-        self.answered += n
+        self.answered += n * (worker.share is None)
         self.emit(events.Collected(worker=worker.ref, block=self._block(worker, n)))
 
     def _block(self, worker: _Worker, n: int) -> Block:
@@ -257,10 +285,14 @@ class Workers:
             model=worker.ref.model,
             release=worker.ref.release,
             variant=worker.ref.variant,
+            arm=Arm.SERVING if worker.share is None else Arm.SHADOW,
             n=n,
             errors=(ErrorCount(name="runtime", n=errors),) if errors else (),
             latency=self._latencies(worker, n).to_wire(),
             predictions=Predictions(n=good, below=below) if good else None,
+            shadow=None
+            if worker.share is None
+            else ShadowCounts(pairs=n, disagreements=errors + _contrary(worker, good)),
         )
 
     def _errors(self, worker: _Worker, n: int) -> int:
@@ -285,3 +317,8 @@ class Workers:
             return UNSURE_SHARE
         since_s = 0.0 if worker.first_s is None else self.timer.now_s - worker.first_s
         return min(1.0, self.temper.below_share + self.temper.drift_an_hour * since_s / 3600)
+
+
+def _contrary(worker: _Worker, answers: int) -> int:
+    share = CONTRARY_SHARE if worker.nature is Nature.CONTRARY else DIFFERING_SHARE
+    return int(answers * share)

@@ -169,7 +169,8 @@ class Signer:
             raise SigningRefused(f"generation {assignments.generation} is refused")
         if had is not None and had.generation == assignments.generation and had.entries != assignments.entries:
             raise SigningRefused(f"generation {assignments.generation} was already signed with other entries")
-        assert {entry.release for entry in assignments.entries if entry.release} == set(releases)
+        controls = {entry.arms.control for entry in assignments.entries if entry.arms}
+        assert {entry.release for entry in assignments.entries if entry.release} | controls == set(releases)
         self.highest[assignments.device] = assignments
         return codec.to_json(assignments)
 

@@ -12,6 +12,7 @@ import itertools
 import os
 import queue
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -180,6 +181,13 @@ class WorkerHost:
         """
         self._ask(partial(self._tell, worker, protocol.Serve(arm=arm, slow_over_s=slow_over_s)))
 
+    def shadow(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None:
+        """Show ``candidate`` this share of what ``control`` answers, over a socket pair of their own.
+
+        May be repeated, for another control or share. It ends with either worker, or when the candidate serves.
+        """
+        self._ask(partial(self._pair, control, candidate, share_percent))
+
     def collect(self, worker: WorkerRef) -> None:
         """Ask for what was counted: ``Collected`` follows."""
         self._ask(partial(self._tell, worker, protocol.Collect()))
@@ -300,11 +308,18 @@ class WorkerHost:
 
     # --- talking to a worker ---------------------------------------------------------------------------------------
 
-    def _tell(self, ref: WorkerRef, order: protocol.Order) -> None:
+    def _pair(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None:
+        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._tell(candidate, protocol.Shadow(), other)
+        self._tell(control, protocol.Forward(share_percent=share_percent), one)
+
+    def _tell(self, ref: WorkerRef, order: protocol.Order, passed: socket.socket | None = None) -> None:
         worker = self._workers.get(ref.id)
         if worker is None or not self._reactor.holds(worker.child.control):
+            if passed is not None:
+                passed.close()
             return  # it has ended, and the event that says so is on its way
-        worker.child.say(order)
+        worker.child.say(order, passed)
         self._reactor.want(worker.child.control, READ | WRITE)
         if len(worker.child.outgoing) > OUTGOING_BYTES_MAX:
             self._kill(worker, ExitCause.HUNG, "killed, because it has stopped reading its orders")
@@ -395,6 +410,8 @@ class WorkerHost:
                 | protocol.Collect()
                 | protocol.Stop()
                 | protocol.Label()
+                | protocol.Forward()
+                | protocol.Shadow()
             ):
                 self._kill(worker, ExitCause.CRASHED, f"killed, because it gave an order: {message.KIND}")
             case _:

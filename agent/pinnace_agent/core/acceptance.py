@@ -15,7 +15,18 @@ from pinnace_agent.core.events import ReleaseRead
 from pinnace_agent.core.slot import Bad, Candidate, Reason, Slot, VariantFacts, because
 from pinnace_agent.core.surroundings import Host, Surroundings
 from pinnace_contract.codec import contract_digest
-from pinnace_contract.latest import Cause, Entry, Intent, Release, Runtime, TrustLevel, Variant
+from pinnace_contract.latest import (
+    ArmMode,
+    Arms,
+    Cause,
+    Entry,
+    Intent,
+    Release,
+    Runtime,
+    Swap,
+    TrustLevel,
+    Variant,
+)
 
 _TRUST_ORDER: Final = (TrustLevel.DEV, TrustLevel.DELEGATED, TrustLevel.CEREMONY)
 _ANY_HARDWARE: Final = "*"
@@ -27,7 +38,9 @@ def understood(entry: Entry) -> Reason | None:
     ``transfer`` is the one exception: it says where chunks may be heard, and asking for them works as well.
     """
     if entry.arms is not None:
-        return _newer(f"arms ({entry.arms.mode}: two releases resident at once)")
+        wrong = _wrong_arms(entry, entry.arms)
+        if wrong:
+            return wrong
     if entry.site_atomic or entry.lease_until_s is not None:
         return _newer("site-atomic activation (phase prepared, leases)")
     strange = _unknown_value(entry)
@@ -50,7 +63,16 @@ def refusal(slot: Slot, entry: Entry) -> Reason | None:
         return because(Cause.WITHDRAWN, "this release was withdrawn")
     if entry.intent is Intent.ROLLBACK:
         return _rollback_refusal(slot, entry)
-    return None
+    return control_gone(slot, entry)
+
+
+def control_gone(slot: Slot, entry: Entry) -> Reason | None:
+    """Return why a candidate cannot be compared with what serves here, or None."""
+    arms, current = entry.arms, slot.current
+    if arms is None or (current is not None and current.release == arms.control):
+        return None
+    here = f"{current.version} ({current.release[:12]})" if current else "nothing"
+    return because(Cause.NO_FALLBACK, f"a shadow beside release {arms.control[:12]} was asked for; {here} serves here")
 
 
 def candidate_of(slot: Slot, entry: Entry, read: ReleaseRead, around: Surroundings) -> Candidate | Reason:
@@ -98,6 +120,17 @@ def committed_before(slot: Slot, entry: Entry) -> bool:
 
 def _newer(what: str) -> Reason:
     return because(Cause.AGENT_TOO_OLD, f"this agent does not know {what}; upgrade it or change the assignment")
+
+
+def _wrong_arms(entry: Entry, arms: Arms) -> Reason | None:
+    """A shadow is understood: an upgrade that is compared before it serves, so both are in memory."""
+    if arms.mode is not ArmMode.SHADOW:
+        return _newer(f"arms ({arms.mode}: two releases that both serve)")
+    if entry.intent is not Intent.UPGRADE:
+        return because(Cause.RELEASE_INVALID, f"a shadow is for intent upgrade, the entry says {entry.intent}")
+    if entry.swap is Swap.STOP_FIRST:
+        return because(Cause.RELEASE_INVALID, "a shadow needs both releases in memory, the entry says swap stop_first")
+    return None
 
 
 def _unknown_value(value: object, path: str = "") -> str:

@@ -69,6 +69,19 @@ class SelfTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """Show the candidate's worker this share of what the serving one answers, start it if it is not there.
+
+    Answer ``Shadowing``; if it cannot be started: ``WorkerExited`` of the candidate. It never answers the socket.
+    """
+
+    model: ModelName
+    ticket: int
+    candidate: Servable
+    share_percent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Activate:
     """Let the candidate's worker answer the socket (start it if it is not there), then stop the old one: ``Activated``.
 
@@ -147,6 +160,7 @@ Effect = (
     | StopFetch
     | Verify
     | SelfTest
+    | Shadow
     | Activate
     | Replay
     | StopCandidate

@@ -143,7 +143,7 @@ def try_next(slot: Slot, work: Work, reason: Reason) -> Step:
     stopped = _stopped(slot, work)
     slot = _blamed(slot, work, reason.cause)
     left = replace(candidate, variants=candidate.variants[1:])
-    fresh = replace(work, candidate=left, fetched_bytes=0, left=0, start=None, golden=None, load_ms=None)
+    fresh = replace(work, candidate=left, fetched_bytes=0, left=0, start=None, golden=None, load_ms=None, shadow=None)
     slot = moved(slot, Phase.FETCHING, fresh)
     return Step(slot=slot, effects=(*stopped, fetch(slot)))
 
@@ -281,7 +281,7 @@ def _stopped(slot: Slot, work: Work) -> tuple[effects.Effect, ...]:
     """What must be called off, and put back, when an attempt leaves its phase before the trial."""
     if slot.phase is Phase.FETCHING or slot.phase is Phase.OFFERED:
         return (effects.StopFetch(model=slot.model),)
-    if slot.phase is not Phase.SELF_TEST:
+    if slot.phase not in (Phase.SELF_TEST, Phase.SHADOW):
         return ()
     stop = effects.StopCandidate(model=slot.model)
     if work.swap is Swap.STOP_FIRST and slot.current is not None:

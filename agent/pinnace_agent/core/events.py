@@ -129,6 +129,13 @@ class SelfTestFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shadowing:
+    """The candidate is up and answers copies (answers ``Shadow``)."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Activated:
     """The candidate's worker answers the model's socket (answers ``Activate``)."""
 
@@ -167,7 +174,7 @@ class RevertFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerExited:
-    """The worker that served this variant died, hung and was killed, or could not start; not for an ordered stop."""
+    """The worker of this variant died, hung and was killed, or could not start; not for an ordered stop."""
 
     release: ReleaseId
     variant: Digest
@@ -185,6 +192,16 @@ class Served:
     inferences: int
     errors: int
     latency: LatencySummary | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Answers of a candidate in its shadow since the last such event, and those that differed from what serves."""
+
+    release: ReleaseId
+    variant: Digest
+    pairs: int
+    disagreements: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,12 +258,14 @@ Event = (
     | VerifyFailed
     | SelfTested
     | SelfTestFailed
+    | Shadowing
     | Activated
     | Replayed
     | Reverted
     | RevertFailed
     | WorkerExited
     | Served
+    | Compared
     | Vetoed
     | VetoLifted
     | ContractsDeclared

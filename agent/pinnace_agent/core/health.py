@@ -44,9 +44,14 @@ def verdict(trial: Trial, policy: TrialPolicy, candidate: Candidate) -> Verdict:
 
 def crashed(trial: Trial, policy: TrialPolicy) -> Reason | None:
     """Return the reason when the worker died or hung too often."""
-    if trial.crashes < policy.crashes_max:
+    return too_many_crashes(trial.crashes, policy.crashes_max, trial.last_exit, "the trial")
+
+
+def too_many_crashes(crashes: int, crashes_max: int, last: Cause, where: str) -> Reason | None:
+    """Return the reason when so many crashes or hangs are as many as a candidate is allowed."""
+    if crashes < crashes_max:
         return None
-    return because(trial.last_exit, f"{trial.crashes} crashes or hangs in the trial; the limit is {policy.crashes_max}")
+    return because(last, f"{crashes} crashes or hangs in {where}; the limit is {crashes_max}")
 
 
 def evidence(trial: Trial, policy: TrialPolicy) -> Evidence:

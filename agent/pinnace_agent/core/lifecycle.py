@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pinnace_agent.core import effects, ending, events, offer, proof, standing
+from pinnace_agent.core import effects, ending, events, offer, proof, shadowing, standing
 from pinnace_agent.core.ending import Step
 from pinnace_agent.core.errors import IllegalEvent, IllegalMove
 from pinnace_agent.core.slot import ACTIVATED_PHASES, Slot, Work, because
@@ -23,8 +23,8 @@ SAVE_EVERY_S: Final = 60.0  # how much waking time a power cut may take out of d
 
 IDLE, OFFERED, FETCHING, VERIFYING = Phase.IDLE, Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING
 STAGED, SELF_TEST, TRIAL, REVERTING = Phase.STAGED, Phase.SELF_TEST, Phase.TRIAL, Phase.REVERTING
-AWAITING = Phase.AWAITING_CONTACT
-PHASES: Final = (IDLE, OFFERED, FETCHING, VERIFYING, STAGED, SELF_TEST, TRIAL, AWAITING, REVERTING)
+SHADOW, AWAITING = Phase.SHADOW, Phase.AWAITING_CONTACT
+PHASES: Final = (IDLE, OFFERED, FETCHING, VERIFYING, STAGED, SELF_TEST, SHADOW, TRIAL, AWAITING, REVERTING)
 
 Handler = Callable[[Slot, Any, Surroundings], Step]  # Any: each handler takes the one event type of its row
 
@@ -44,7 +44,7 @@ def _row(handler: Handler, *to: Phase) -> Row:
 # A new entry is begun as soon as the slot is idle, within the same step: where ``begin`` may lead.
 BEGINS_IN: Final = (OFFERED, STAGED, IDLE)
 
-# The road, phase by phase. SHADOW and PREPARED come with entries that this agent refuses (``acceptance.understood``).
+# The road, phase by phase. PREPARED comes with entries that this agent refuses (``acceptance.understood``).
 _ROAD: Final[dict[tuple[Phase, type], Row]] = {
     (IDLE, events.Assigned): _row(offer.assigned_while_idle, IDLE),
     #
@@ -71,11 +71,18 @@ _ROAD: Final[dict[tuple[Phase, type], Row]] = {
     (STAGED, events.Assigned): _row(offer.assigned_before_trial, IDLE),
     (STAGED, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
     #
-    (SELF_TEST, events.SelfTested): _row(proof.self_tested, TRIAL, FETCHING, IDLE),
+    (SELF_TEST, events.SelfTested): _row(shadowing.self_tested, SHADOW, TRIAL, FETCHING, IDLE),
     (SELF_TEST, events.SelfTestFailed): _row(proof.self_test_failed, FETCHING, IDLE),
     (SELF_TEST, events.Ticked): _row(proof.self_test_ticked, SELF_TEST, FETCHING, IDLE),
     (SELF_TEST, events.Assigned): _row(offer.assigned_before_trial, IDLE),
     (SELF_TEST, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
+    #
+    (SHADOW, events.Shadowing): _row(shadowing.shadowing, SHADOW),
+    (SHADOW, events.Compared): _row(shadowing.compared, SHADOW),
+    (SHADOW, events.WorkerExited): _row(shadowing.worker_exited, SHADOW, FETCHING, IDLE),
+    (SHADOW, events.Ticked): _row(shadowing.reconsidered, SHADOW, TRIAL, FETCHING, IDLE),
+    (SHADOW, events.Assigned): _row(offer.assigned_before_trial, IDLE),
+    (SHADOW, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
     #
     (TRIAL, events.Activated): _row(proof.activated, TRIAL, AWAITING, IDLE),
     (TRIAL, events.Served): _row(proof.served, TRIAL, AWAITING, IDLE, REVERTING),
@@ -116,7 +123,7 @@ def _standing() -> Iterator[tuple[tuple[Phase, type], Row]]:
         yield (phase, events.Stopping), _row(standing.stopping, phase)
         away = REVERTING if phase in ACTIVATED_PHASES or phase is REVERTING else IDLE
         yield (phase, events.Withdrawn), _row(standing.withdrawn, *dict.fromkeys((phase, away)))
-        if phase not in ACTIVATED_PHASES and phase is not REVERTING:
+        if phase not in (*ACTIVATED_PHASES, SHADOW, REVERTING):
             yield (phase, events.WorkerExited), _row(standing.current_exited, phase)
 
 
@@ -169,6 +176,8 @@ def resumed(slot: Slot) -> tuple[effects.Effect, ...]:
         case Phase.SELF_TEST:
             test = proof.self_test_effect(slot)
             return (test,) if test.swap is Swap.STOP_FIRST else (*_serving(slot), test)
+        case Phase.SHADOW:
+            return (*_serving(slot), shadowing.shadow_effect(slot))
         case Phase.TRIAL:
             return (proof.activate_effect(slot),)
         case Phase.AWAITING_CONTACT:
@@ -194,7 +203,8 @@ def _with_another_chance(slot: Slot) -> Slot:
 
 def _taken_up(slot: Slot, work: Work, around: Surroundings) -> Work:
     trial = work.trial and replace(work.trial, up=False, up_s=0.0, replaying=False)
-    work = replace(work, seen_s=around.awake_s, trial=trial)
+    shadow = work.shadow and replace(work.shadow, up=False, up_s=0.0)
+    work = replace(work, seen_s=around.awake_s, trial=trial, shadow=shadow)
     if work.boot != around.host.boot and slot.phase in ACTIVATED_PHASES:
         # Whatever this run reports, it reports after the activation.
         work = replace(work, contact_boot=around.host.boot, contact_seq=0)
@@ -211,14 +221,14 @@ def _with_start_counted(slot: Slot, last_boot: str, around: Surroundings) -> Ste
     if slot.phase is VERIFYING:
         # What was fetched is not durable yet: a power cut may have taken any of it, which is not the release's fault.
         return _within_limit(slot, Step(slot=ending.moved(slot, FETCHING, work)))
-    if slot.phase not in (SELF_TEST, *ACTIVATED_PHASES):
+    if slot.phase not in (SELF_TEST, SHADOW, *ACTIVATED_PHASES):
         return Step(slot=slot)
     after = replace(slot, work=replace(work, transitions=work.transitions + 1))
     lost = proof.no_starts_left_after_loss(work)
     if lost is not None:
         return (
             ending.try_next(slot, work, lost)
-            if slot.phase is SELF_TEST
+            if slot.phase not in ACTIVATED_PHASES
             else ending.revert(slot, work, lost, blames=True)
         )
     started = proof.started(offer.working(after), around)
@@ -234,6 +244,9 @@ def _with_time_passed(slot: Slot, around: Surroundings) -> Slot:
     trial = work.trial
     if trial is not None and trial.up:
         trial = replace(trial, up_s=trial.up_s + passed_s, healthy_s=trial.healthy_s + passed_s)
+    shadow = work.shadow
+    if shadow is not None and shadow.up:
+        shadow = replace(shadow, up_s=shadow.up_s + passed_s)
     work = replace(
         work,
         seen_s=around.awake_s,
@@ -241,6 +254,7 @@ def _with_time_passed(slot: Slot, around: Surroundings) -> Slot:
         attempt_s=work.attempt_s + passed_s,
         unsaved_s=work.unsaved_s + passed_s,
         vetoed_s=work.vetoed_s + passed_s if vetoed else work.vetoed_s,
+        shadow=shadow,
         trial=trial,
     )
     return replace(slot, work=work)
@@ -250,10 +264,11 @@ def _is_stale(slot: Slot, event: events.Event) -> bool:
     """Tell whether an event is about a job that was given up, or a worker that serves no more."""
     match event:
         case events.WorkerExited() | events.Served():
-            serving = slot.serving
-            if serving is None or not serving.is_same(event.release, event.variant):
+            if isinstance(event, events.Served) and slot.phase not in ACTIVATED_PHASES:
                 return True
-            return isinstance(event, events.Served) and slot.phase not in ACTIVATED_PHASES
+            return not any(each.is_same(event.release, event.variant) for each in slot.at_work)
+        case events.Compared():
+            return slot.phase is not SHADOW or not _tries(slot, event)
         case events.ContactMade():
             return slot.phase not in ACTIVATED_PHASES
         case events.Ticked():
@@ -262,6 +277,11 @@ def _is_stale(slot: Slot, event: events.Event) -> bool:
             return slot.phase is IDLE
         case _:
             return getattr(event, "ticket", slot.ticket) != slot.ticket
+
+
+def _tries(slot: Slot, event: events.Compared) -> bool:
+    candidate = slot.work.candidate if slot.work is not None else None
+    return candidate is not None and candidate.servable.is_same(event.release, event.variant)
 
 
 def _begun(done: Step, around: Surroundings) -> Step:

@@ -1,5 +1,7 @@
 """From a verified variant to a commit or a way back: staged, self_test, trial, awaiting_contact, reverting.
 
+The shadow that may come between self-test and trial is ``shadowing``'s.
+
 Here the rules about starts stand: ``left`` goes down before each start of the candidate's worker and is saved with
 it; a minute of health, or an orderly stop, gives it back.
 """
@@ -48,7 +50,7 @@ def verified(slot: Slot, event: events.Verified, around: Surroundings) -> Step:
 def stage_on(slot: Slot, around: Surroundings) -> Step:
     """Start the self-test (or do the removal), or stay staged with the reason."""
     work = working(slot)
-    hold = None if ignores_holds(slot) else _activation_hold(slot, work, around)
+    hold = None if ignores_holds(slot) else activation_hold(slot, work, around)
     if hold:
         return Step(slot=replace(slot, work=replace(work, hold=hold)), save=hold != work.hold)
     if work.entry.intent is Intent.REMOVE:
@@ -64,14 +66,20 @@ def stage_on(slot: Slot, around: Surroundings) -> Step:
 def staged_reconsidered(slot: Slot, event: object, around: Surroundings) -> Step:
     """Look again at what holds a staged attempt."""
     work = working(slot)
-    window = work.entry.window
-    if window is not None and around.unix_s > window.closes_s and not ignores_holds(slot):
-        return fail(slot, work, because(Cause.DEADLINE, "the window closed before the release could be activated"))
-    late = overdue(work, around, phase_s_max=float("inf"))
+    late = too_late_to_activate(slot, work, around)
     return fail(slot, work, late) if late else stage_on(slot, around)
 
 
-def _activation_hold(slot: Slot, work: Work, around: Surroundings) -> Reason | None:
+def too_late_to_activate(slot: Slot, work: Work, around: Surroundings) -> Reason | None:
+    """Return why the time to activate is over, or None."""
+    window = work.entry.window
+    if window is not None and around.unix_s > window.closes_s and not ignores_holds(slot):
+        return because(Cause.DEADLINE, "the window closed before the release could be activated")
+    return overdue(work, around, phase_s_max=float("inf"))
+
+
+def activation_hold(slot: Slot, work: Work, around: Surroundings) -> Reason | None:
+    """Return why nothing may be activated at this moment, or None."""
     window, veto = work.entry.window, slot.veto
     if window is not None and around.unix_s < window.opens_s:
         return because(Cause.WINDOW, f"the window opens in {window.opens_s - around.unix_s:.0f} s")
@@ -91,7 +99,7 @@ def _swap(slot: Slot, work: Work, around: Surroundings) -> Swap | Reason:
     needed = int(work.candidate.variant.peak_memory_bytes * MEMORY_MARGIN)
     free = around.health.memory_free_bytes
     freed = slot.current.peak_memory_bytes if slot.current else 0
-    wanted = work.entry.swap
+    wanted = Swap.OVERLAP if work.entry.arms else work.entry.swap  # a shadow has both resident
     if free is None or needed == 0:
         return Swap.STOP_FIRST if wanted is Swap.STOP_FIRST else Swap.OVERLAP
     if free >= needed and wanted is not Swap.STOP_FIRST:
@@ -113,19 +121,27 @@ def self_test_effect(slot: Slot) -> effects.SelfTest:
     return effects.SelfTest(model=slot.model, ticket=slot.ticket, candidate=work.candidate.servable, swap=work.swap)
 
 
-def self_tested(slot: Slot, event: events.SelfTested, around: Surroundings) -> Step:
-    """Let the candidate serve if it answered its golden vectors as recorded."""
-    work = replace(
-        working(slot),
+def tested(work: Work, event: events.SelfTested) -> Work:
+    """Return the attempt with what its self-test showed."""
+    return replace(
+        work,
         golden=event.golden,
         runtime=shortened(event.runtime, RUNTIME_CHARS_MAX),
         load_ms=event.load_ms,
         peak_memory_bytes=event.peak_memory_bytes,
         log=clipped(event.log),
     )
-    if not event.golden.passed:
-        return try_next(slot, work, because(Cause.GOLDEN_MISMATCH, _golden_detail(event.golden.max_abs)))
-    slot = moved(slot, Phase.TRIAL, replace(work, trial=Trial()))
+
+
+def golden_detail(max_abs: float | None) -> str:
+    """Return the words for golden vectors that were missed."""
+    seen = "" if max_abs is None else f"; the largest difference is {max_abs:.4g}"
+    return f"the golden vectors are answered differently here than recorded{seen}"
+
+
+def on_trial(slot: Slot, work: Work) -> Step:
+    """Let the candidate serve."""
+    slot = moved(slot, Phase.TRIAL, replace(work, shadow=None, trial=Trial()))
     return Step(slot=slot, effects=(activate_effect(slot),))
 
 
@@ -193,7 +209,7 @@ def replayed(slot: Slot, event: events.Replayed, around: Surroundings) -> Step:
     work = replace(work, trial=trial)
     if not event.golden.passed and not event.errors:
         work = replace(work, golden=event.golden)
-        reason = because(Cause.GOLDEN_MISMATCH, _golden_detail(event.golden.max_abs))
+        reason = because(Cause.GOLDEN_MISMATCH, golden_detail(event.golden.max_abs))
         return revert(slot, work, reason, blames=True)
     return _judged(replace(slot, work=work), around)
 
@@ -208,7 +224,7 @@ def candidate_exited(slot: Slot, event: events.WorkerExited, around: Surrounding
     slot = replace(slot, work=work)
     if event.cause in UNSTARTABLE:
         return revert(slot, work, because(event.cause, event.detail), blames=True)
-    failed = health.crashed(trial, work.entry.trial) or _no_starts_left(work, event.cause)
+    failed = health.crashed(trial, work.entry.trial) or no_starts_left(work, event.cause)
     if failed:
         return revert(slot, work, failed, blames=True)
     return start_again(slot, around)
@@ -254,7 +270,7 @@ def contacted(slot: Slot, event: events.ContactMade, around: Surroundings) -> St
 
 def awaiting_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
     """Without contact, do in the end what the policy says."""
-    work = _with_start_given_back(working(slot))
+    work = with_start_given_back(working(slot))
     contact = work.entry.contact
     if work.phase_s <= contact.timeout_s:
         return Step(slot=replace(slot, work=work), save=work != slot.work)
@@ -280,7 +296,7 @@ def awaiting_replayed(slot: Slot, event: events.Replayed, around: Surroundings) 
 
 def _judged(slot: Slot, around: Surroundings) -> Step:
     before = working(slot)
-    work = _with_start_given_back(before)
+    work = with_start_given_back(before)
     assert work.candidate is not None
     slot = replace(slot, work=work)
     found = health.verdict(_trial(work), work.entry.trial, work.candidate)
@@ -348,16 +364,17 @@ def started(work: Work, around: Surroundings) -> Work:
     return replace(work, left=work.left - 1, start=Start(boot=around.host.boot))
 
 
-def _no_starts_left(work: Work, cause: Cause) -> Reason | None:
+def no_starts_left(work: Work, cause: Cause) -> Reason | None:
+    """Return why a candidate is not started again, or None."""
     if work.left > 0:
         return None
     return because(cause, f"{work.entry.trial.starts} starts ended without a minute of health")
 
 
-def _with_start_given_back(work: Work) -> Work:
+def with_start_given_back(work: Work) -> Work:
     """A start that lived a minute does not count, so a power cut after it costs nothing."""
-    trial, start = work.trial, work.start
-    if trial is None or start is None or start.given_back or not trial.up or trial.up_s < health.HEALTH_S:
+    lived, start = work.trial or work.shadow, work.start
+    if lived is None or start is None or start.given_back or not lived.up or lived.up_s < health.HEALTH_S:
         return work
     return replace(work, left=work.left + 1, start=replace(start, given_back=True))
 
@@ -374,11 +391,6 @@ def _trial(work: Work) -> Trial:
     return work.trial
 
 
-def _golden_detail(max_abs: float | None) -> str:
-    seen = "" if max_abs is None else f"; the largest difference is {max_abs:.4g}"
-    return f"the golden vectors are answered differently here than recorded{seen}"
-
-
 def no_starts_left_after_loss(work: Work) -> Reason | None:
     """Return why a candidate is not started again after the device or the agent went down with it."""
-    return _no_starts_left(work, Cause.CRASHED)
+    return no_starts_left(work, Cause.CRASHED)

@@ -157,6 +157,18 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """What was seen of a candidate that answers copies and serves nobody. Seconds count while its worker is up."""
+
+    up: bool = False
+    up_s: float = 0.0
+    crashes: int = count(0)
+    last_exit: Cause = Cause.NONE
+    pairs: int = count(0)
+    disagreements: int = count(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reverting:
     """Why the device goes back, and whether that counts against the candidate."""
 
@@ -194,6 +206,7 @@ class Work:
     load_ms: float | None = None
     swap_gap_ms: float | None = None
     peak_memory_bytes: int | None = None
+    shadow: Shadow | None = None
     trial: Trial | None = None
     contacted: bool = False
     contact_boot: BootId | None = None
@@ -256,6 +269,13 @@ class Slot:
         if self.phase in ACTIVATED_PHASES and self.work is not None and self.work.candidate is not None:
             return self.work.candidate.servable
         return None if self.phase is Phase.REVERTING else self.current
+
+    @property
+    def at_work(self) -> tuple[Servable, ...]:
+        """What has a worker that may die on its own: what serves, and a candidate that is shown copies."""
+        shadow = self.work.candidate if self.phase is Phase.SHADOW and self.work is not None else None
+        found = (self.serving, shadow.servable if shadow else None)
+        return tuple(each for each in found if each is not None)
 
     @property
     def reason(self) -> Reason:

@@ -111,6 +111,8 @@ def _fall_back(slot: Slot, reason: Reason) -> Step:
     after = fallen_back(slot, reason.cause)
     if slot.phase in ACTIVATED_PHASES:
         return Step(slot=after)
+    if slot.phase is Phase.SHADOW:
+        return _without_control(after, reason)
     if slot.phase is Phase.REVERTING:
         again = moved(after, Phase.REVERTING, offer.working(after))
         return Step(slot=again, effects=(revert_effect(again),))
@@ -125,6 +127,18 @@ def _fall_back(slot: Slot, reason: Reason) -> Step:
     # What was stopped does not answer until the next one is ready.
     first = (unload,) if reason.cause is Cause.WITHDRAWN else ()
     return Step(slot=after, effects=(*first, _serve(after, 0.0), collect), receipts=receipts)
+
+
+def _without_control(after: Slot, reason: Reason) -> Step:
+    """What the candidate was compared with is gone, which is not its fault: end the attempt, serve the next best."""
+    why = because(Cause.NO_FALLBACK, f"what its shadow was compared with is gone: {reason.cause} {reason.detail}")
+    ended = interrupt(after, offer.working(after), Outcome.FAILED, why)
+    serve: effects.Effect = (
+        effects.Unload(model=after.model, cause=reason.cause, detail=reason.detail)
+        if after.current is None
+        else _serve(after, 0.0)
+    )
+    return replace(ended, effects=(*ended.effects, serve))
 
 
 def _uncommitted(slot: Slot, after: Slot, reason: Reason) -> tuple[Draft, ...]:

@@ -11,7 +11,9 @@ import os
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,14 @@ from pinnace_agent.worker import protocol
 from pinnace_agent.worker.verdicts import LOG_BYTES_MAX
 
 READ_BYTES: Final = 64 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class _Passed:
+    """A socket for the worker, and where among the outgoing bytes its order begins."""
+
+    at: int
+    sock: socket.socket
 
 
 class Child:
@@ -49,22 +59,44 @@ class Child:
         self.stderr = self.process.stderr
         os.set_blocking(self.stderr.fileno(), False)
         self.outgoing = bytearray()
+        self._passing: deque[_Passed] = deque()
         self.last_words = b""
         self._frames = protocol.Frames()
 
-    def say(self, order: protocol.Order) -> None:
-        """Queue an order; ``send`` is to be called when the socket is writable."""
+    def say(self, order: protocol.Order, passed: socket.socket | None = None) -> None:
+        """Queue an order; ``send`` is to be called when the socket is writable. ``passed`` goes with it, and away."""
+        if passed is not None:
+            self._passing.append(_Passed(at=len(self.outgoing), sock=passed))
         self.outgoing += protocol.frame(order)
 
     def send(self) -> None:
         """Send what fits. What a process that is ending does not read any more is dropped."""
         try:
-            sent = self.control.send(self.outgoing)
+            sent = self._sent()
         except BlockingIOError:
             sent = 0
         except OSError:
             sent = len(self.outgoing)
+            self._forget_passing()
         del self.outgoing[:sent]
+        for each in self._passing:
+            each.at -= sent
+
+    def _sent(self) -> int:
+        """Send up to the next order that brings a descriptor, or from it on: it goes with that order's first byte."""
+        if not self._passing:
+            return self.control.send(self.outgoing)
+        first = self._passing[0]
+        if first.at > 0:
+            return self.control.send(self.outgoing[: first.at])
+        end = self._passing[1].at if len(self._passing) > 1 else len(self.outgoing)
+        sent = socket.send_fds(self.control, [self.outgoing[:end]], [first.sock.fileno()])
+        self._passing.popleft().sock.close()
+        return sent
+
+    def _forget_passing(self) -> None:
+        while self._passing:
+            self._passing.popleft().sock.close()
 
     def hear(self) -> list[protocol.Order | protocol.Statement] | None:
         """Return the messages that have come; None: it speaks no more.
@@ -99,6 +131,7 @@ class Child:
 
     def close(self) -> None:
         """Let go of a process that has ended."""
+        self._forget_passing()
         self.control.close()
         if self.exit_fd is not None:
             os.close(self.exit_fd)

@@ -1,4 +1,4 @@
-"""What is counted for one report block: answers, errors, latency, features, predictions, labels."""
+"""What is counted for one report block: answers, errors, latency, features, predictions, labels, pairs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pinnace_agent.worker.model import Model
 from pinnace_agent.worker.protocol import REMEMBERED_ANSWERS, Truth
 from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import ReleaseId
-from pinnace_contract.latest import Arm, Block, ErrorCount, Labels
+from pinnace_contract.latest import Arm, Block, ErrorCount, Labels, ShadowCounts
+from pinnace_runtime.agreement import Pairs
 from pinnace_runtime.arrays import Array
 from pinnace_runtime.features import FeatureCounter
 from pinnace_runtime.predictions import PredictionCounter, class_output, top1
@@ -49,7 +50,7 @@ class Counts:
     @property
     def empty(self) -> bool:
         """Nothing was counted since the last ``take``."""
-        return not (self._n or self._errors or self._labels)
+        return not (self._n or self._errors or self._labels or self._pairs or self._dropped)
 
     def answered(
         self,
@@ -83,6 +84,12 @@ class Counts:
         self._n += reached_the_model
         self._errors[name] = self._errors.get(name, 0) + 1
 
+    def compared(self, pairs: Pairs, *, dropped: int) -> None:
+        """Count how an answer in the shadow compares, and the copies before it that were never asked."""
+        self._pairs += pairs.pairs
+        self._disagreements += pairs.disagreements
+        self._dropped += dropped
+
     def label(self, request: int, truth: Truth) -> None:
         """Count ground truth for an answer that is still remembered, once per answer."""
         self._count_waiting()
@@ -112,9 +119,13 @@ class Counts:
             features=self._features.take() if self._features else None,
             predictions=self._predictions.take(),
             labels=Labels(n=self._labels, errors=self._label_errors) if self._labels else None,
+            shadow=self._shadow() if self.arm is Arm.SHADOW else None,
         )
         self._clear()
         return block
+
+    def _shadow(self) -> ShadowCounts:
+        return ShadowCounts(pairs=self._pairs, disagreements=self._disagreements, dropped=self._dropped)
 
     def _measure(self, features: FeatureCounter, inputs: Mapping[str, Array]) -> None:
         if sum(array.nbytes for array in inputs.values()) <= LARGE_INPUT_BYTES:
@@ -150,6 +161,7 @@ class Counts:
 
     def _clear(self) -> None:
         self._n = self._slow = self._labels = self._label_errors = 0
+        self._pairs = self._disagreements = self._dropped = 0
         self._errors: dict[str, int] = {}
         self._latency, self._processing = Histogram(), Histogram()
 

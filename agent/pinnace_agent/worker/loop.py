@@ -15,12 +15,14 @@ from pinnace_agent.local_http import HttpLimits, HttpServer
 from pinnace_agent.reactor import Reactor
 from pinnace_agent.worker import protocol
 from pinnace_agent.worker.control import Supervisor
+from pinnace_agent.worker.copies import Forwarder, Receiver
 from pinnace_agent.worker.counts import Counts
 from pinnace_agent.worker.model import CannotLoad, Model, means_no_memory, peak_memory_bytes
 from pinnace_agent.worker.protocol import Load, Order, Vitals
 from pinnace_agent.worker.service import Service
+from pinnace_agent.worker.shadow import Shadow
 from pinnace_agent.worker.shared_memory import SharedMemory
-from pinnace_contract.latest import GoldenResult
+from pinnace_contract.latest import Arm, GoldenResult
 from pinnace_runtime.errors import InferenceError
 
 TURN_S_MAX: Final = 1.0  # the loop turns at least this often, to show that it lives
@@ -59,6 +61,7 @@ class Loop:
         self._serving = self._stopping = self._ended = False
         self._drain_by_s: float | None = None
         self._replayed = 0
+        self._shadow_of: Receiver | None = None
         self._reactor.add(supervisor.control, lambda _events: self._obey_all())
 
     def run(self, waiting: list[Order]) -> None:
@@ -114,8 +117,14 @@ class Loop:
                 self._supervisor.say(protocol.Counted(block=self._counts.take()))
             case protocol.Label(truths=truths):
                 self._label(truths)
+            case protocol.Forward(share_percent=share_percent):
+                self._service.forward_to(Forwarder(self._reactor, self._passed_socket(), share_percent))
+            case protocol.Shadow():
+                self._shadow()
             case protocol.Stop():
                 self._stopping = True
+                self._end_shadow()
+                self._service.forward_to(None)
                 self._stop_serving()
             case protocol.Load():
                 raise AssertionError("a worker loads once")
@@ -146,15 +155,36 @@ class Loop:
     def _serve(self, order: protocol.Serve) -> None:
         if self._stopping:
             return
-        if order.arm is not self._counts.arm and not self._counts.empty:
-            self._supervisor.say(protocol.Counted(block=self._counts.take()))
-        self._counts.arm = order.arm
+        self._end_shadow()
+        self._count_as(order.arm)
         self._counts.slow_over_s = float("inf") if order.slow_over_s is None else order.slow_over_s
         if not self._serving:
             self._serving, self._drain_by_s = True, None
             for listening in self._listening:
                 self._server.listen(listening)
         self._supervisor.say(protocol.Serving(arm=order.arm))
+
+    def _shadow(self) -> None:
+        source = self._passed_socket()
+        if self._serving or self._stopping:
+            source.close()  # something newer was ordered meanwhile
+            return
+        self._end_shadow()
+        self._count_as(Arm.SHADOW)
+        self._shadow_of = Receiver(self._reactor, source, Shadow(self._model, self._counts).answer)
+
+    def _end_shadow(self) -> None:
+        if self._shadow_of is not None:
+            self._shadow_of.close()
+            self._shadow_of = None
+
+    def _passed_socket(self) -> socket.socket:
+        return socket.socket(fileno=self._supervisor.descriptor())
+
+    def _count_as(self, arm: Arm) -> None:
+        if arm is not self._counts.arm and not self._counts.empty:
+            self._supervisor.say(protocol.Counted(block=self._counts.take()))
+        self._counts.arm = arm
 
     def _stop_serving(self) -> None:
         self._serving = False

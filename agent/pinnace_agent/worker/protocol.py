@@ -136,6 +136,24 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """Copy this share of what you answer into the socket whose descriptor comes with the order; never wait for it."""
+
+    KIND: ClassVar[str] = "forward"
+    BYTES_MAX: ClassVar[int] = 1024
+
+    share_percent: int = limited(smallest=0, largest=100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """Answer the copies that come out of the socket whose descriptor comes with the order; until ``Serve``."""
+
+    KIND: ClassVar[str] = "shadow"
+    BYTES_MAX: ClassVar[int] = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
     """Ground truth for one answer: the right class of each row, or just whether the answer was right."""
 
@@ -154,7 +172,7 @@ class Label:
     truths: tuple[Truth, ...] = limited(largest=LABELS_MAX)
 
 
-Order = Load | SelfTest | Replay | Serve | StopServing | Collect | Stop | Label
+Order = Load | SelfTest | Replay | Serve | StopServing | Collect | Stop | Label | Forward | Shadow
 
 # --- statements ---------------------------------------------------------------------------------------------------
 
@@ -241,7 +259,7 @@ Statement = Loaded | Refused | Tested | Replayed | Serving | Drained | Counted
 _KINDS: Final[dict[str, type[Order] | type[Statement]]] = {
     kind.KIND: kind
     for kind in (
-        *(Load, SelfTest, Replay, Serve, StopServing, Collect, Stop, Label),
+        *(Load, SelfTest, Replay, Serve, StopServing, Collect, Stop, Label, Forward, Shadow),
         *(Loaded, Refused, Tested, Replayed, Serving, Drained, Counted),
     )
 }

@@ -18,6 +18,7 @@ from pinnace_agent.http_message import Head, Part, Response, not_allowed, refusa
 from pinnace_agent.local_http import Connection
 from pinnace_agent.loopback_guard import guard
 from pinnace_agent.worker import open_inference
+from pinnace_agent.worker.copies import Forwarder
 from pinnace_agent.worker.counts import Counts
 from pinnace_agent.worker.model import Model, means_no_memory
 from pinnace_agent.worker.protocol import Load
@@ -57,7 +58,14 @@ class Service:
         self._reader = open_inference.Reader(model.release.contract)
         self._writer = open_inference.Writer(model=self._name, version=self._version, parameters=self._what_answers)
         self._requests = 0
+        self._forwarder: Forwarder | None = None
         self._open_shared: Callable[[memoryview, Connection], Response] | None = None
+
+    def forward_to(self, forwarder: Forwarder | None) -> None:
+        """Copy answers to a candidate in its shadow from now on, in the place of whoever got them before."""
+        if self._forwarder is not None:
+            self._forwarder.close()
+        self._forwarder = forwarder
 
     def with_shared_memory(self, opened: Callable[[memoryview, Connection], Response]) -> None:
         """Let clients on the Unix socket ask for shared memory."""
@@ -106,8 +114,8 @@ class Service:
 
     # --- inference -------------------------------------------------------------------------------------------------
 
-    def infer(self, body: memoryview, json_bytes: int | None) -> Reply:
-        """Answer one inference request.
+    def infer(self, body: memoryview, json_bytes: int | None, *, lent: bool = False) -> Reply:
+        """Answer one inference request. A body that is ``lent`` is its client's again with the answer.
 
         Raises:
             MemoryError: an allocation failed inside the model: this process must end.
@@ -134,6 +142,11 @@ class Service:
         total_ns = time.monotonic_ns() - began
         raw = None if asked.preprocessed else inputs
         self._later.append(lambda: self._counts.answered(number, raw, outputs, total_ns=total_ns, run_ns=run_ns))
+        # What a client prepared for this release says nothing about one that may prepare it in another way.
+        forwarder = self._forwarder if raw is not None else None
+        if forwarder is not None and forwarder.wants(number):
+            kept = memoryview(bytes(body)) if lent else body
+            self._later.append(lambda: forwarder.offer(kept, json_bytes, outputs))
         return Reply(status=200, json=described, tensors=tuple(tensors))
 
     # --- routes ----------------------------------------------------------------------------------------------------

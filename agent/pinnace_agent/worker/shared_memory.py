@@ -86,7 +86,7 @@ class _Session:
         self._number = question.number
         if self._layout.holds_question(question):
             body = self._memory[question.start : question.start + question.total_bytes]
-            reply = self._service.infer(body, question.json_bytes)
+            reply = self._service.infer(body, question.json_bytes, lent=True)
         else:
             reply = _error(400, "the request does not lie in the shared memory")
         self._answer(reply)

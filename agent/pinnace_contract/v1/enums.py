@@ -207,6 +207,7 @@ class Cause(StrEnum):
     MEMORY_EXCEEDED = "MEMORY_EXCEEDED"
     ERROR_RATE = "ERROR_RATE"
     LATENCY = "LATENCY"
+    DISAGREEMENT = "DISAGREEMENT"
     # time and decisions
     DEADLINE = "DEADLINE"
     LOOP = "LOOP"

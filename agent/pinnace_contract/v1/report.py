@@ -60,10 +60,14 @@ class ErrorCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowCounts:
-    """Pairs answered by both arms, and those in which they differed beyond tolerance."""
+    """Pairs answered by both arms, and those in which they differed beyond tolerance.
+
+    ``dropped`` are copies that the candidate was too slow for: they were never asked, and are no pairs.
+    """
 
     pairs: int = count(0, key=1)
     disagreements: int = count(0, key=2)
+    dropped: int = count(0, key=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

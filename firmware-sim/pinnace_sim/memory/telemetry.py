@@ -121,6 +121,8 @@ class MemoryReports:
         now = telemetry.merged(had, minute) if had is not None else minute
         now = replace(now, latency={index: now.latency[index] for index in sorted(now.latency) if now.latency[index]})
         undo.put(rows, key, now)
+        if minute.arm is Arm.SHADOW:
+            return  # nobody was given these answers
         more = telemetry.counts_of(now)
         self._total(now, more if had is None else more.minus(telemetry.counts_of(had)))
 
@@ -220,7 +222,8 @@ class MemoryReports:
         older = bisect_left(disk.minute_numbers, before)
         for number in disk.undo.cut(disk.minute_numbers, older) if older else ():
             for minute in disk.minutes[number].values():
-                self._total(minute, _NOTHING.minus(telemetry.counts_of(minute)))
+                if minute.arm is not Arm.SHADOW:
+                    self._total(minute, _NOTHING.minus(telemetry.counts_of(minute)))
                 gone += 1
             disk.undo.drop(disk.minutes, number)
         return gone

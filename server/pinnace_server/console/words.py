@@ -244,6 +244,10 @@ CAUSE_WORDS: dict[Cause, tuple[str, str]] = {
         "The model took more memory than it may.",
         "Declare its real peak, or use a smaller variant.",
     ),
+    Cause.DISAGREEMENT: (
+        "In its shadow it answered too often otherwise than what serves there; it served nobody.",
+        "If it is meant to answer otherwise, allow more: gates.guards.shadow in the policy.",
+    ),
     Cause.ERROR_RATE: ("Too many inferences failed during the trial.", "Read the log below."),
     Cause.LATENCY: (
         "The model was slower than the release promises.",

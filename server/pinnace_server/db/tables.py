@@ -402,6 +402,8 @@ class MinuteRow(SQLModel, table=True):
     classes: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     labels: int = Field(sa_type=BigInteger)
     label_errors: int = Field(sa_type=BigInteger)
+    pairs: int = Field(sa_type=BigInteger)
+    disagreements: int = Field(sa_type=BigInteger)
     features: str = Field(sa_column=Column(Text, nullable=False))
 
 
@@ -421,6 +423,8 @@ class StretchRow(SQLModel, table=True):
     predictions: int = Field(sa_type=BigInteger)
     below: int = Field(sa_type=BigInteger)
     latency: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    pairs: int = Field(sa_type=BigInteger)
+    disagreements: int = Field(sa_type=BigInteger)
 
 
 class ArrivalRow(SQLModel, table=True):

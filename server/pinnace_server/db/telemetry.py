@@ -219,7 +219,11 @@ class SqlReports:
                     func.sum(MinuteRow.below),
                     func.sum(MinuteRow.labels),
                     func.sum(MinuteRow.label_errors),
-                ).where(col(MinuteRow.release) == release, col(MinuteRow.device).in_(some))
+                ).where(
+                    col(MinuteRow.release) == release,
+                    col(MinuteRow.device).in_(some),
+                    col(MinuteRow.arm) != Arm.SHADOW.value,
+                )
             ).one()
             total = total.plus(
                 Counts(
@@ -267,6 +271,8 @@ class SqlReports:
             predictions=stretch.predictions,
             below=stretch.below,
             latency=stretch.latency.packed,
+            pairs=stretch.pairs,
+            disagreements=stretch.disagreements,
         )
 
     def stretches(
@@ -323,6 +329,8 @@ def _stretch(row: StretchRow) -> Stretch:
         latency=PackedHistogram(packed=row.latency),
         predictions=row.predictions,
         below=row.below,
+        pairs=row.pairs,
+        disagreements=row.disagreements,
     )
 
 
@@ -355,6 +363,8 @@ def _minute(row: MinuteRow) -> Minute:
         classes=spelling.read_numbers(row.classes),
         labels=row.labels,
         label_errors=row.label_errors,
+        pairs=row.pairs,
+        disagreements=row.disagreements,
         features=spelling.read_features(row.features),
     )
 
@@ -382,5 +392,7 @@ def _put_minute(session: Session, minute: Minute) -> None:
         classes=spelling.numbers(minute.classes),
         labels=minute.labels,
         label_errors=minute.label_errors,
+        pairs=minute.pairs,
+        disagreements=minute.disagreements,
         features=spelling.features(minute.features),
     )

@@ -40,6 +40,7 @@ _OWN_TROUBLE: Final = frozenset(
         Cause.WINDOW,
         Cause.VETO,
         Cause.NO_CONTACT,
+        Cause.NO_FALLBACK,
         Cause.CLONE_SUSPECTED,
         Cause.REINSTALLED,
         Cause.METADATA_EXPIRED,

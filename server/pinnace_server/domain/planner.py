@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pinnace_contract.latest import Cause, Entry, Intent, Outcome
-from pinnace_server.domain import plans, progress
+from pinnace_server.domain import plans, progress, shadows
 from pinnace_server.domain.plans import (
     ENDED,
     Adopt,
@@ -38,7 +38,7 @@ def plan(policy: Policy, observed: Fleet, parent: Plan | None, now_s: float) -> 
         seen = observed.get(target.device)
         if seen is None:
             continue
-        change = None if policy.cancelled else _change(policy, target, seen)
+        change = None if policy.cancelled else _change(policy, target, seen, now_s)
         if change is not None:
             changes.append(change)
         reports.append(progress.report(policy, wave, seen, change, now_s))
@@ -57,13 +57,14 @@ def next_generation(device: Device) -> int:
 def reissued(entries: tuple[Entry, ...], generation: int) -> tuple[Entry, ...]:
     """Return a device's entries for a store that is new: all as first said, under one new generation.
 
-    A rollback becomes a plain entry: the new store committed nothing that it could go back to.
+    A rollback becomes a plain entry: the new store committed nothing that it could go back to, or compare with.
     """
     return tuple(
         replace(
             entry,
             generation=generation,
             intent=Intent.UPGRADE if entry.intent is Intent.ROLLBACK else entry.intent,
+            arms=None,
         )
         for entry in entries
     )
@@ -73,7 +74,7 @@ def _targets(policy: Policy) -> Iterator[tuple[int, Target]]:
     return ((wave.number, target) for wave in policy.waves for target in wave.targets)
 
 
-def _change(policy: Policy, target: Target, seen: Observed) -> Change | None:
+def _change(policy: Policy, target: Target, seen: Observed, now_s: float) -> Change | None:
     if seen.member.state is not MemberState.WAITING or progress.held(policy, seen) is not None:
         return None
     if seen.device.state is DeviceState.DECOMMISSIONED:
@@ -83,11 +84,16 @@ def _change(policy: Policy, target: Target, seen: Observed) -> Change | None:
     refusal = _refusal(policy, target, seen)
     if refusal is not None:
         return refusal
+    entry = _entry(policy, target, seen)
+    unshadowed = shadows.why_not(policy, seen) if entry.intent is Intent.UPGRADE else None
+    if unshadowed is not None and policy.shadow is not None and policy.shadow.leaves_out:
+        return Skip(device=target.device, cause=unshadowed.cause, detail=f"left out: {unshadowed.detail}")
     return Assign(
         device=target.device,
         incarnation=seen.device.incarnation,
-        entry=_entry(policy, target, seen),
+        entry=entry if unshadowed else shadows.with_arms(policy, entry, seen, now_s),
         before=seen.slot.state.current if seen.slot else None,
+        why=f"without a shadow: {unshadowed.detail}" if unshadowed else "",
     )
 
 

@@ -41,6 +41,7 @@ class WaitingOn(StrEnum):
     METERED = "METERED"
     FETCHING = "FETCHING"
     SELF_TEST = "SELF_TEST"
+    SHADOW = "SHADOW"
     TRIAL = "TRIAL"
     CONTACT = "CONTACT"
     REVERTING = "REVERTING"
@@ -88,12 +89,13 @@ Fleet = Mapping[DeviceId, Observed]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assign:
-    """Give the device this entry, under a set of the entry's generation."""
+    """Give the device this entry, under a set of the entry's generation. ``why``: what is otherwise than asked for."""
 
     device: DeviceId
     incarnation: IncarnationId
     entry: Entry
     before: Running | None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +212,10 @@ def applied(change: Change, plan: Plan, seen: Observed) -> Observed:
                 assigned_at_s=plan.made_at_s,
                 before=change.before,
             )
-            member = replace(member, state=MemberState.ASSIGNED, generation=change.entry.generation)
+            generation = change.entry.generation
+            member = replace(
+                member, state=MemberState.ASSIGNED, generation=generation, cause=Cause.NONE, detail=change.why
+            )
             device = replace(seen.device, generation=change.entry.generation, updating=True)
             return replace(seen, device=device, member=member, assignment=assignment, busy=False)
         case Adopt():
@@ -247,7 +252,8 @@ def _spelled(change: Change) -> list[object]:
     match change:
         case Assign():
             before = change.before.release if change.before else None
-            return ["assign", change.device, change.incarnation, codec.plain(change.entry), before]
+            why = [change.why] if change.why else []
+            return ["assign", change.device, change.incarnation, codec.plain(change.entry), before, *why]
         case Adopt():
             return ["adopt", change.device]
         case Skip():

@@ -37,6 +37,20 @@ PLAIN_TERMS = Terms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowTerms:
+    """How long a release answers copies before it serves, and of what share of requests.
+
+    ``differing_percent_max``: a device on which more differ does not put it on trial, even if nobody hears of it.
+    ``leaves_out``: devices that cannot have a shadow do not get the release, else they try it without one.
+    """
+
+    duration_s: int
+    share_percent: int
+    differing_percent_max: int | None = None
+    leaves_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Where one device should go. ``release`` None removes the model; ``variants`` are in the order to try.
 
@@ -71,6 +85,7 @@ class Policy:
     intent: Intent
     waves: tuple[Wave, ...]
     terms: Terms = PLAIN_TERMS
+    shadow: ShadowTerms | None = None
     supersedes: bool = True
     cancelled: bool = False
     held: Mapping[DeviceId, Held] = field(default_factory=dict)

@@ -32,7 +32,7 @@ _PHASES: Final = {
     Phase.VERIFYING: WaitingOn.FETCHING,
     Phase.STAGED: WaitingOn.OFFERED,
     Phase.SELF_TEST: WaitingOn.SELF_TEST,
-    Phase.SHADOW: WaitingOn.TRIAL,
+    Phase.SHADOW: WaitingOn.SHADOW,
     Phase.TRIAL: WaitingOn.TRIAL,
     Phase.PREPARED: WaitingOn.SITE_DECISION,
     Phase.AWAITING_CONTACT: WaitingOn.CONTACT,
@@ -60,6 +60,7 @@ def report(policy: Policy, wave: int, seen: Observed, change: Change | None, now
             elif state is MemberState.ASSIGNED:
                 waiting = _waits(seen, now_s)
                 cause, detail = _said(seen)
+                detail = detail or member.detail
     return DeviceReport(device=member.device, wave=wave, state=state, waiting_on=waiting, cause=cause, detail=detail)
 
 

@@ -408,6 +408,8 @@ class Minute:
     classes: tuple[int, ...] = ()
     labels: int = 0
     label_errors: int = 0
+    pairs: int = 0
+    disagreements: int = 0
     features: Mapping[Digest, FeatureTotals] = field(default_factory=dict)
 
 

@@ -24,8 +24,9 @@ CALLERS_FAULT: Final = "bad_request"  # errors under this name say nothing about
 class Stretch:
     """What one device counted for one (model, release, arm). ``number`` is Unix time in units of ten minutes.
 
-    ``errors`` know what of theirs is news. ``latency`` is
-    kept whole, because which answers are slow is a matter of the rollout that asks, see ``slowness``.
+    ``errors`` know what of theirs is news. ``latency`` is kept whole, because which answers are slow is a matter of the
+    rollout that asks, see ``slowness``. ``pairs`` and ``disagreements`` are of a shadow: answers that were compared,
+    and those that differed.
     """
 
     device: DeviceId
@@ -37,6 +38,8 @@ class Stretch:
     latency: PackedHistogram = field(default_factory=PackedHistogram)
     predictions: int = 0
     below: int = 0
+    pairs: int = 0
+    disagreements: int = 0
 
     def following(self, number: int) -> Stretch:
         """Return an empty later one, that remembers which troubles go on."""
@@ -47,6 +50,8 @@ class Stretch:
             latency=PackedHistogram(),
             predictions=0,
             below=0,
+            pairs=0,
+            disagreements=0,
         )
 
     def after(self, minute: Minute) -> Stretch:
@@ -59,6 +64,8 @@ class Stretch:
             latency=self.latency.plus(minute.latency, minute.latency_zero),
             predictions=self.predictions + minute.predictions,
             below=self.below + minute.below,
+            pairs=self.pairs + minute.pairs,
+            disagreements=self.disagreements + minute.disagreements,
         )
 
 

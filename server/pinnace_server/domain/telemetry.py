@@ -107,6 +107,8 @@ def merged(one: Minute, other: Minute) -> Minute:
         classes=_counts(one.classes, other.classes),
         labels=_plus(one.labels, other.labels),
         label_errors=_plus(one.label_errors, other.label_errors),
+        pairs=_plus(one.pairs, other.pairs),
+        disagreements=_plus(one.disagreements, other.disagreements),
         features=_features(one.features, other.features),
     )
 
@@ -140,6 +142,8 @@ def _minute(device: DeviceId, block: Block, minute: int) -> Minute:
         classes=tuple(unpack_varints("class counts", predictions.classes)[:CLASSES_MAX]) if predictions else (),
         labels=labels.n if labels else 0,
         label_errors=labels.errors if labels else 0,
+        pairs=block.shadow.pairs if block.shadow else 0,
+        disagreements=block.shadow.disagreements if block.shadow else 0,
         features={block.features.baseline: _totals(block.features)} if block.features else {},
     )
     nothing = Minute(

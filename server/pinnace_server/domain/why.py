@@ -76,6 +76,7 @@ _ON_THE_DEVICE: Final = {
     WaitingOn.OFFERED: "it knows of the release, and has not begun to fetch it",
     WaitingOn.FETCHING: "it fetches the release",
     WaitingOn.SELF_TEST: "it runs the golden vectors on its own hardware",
+    WaitingOn.SHADOW: "the release answers copies of its requests, unseen, and is compared with what it serves",
     WaitingOn.TRIAL: "it tries the release, and has not kept it yet",
     WaitingOn.CONTACT: "it has proved the release, and waits for this server's acknowledgement",
     WaitingOn.REVERTING: "it goes back to its last good release",

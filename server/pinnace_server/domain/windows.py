@@ -102,7 +102,12 @@ def next_opening(weekly: Weekly, zone: ZoneInfo, at_s: float) -> Window:
     A run without an end is cut more than a week ahead; ask again then. Worked out anew each time, over two weeks of
     days: ask once for a zone, not once for each of its devices.
     """
-    return next(run for run in _runs(weekly, zone, at_s) if at_s < run.closes_s)
+    return next(runs(weekly, zone, at_s))
+
+
+def runs(weekly: Weekly, zone: ZoneInfo, at_s: float) -> Iterator[Window]:
+    """Yield the run of open time that holds an instant, if one does, and those that begin in the days after it."""
+    return (run for run in _runs(weekly, zone, at_s) if at_s < run.closes_s)
 
 
 def is_open(weekly: Weekly, zone: ZoneInfo, at_s: float) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
@@ -85,16 +85,22 @@ def evidence(
     witnesses: Sequence[Witness],
     installs: Sequence[Install] = (),
     limits: Mapping[Guard, float] | None = None,
+    shadowed_from_s: float | None = None,
 ) -> WaveEvidence:
     """Return everything a wave's gates judge by. ``switched_at_s``: when the wave's first device served the release.
 
-    A device of the wave that has not answered with the release yet is counted in the wave and says nothing else. A
+    A device of the wave that has not answered with the release yet is counted in the wave and says nothing else, but
+    what it said in a shadow: ``shadowed_from_s`` is when the wave began, and with it what is compared; None: nothing. A
     limit on slow answers takes the place of the comparison: a slowdown is intended, and the release promises a p95.
     """
     allowed = dict(limits or {})
     heard = [found for each in witnesses if (found := _heard(each, release, switched_at_s, now_s)) is not None]
     bounds = {} if Guard.SLOW in allowed else _bounds(heard, witnesses, release, switched_at_s)
     moved = [each for each in witnesses if each.moved]
+    pairs = _pairs_of(moved, release, shadowed_from_s) if Guard.SHADOW in allowed else {}
+    said = {each.witness.device: _said(each, now_s, bounds, allowed) for each in heard}
+    shown = [each for each in moved if each.device in pairs and each.device not in said]
+    said |= {each.device: DeviceEvidence(device=each.device, arm=Arm.CANDIDATE) for each in shown}
     return WaveEvidence(
         elapsed_min=max(0.0, now_s - switched_at_s) / 60,
         wave_size=len(moved),
@@ -102,7 +108,7 @@ def evidence(
         committed=sum(each.reachable and each.committed for each in moved),
         reporting=sum(each.reporting for each in witnesses),
         watched=len(witnesses),
-        devices=tuple(_said(each, now_s, bounds, allowed) for each in heard),
+        devices=tuple(_with_pairs(each, pairs.get(each.device)) for each in said.values()),
         installs=tuple(installs),
         dispersion={guard: streams.dispersion(blocks) for guard, blocks in _blocks(heard, bounds).items()},
         limits=allowed,
@@ -161,6 +167,29 @@ def _limited(heard: _Heard, limits: Mapping[Guard, float]) -> dict[Guard, Counts
     if Guard.SLOW in limits and heard.witness.p95_ms_max is not None:
         found[Guard.SLOW] = slowness.counts(heard.now, slowness.expected_bound(heard.witness.p95_ms_max))
     return found
+
+
+def _pairs_of(moved: Sequence[Witness], release: ReleaseId, from_s: float | None) -> dict[DeviceId, Counts]:
+    """Return what each device of the wave compared in its shadow, where it compared anything."""
+    if from_s is None:
+        return {}
+    first = int(from_s // STRETCH_S)
+    found = {
+        each.device: _shadow([row for row in each.rows if row.release == release and row.number >= first])
+        for each in moved
+    }
+    return {device: counts for device, counts in found.items() if counts.trials}
+
+
+def _shadow(rows: Sequence[Stretch]) -> Counts:
+    tally = Tally()
+    for row in rows:
+        tally = tally.after(row.pairs, min(row.disagreements, row.pairs))
+    return tally.counts
+
+
+def _with_pairs(said: DeviceEvidence, pairs: Counts | None) -> DeviceEvidence:
+    return said if pairs is None else replace(said, limited={**said.limited, Guard.SHADOW: pairs})
 
 
 def _past(witness: Witness, release: ReleaseId, begin: int) -> list[Stretch]:

@@ -7,7 +7,8 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId, IncarnationId
 from pinnace_contract.latest import Cause, Intent, Outcome, Receipt
-from pinnace_server.domain.records import Assignment, MemberState
+from pinnace_server.domain import shadows
+from pinnace_server.domain.records import Assignment, Member, MemberState, RolloutState
 from pinnace_server.service.ports import Tables
 
 _MEMBERS: Final = {
@@ -47,6 +48,9 @@ def close(tables: Tables, receipt: Receipt, now: float) -> list[str]:
         state = _MEMBERS[receipt.outcome]
         if assignment is not None and _is_about(receipt, assignment) and _missed_its_window(receipt, assignment, now):
             state = MemberState.WAITING  # it is told again, for the next one
+        ended = tables.assignments.get(receipt.device, receipt.model)
+        if ended is not None and _is_about(receipt, ended) and _goes_on_unshadowed(tables, member, ended):
+            state = MemberState.WAITING  # it is told again, without a shadow or that it is left out
         tables.rollouts.save_members(
             [replace(member, state=state, cause=receipt.cause, detail=receipt.detail, changed_at_s=now)]
         )
@@ -68,6 +72,12 @@ def close_recorded(tables: Tables, device: DeviceId, incarnation: IncarnationId,
 def _is_about(receipt: Receipt, assignment: Assignment) -> bool:
     entry = assignment.entry
     return receipt.generation == entry.generation and receipt.attempt == entry.attempt
+
+
+def _goes_on_unshadowed(tables: Tables, member: Member, ended: Assignment) -> bool:
+    """Tell whether the planner has another answer for a device without memory for two."""
+    rollout = tables.rollouts.get(member.rollout)
+    return rollout is not None and rollout.state is RolloutState.ACTIVE and shadows.found_no_memory(ended)
 
 
 def _missed_its_window(receipt: Receipt, assignment: Assignment, now: float) -> bool:

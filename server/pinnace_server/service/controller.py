@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, Digest, ReleaseId, RolloutId
-from pinnace_contract.latest import AssignmentSet, Cause
+from pinnace_contract.latest import AssignmentSet, Cause, Entry
 from pinnace_contract.topics import Down, DownTopic
 from pinnace_server.domain import health_rule, planner, plans, stretches
 from pinnace_server.domain.plans import ENDED, Adopt, Assign, Observed, Plan, PlanReport, Skip
@@ -348,8 +348,8 @@ class Controller:
             self._publish(device, payload)
 
     def _releases(self, assignments: AssignmentSet) -> dict[ReleaseId, bytes]:
-        wanted = {entry.release for entry in assignments.entries if entry.release is not None}
-        return {release: self._world.blobs.read(Digest(release)) for release in wanted}
+        named = {release for entry in assignments.entries for release in (entry.release, _control_of(entry))}
+        return {release: self._world.blobs.read(Digest(release)) for release in named if release is not None}
 
     def _refused(self, desired: DesiredSet, error: ServerError) -> None:
         """Set a set aside that the signer refuses; the next change of the device makes another."""
@@ -504,6 +504,10 @@ def _finished(rollout: Rollout, counts: Mapping[str, int], now: float) -> Event:
         rollout=rollout.id,
         data={state: str(n) for state, n in counts.items()},
     )
+
+
+def _control_of(entry: Entry) -> ReleaseId | None:
+    return entry.arms.control if entry.arms is not None else None
 
 
 def _assigned(rollout: Rollout, change: Assign, plan: Plan, now: float) -> Event:

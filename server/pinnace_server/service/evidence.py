@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, ReleaseId
-from pinnace_contract.latest import Phase
+from pinnace_contract.latest import Arm, Phase
 from pinnace_server.domain import install_results, witness
 from pinnace_server.domain.gates.evidence import WaveEvidence
 from pinnace_server.domain.gates.settings import Settings
@@ -61,6 +61,7 @@ def gather(
     found = witness.evidence(
         release=rollout.release,
         switched_at_s=now_s if switched_at_s is None else switched_at_s,
+        shadowed_from_s=wave.started_at_s,
         now_s=now_s,
         witnesses=[
             *(_witness(each, arms, now_s, moved=True, heard=each.site in heard_sites) for each in arms.candidates),
@@ -157,7 +158,7 @@ class _Arms:
             row.number * STRETCH_S
             for each in self.candidates
             for row in self.rows.get(each.device, ())
-            if row.release == self._release and row.number > started_at_s // STRETCH_S
+            if row.release == self._release and row.arm is not Arm.SHADOW and row.number > started_at_s // STRETCH_S
         )
         kept = (each.changed_at_s for each in mine if each.state is MemberState.COMMITTED)
         found = min((*answered, *kept), default=None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from pinnace_contract.latest import Cause, Outcome, Receipt, Report
+from pinnace_contract.latest import Arm, Cause, Outcome, Receipt, Report
 from pinnace_server.domain import stretches, telemetry
 from pinnace_server.domain.records import (
     Counts,
@@ -151,14 +151,15 @@ def _add_evidence(tables: Tables, device: Device, minutes: Sequence[Minute]) -> 
             continue
         counts = Counts()
         for minute in minutes:
-            if minute.model == assignment.model and minute.release == assignment.release:
+            ours = minute.model == assignment.model and minute.release == assignment.release
+            if ours and minute.arm is not Arm.SHADOW:
                 counts = counts.plus(telemetry.counts_of(minute))
         if counts != Counts():
             tables.rollouts.add_evidence(assignment.rollout, device.id, counts)
 
 
 def _measured(device: Device, report: Report, minutes: Sequence[Minute], now: float) -> Device:
-    p95_s = telemetry.histogram_of(minutes).quantile(0.95)
+    p95_s = telemetry.histogram_of(each for each in minutes if each.arm is not Arm.SHADOW).quantile(0.95)
     return replace(
         device,
         seen_at_s=now,

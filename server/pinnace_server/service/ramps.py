@@ -5,7 +5,8 @@ Reads rows and asks ``domain.ramp``; writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,16 +19,17 @@ from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.installs import Installs
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.plans import Held, Observed, PlanReport, WaitingOn
-from pinnace_server.domain.policy import Policy, Target
+from pinnace_server.domain.policy import Policy, ShadowTerms, Target
 from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp
 from pinnace_server.domain.records import DeviceState, Member, MemberState, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import gating
-from pinnace_server.domain.rollout_policy.policy import ZONE_LABEL, RolloutPolicy
+from pinnace_server.domain.rollout_policy.policy import ZONE_LABEL, RolloutPolicy, Shadow, Unshadowed
 from pinnace_server.errors import Refused
 from pinnace_server.service import claims, observing, rules
 from pinnace_server.service.ports import Tables
 
 OFFLINE: Final = "it is offline, and is told as soon as it is heard"
+ALONE_FACTOR: Final = 2.0  # times what a gate tolerates is too much on any one device
 NEVER_SEEN: Final = "it was enrolled and never heard of since"
 
 
@@ -60,7 +62,8 @@ class Look:
             replace(wave, targets=tuple(_in_window(target, observed, zones, held) for target in wave.targets))
             for wave in policy.waves
         )
-        return replace(policy, waves=waves, held=held, supersedes=self.ramp.policy.supersedes)
+        shadow = shadow_terms(self.ramp.policy)
+        return replace(policy, waves=waves, held=held, shadow=shadow, supersedes=self.ramp.policy.supersedes)
 
 
 def ramp_of(tables: Tables, rollout: Rollout) -> Ramp | None:
@@ -74,6 +77,25 @@ def ramp_of(tables: Tables, rollout: Rollout) -> Ramp | None:
         agreements=tuple(tables.rollouts.agreements(rollout.id)),
         paused=rollout.paused,
     )
+
+
+def shadow_terms(policy: RolloutPolicy) -> ShadowTerms | None:
+    """Return how a release is compared before it serves; None: it is not."""
+    strategy = policy.strategy
+    if not isinstance(strategy, Shadow):
+        return None
+    return ShadowTerms(
+        duration_s=strategy.duration_s,
+        share_percent=strategy.share_percent,
+        differing_percent_max=_differing_percent_max(policy),
+        leaves_out=strategy.unshadowed is Unshadowed.LEAVE_OUT,
+    )
+
+
+def _differing_percent_max(policy: RolloutPolicy) -> int | None:
+    """Return what a device keeps back by itself: it knows less than the gate, which hears of a whole wave."""
+    tolerated = policy.gates.guards.shadow
+    return None if tolerated is None else min(math.ceil(ALONE_FACTOR * tolerated.percent), 100)
 
 
 class RollCalls:
@@ -190,6 +212,8 @@ class _Zones:
 
     def __init__(self, policy: RolloutPolicy, now_s: float) -> None:
         self._windows, self._now_s = policy.windows, now_s
+        shadow = shadow_terms(policy)
+        self._needed_s = shadow.duration_s if shadow is not None else 0
         self._found: dict[str, Window | Held] = {}
 
     def of(self, named: str | None) -> Window | Held | None:
@@ -206,8 +230,16 @@ class _Zones:
             except Refused as error:
                 self._found[name] = Held(waiting_on=WaitingOn.WINDOW, detail=str(error))
             else:
-                self._found[name] = windows.next_opening(self._windows.weekly, zone, self._now_s)
+                self._found[name] = self._next(windows.runs(self._windows.weekly, zone, self._now_s))
         return self._found[name]
+
+    def _next(self, runs: Iterable[Window]) -> Window | Held:
+        """Return the first run, or the rest of it, that is long enough for a shadow where there is to be one."""
+        for run in runs:
+            if run.closes_s - max(run.opens_s, self._now_s) > self._needed_s:
+                return run
+        detail = f"no window of the next days is longer than the shadow, {self._needed_s} s"
+        return Held(waiting_on=WaitingOn.WINDOW, detail=detail)
 
 
 def _in_window(

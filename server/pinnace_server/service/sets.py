@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, ReleaseId
-from pinnace_contract.latest import AssignmentSet, Endpoint, WithdrawnRelease
-from pinnace_server.domain.records import DesiredSet, Device
+from pinnace_contract.latest import AssignmentSet, Endpoint, Entry, WithdrawnRelease
+from pinnace_server.domain.records import Assignment, DesiredSet, Device
 from pinnace_server.service.ports import Tables, World
 
 WITHDRAWN_MAX: Final = 16  # of one set, which has 8 KiB; devices remember what earlier ones said
@@ -17,7 +18,7 @@ def save_set(tables: Tables, world: World, device: Device, generation: int) -> N
 
     A set without entries has its use as well: it brings the device the key that acknowledgements are signed with.
     """
-    entries = tuple(assignment.entry for assignment in tables.assignments.of([device.id]))
+    entries = tuple(_still_meant(assignment) for assignment in tables.assignments.of([device.id]))
     tables.assignments.save_desired(
         DesiredSet(
             device=device.id,
@@ -47,3 +48,8 @@ def withdrawn_for(tables: Tables, device: DeviceId) -> tuple[WithdrawnRelease, .
         known = (slot.state.current, slot.state.candidate, *slot.state.last_good)
         held.update(each.release for each in known if each is not None)
     return tuple(sorted(found, key=lambda each: each.release not in held))[:WITHDRAWN_MAX]
+
+
+def _still_meant(assignment: Assignment) -> Entry:
+    """An attempt that has ended compares nothing any more: what it was compared with may leave the server."""
+    return assignment.entry if assignment.outcome is None else replace(assignment.entry, arms=None)

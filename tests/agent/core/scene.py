@@ -12,6 +12,8 @@ from pinnace_agent.core.surroundings import Host, HostRuntime, Surroundings
 from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ModelName, ReleaseId, VersionName, digest_of
 from pinnace_contract.latest import (
     P95,
+    ArmMode,
+    Arms,
     AssignmentSet,
     Blob,
     Cause,
@@ -86,6 +88,15 @@ def id_of(made: Release) -> ReleaseId:
 
 
 V1, V2, V3 = release(1), release(2), release(3)
+SHADOW_S = 3_600
+
+
+def shadow_of(control: Release, **more: Any) -> Arms:
+    """A shadow of an hour beside a release, that may begin within a day."""
+    given = {"mode": ArmMode.SHADOW, "control": id_of(control), "share_percent": 25, "duration_s": SHADOW_S}
+    return Arms(**{"until_s": int(START_S) + 86_400} | given | more)
+
+
 HOST = Host(
     device=DEVICE,
     boot=BootId("0" * 32),
@@ -213,6 +224,17 @@ class Driver:
     def self_test_failed(self, cause: Cause, log: str = "") -> Self:
         return self.event(events.SelfTestFailed(ticket=self.slot.ticket, cause=cause, log=log))
 
+    def shadowing(self) -> Self:
+        return self.event(events.Shadowing(ticket=self.slot.ticket))
+
+    def compared(self, pairs: int, disagreements: int) -> Self:
+        assert self.slot.work is not None
+        assert self.slot.work.candidate is not None
+        tried = self.slot.work.candidate.servable
+        return self.event(
+            events.Compared(release=tried.release, variant=tried.variant, pairs=pairs, disagreements=disagreements)
+        )
+
     def activated(self) -> Self:
         return self.event(events.Activated(ticket=self.slot.ticket, gap_ms=3.0))
 
@@ -234,6 +256,13 @@ class Driver:
 
     def replayed(self, vectors: int = 1, errors: int = 0, golden: GoldenResult = PASSED) -> Self:
         return self.event(events.Replayed(ticket=self.slot.ticket, vectors=vectors, errors=errors, golden=golden))
+
+    def candidate_exits(self, cause: Cause = Cause.CRASHED, log: str = "") -> Self:
+        """The worker of a candidate in its shadow dies, and not the one that serves."""
+        assert self.slot.work is not None
+        assert self.slot.work.candidate is not None
+        tried = self.slot.work.candidate.servable
+        return self.event(events.WorkerExited(release=tried.release, variant=tried.variant, cause=cause, log=log))
 
     def exits(self, cause: Cause = Cause.CRASHED, log: str = "") -> Self:
         serving = self.slot.serving
@@ -279,6 +308,7 @@ class Driver:
             Phase.VERIFYING: self.verified,
             Phase.STAGED: self.tick,
             Phase.SELF_TEST: self.self_tested,
+            Phase.SHADOW: lambda: self.shadowing().tick(SHADOW_S),
             Phase.TRIAL: lambda: self.activated().served(100),
             Phase.AWAITING_CONTACT: lambda: self.activated().contact(),
             Phase.REVERTING: self.reverted,

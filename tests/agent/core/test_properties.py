@@ -15,6 +15,8 @@ from pinnace_agent.core.reported import active, reported
 from pinnace_contract import codec
 from pinnace_contract.ids import BootId
 from pinnace_contract.latest import (
+    ArmMode,
+    Arms,
     Cause,
     ContactMode,
     ContactPolicy,
@@ -91,9 +93,10 @@ class DeviceUnderTest(RuleBasedStateMachine):
         trial=st.sampled_from([TrialPolicy(), TrialPolicy(mode=TrialMode.NONE), TrialPolicy(inferences=10)]),
         contact=st.sampled_from(list(ContactMode)[:2]),
         swap=st.sampled_from([Swap.AUTO, Swap.STOP_FIRST]),
-        odd=st.sampled_from(["", "", "", "site_atomic", "arms"]),
+        odd=st.sampled_from(["", "", "", "", "site_atomic", "lease"]),
+        shadow=st.sampled_from(["", "", "right", "right", "right", "short", "elsewhere", "split"]),
     )
-    def assign(self, number, intent, jump, attempt, trial, contact, swap, odd) -> None:
+    def assign(self, number, intent, jump, attempt, trial, contact, swap, odd, shadow) -> None:
         made = RELEASES[number]
         generation = max(0, self.d.state.generation + jump)
         if jump > 0 or not self.has_slot:
@@ -107,7 +110,8 @@ class DeviceUnderTest(RuleBasedStateMachine):
             contact=ContactPolicy(mode=contact),
             swap=swap,
             site_atomic=odd == "site_atomic",
-            lease_until_s=5 if odd == "arms" else None,
+            lease_until_s=5 if odd == "lease" else None,
+            arms=self.arms(shadow),
         )
         before = self.d.state
         self.d.take_set(entry)
@@ -116,6 +120,20 @@ class DeviceUnderTest(RuleBasedStateMachine):
         else:
             assert self.d.state.slots == before.slots
         self.saved()
+
+    def arms(self, how: str) -> Arms | None:
+        current = self.d.slot.current if self.has_slot else None
+        if not how or current is None:
+            return None
+        until_s = int(self.d.around.unix_s) + (60 if how == "short" else 100_000)
+        return Arms(
+            mode=ArmMode.SPLIT if how == "split" else ArmMode.SHADOW,
+            control=id_of(RELEASES[0]) if how == "elsewhere" else current.release,
+            share_percent=50,
+            until_s=until_s,
+            duration_s=0 if how == "short" else 600,
+            differing_percent_max=10,
+        )
 
     @rule()
     def cancel(self) -> None:
@@ -163,6 +181,8 @@ class DeviceUnderTest(RuleBasedStateMachine):
                 d.tick(60)
             case Phase.SELF_TEST:
                 d.self_test_failed(failure) if failure else d.self_tested()
+            case Phase.SHADOW:
+                d.candidate_exits(failure) if failure else d.shadowing()
             case Phase.TRIAL | Phase.AWAITING_CONTACT:
                 d.exits(failure) if failure else d.activated()
             case Phase.REVERTING:
@@ -173,6 +193,12 @@ class DeviceUnderTest(RuleBasedStateMachine):
     @rule()
     def miss_golden(self) -> None:
         self.d.self_tested(MISSED)
+        self.saved()
+
+    @in_phase(Phase.SHADOW)
+    @rule(pairs=st.integers(0, 200), share=st.sampled_from([0.0, 0.05, 0.9]))
+    def compare(self, pairs, share) -> None:
+        self.d.compared(pairs, int(pairs * share))
         self.saved()
 
     @in_phase(Phase.TRIAL, Phase.AWAITING_CONTACT)
@@ -230,6 +256,17 @@ class DeviceUnderTest(RuleBasedStateMachine):
         for effect in self.d.effects:
             if isinstance(effect, effects.SelfTest | effects.Activate):
                 assert effect.candidate.epoch >= slot.floor
+
+    @invariant()
+    def a_candidate_in_its_shadow_serves_nobody_and_what_is_committed_does(self) -> None:
+        if not self.has_slot or self.d.phase is not Phase.SHADOW:
+            return
+        slot = self.d.slot
+        assert slot.work is not None
+        assert slot.work.entry.arms is not None
+        assert slot.serving is not None
+        assert slot.serving.release == slot.work.entry.arms.control
+        assert not [each for each in self.d.effects if isinstance(each, effects.Activate | effects.Revert)]
 
     @invariant()
     def generations_only_grow_and_none_is_applied_twice(self) -> None:

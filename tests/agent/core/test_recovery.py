@@ -17,6 +17,7 @@ REPEATED = {
     Phase.VERIFYING: [effects.Serve, effects.Fetch],
     Phase.STAGED: [effects.Serve],
     Phase.SELF_TEST: [effects.Serve, effects.SelfTest],
+    Phase.SHADOW: [effects.Serve, effects.Shadow],
     Phase.TRIAL: [effects.Activate],
     Phase.AWAITING_CONTACT: [effects.Activate, effects.SendReportNow],
     Phase.REVERTING: [effects.Revert],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -175,6 +176,21 @@ def test_site_atomic_needs_no_healthy_rest_of_a_site_unless_said() -> None:
         ({"strategy": {"kind": "ab", "control": 9}}, "policy.strategy: unknown key 'control'; .* 'control_percent'"),
         ({"strategy": {"kind": "canary", "lease_s": 9}}, "unknown key 'lease_s'; nothing can be set here"),
         ({"strategy": {"kind": "site_atomic", "lease_s": 60}}, "lease_s: expected a whole number from 300 to 86400"),
+        (
+            {"strategy": "shadow", "terms": {"swap": "stop_first"}},
+            "policy.terms.swap: expected auto or overlap with shadow, which has both in memory, found stop_first",
+        ),
+        (
+            {
+                "strategy": {"kind": "shadow", "duration_s": 7_200},
+                "windows": {"weekly": [{"opens": "22:00", "closes": "23:59"}], "zone": "UTC"},
+            },
+            r"policy.strategy.duration_s: expected less than the longest window \(7140 s\), .* found 7200",
+        ),
+        (
+            {"strategy": "shadow", "gates": {"guards": {"shadow": None}}},
+            "policy.gates.guards.shadow: expected a share with shadow, which measures it, found null",
+        ),
         ({"strategy": "ab"}, "policy.gates.guards.outcome: expected a metric, which ab compares, found null"),
         ({"waves": []}, "policy.waves: expected a list of 1 to 32, found a list of 0"),
         ({"waves": "5%"}, "policy.waves: expected a list of 1 to 32, found '5%'"),
@@ -325,7 +341,12 @@ GATES = st.builds(
 STRATEGIES = st.one_of(
     st.just(parts.Canary()),
     st.builds(parts.Ab, control_percent=st.integers(1, 99), duration_s=SECONDS),
-    st.builds(parts.Shadow, duration_s=SECONDS, share_percent=st.integers(1, 100)),
+    st.builds(
+        parts.Shadow,
+        duration_s=SECONDS,
+        share_percent=st.integers(1, 100),
+        unshadowed=st.sampled_from(parts.Unshadowed),
+    ),
     st.builds(parts.BlueGreen, keep_s=SECONDS),
     st.builds(parts.SiteAtomic, lease_s=SECONDS),
 )
@@ -355,13 +376,25 @@ TERMS = st.builds(
     deadlines=st.builds(Deadlines, force_after_s=st.none() | SECONDS),
     metered=st.booleans(),
 )
+
+
+def fitting(*, site_atomic: Any, **given: Any) -> RolloutPolicy:
+    """A policy whose parts suit its strategy."""
+    gates: parts.Gates = given["gates"]
+    if isinstance(given["strategy"], parts.Shadow):
+        guards = replace(gates.guards, shadow=gates.guards.shadow or parts.Ceiling(percent=1))
+        given |= {"gates": replace(gates, guards=guards)}
+        if given["windows"] is not None:
+            night = WeeklyWindow(opens=LocalMinute(0), closes=LocalMinute(1_440))
+            weekly = (*given["windows"].weekly, night)
+            given |= {"windows": replace(given["windows"], weekly=weekly)}
+            given |= {"strategy": replace(given["strategy"], duration_s=min(given["strategy"].duration_s, 80_000))}
+    at_sites = isinstance(given["strategy"], parts.SiteAtomic)
+    return RolloutPolicy(**given, budgets=parts.Budgets(healthy_per_site_min=None if at_sites else site_atomic))
+
+
 POLICIES = st.builds(
-    lambda site_atomic, **given: RolloutPolicy(
-        **given,
-        budgets=parts.Budgets(
-            healthy_per_site_min=None if isinstance(given["strategy"], parts.SiteAtomic) else site_atomic
-        ),
-    ),
+    fitting,
     site_atomic=st.none() | SHARES,
     cohort=st.builds(
         parts.Cohort,

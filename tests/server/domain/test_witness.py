@@ -178,3 +178,63 @@ def test_bursts_of_the_past_show_in_the_dispersion() -> None:
     bursts = [stretch(number, OLD, bad=90 if number % 40 == 0 else 0) for number in range(BEGIN - PAST, BEGIN)]
     burst = Witness(device=DeviceId("b"), moved=True, rows=[*bursts, *rows(NEW, BEGIN, BEGIN + 6)])
     assert told(burst).dispersion[Guard.ERRORS] > 30
+
+
+# --- what was compared in a shadow -----------------------------------------------------------------------------------
+
+
+def shadow_row(number: int, pairs: int, disagreements: int, release: ReleaseId = NEW) -> Stretch:
+    row = stretch(number, release, n=pairs)
+    return replace(row, arm=Arm.SHADOW, pairs=pairs, disagreements=disagreements)
+
+
+def shadowed(*these: Witness, limits: dict[Guard, float] | None = None) -> WaveEvidence:
+    return witnesses.evidence(
+        release=NEW,
+        switched_at_s=NOW_S,
+        now_s=NOW_S,
+        witnesses=these,
+        limits={Guard.SHADOW: 0.05} if limits is None else limits,
+        shadowed_from_s=SWITCHED_S,
+    )
+
+
+def in_shadow(name: str, pairs: int = 200, disagreements: int = 3, first: int = BEGIN) -> Witness:
+    seen = [*rows(OLD, BEGIN - PAST, BEGIN + 6), *(shadow_row(first + n, pairs, disagreements) for n in range(3))]
+    return Witness(device=DeviceId(name), moved=True, rows=seen)
+
+
+def test_a_device_in_its_shadow_says_how_often_it_disagreed_and_nothing_else() -> None:
+    found = shadowed(in_shadow("a"), in_shadow("b", disagreements=200))
+    a, b = found.devices
+    assert (a.arm, dict(a.guards), set(a.limited)) == (Arm.CANDIDATE, {}, {Guard.SHADOW})
+    assert (a.limited[Guard.SHADOW].trials, a.limited[Guard.SHADOW].bad) == (600, 9)
+    assert (b.limited[Guard.SHADOW].trials, b.limited[Guard.SHADOW].bad) == (600, 600)
+    assert (found.wave_size, found.reporting, found.limits) == (2, 2, {Guard.SHADOW: 0.05})
+
+
+def test_a_device_that_serves_says_beside_it_what_it_said_in_its_shadow() -> None:
+    both = moved("a", shadow_row(BEGIN, 50, 1))
+    (found,) = witnesses.evidence(
+        release=NEW,
+        switched_at_s=SWITCHED_S,
+        now_s=NOW_S,
+        witnesses=[both],
+        limits={Guard.SHADOW: 0.05},
+        shadowed_from_s=SWITCHED_S - 600,
+    ).devices
+    assert found.guards[Guard.ERRORS].now.trials == 600
+    assert (found.limited[Guard.SHADOW].trials, found.limited[Guard.SHADOW].bad) == (50, 1)
+
+
+def test_a_shadow_before_the_wave_began_or_of_another_release_is_not_its_own() -> None:
+    early = in_shadow("a", first=BEGIN - 9)
+    other = Witness(device=DeviceId("b"), moved=True, rows=[shadow_row(BEGIN, 50, 50, release=OLD)])
+    behind = Witness(device=DeviceId("c"), moved=False, rows=[shadow_row(BEGIN, 50, 50)])
+    found = shadowed(early, other, behind)
+    assert [each.device for each in found.devices] == ["c"]
+    assert found.devices[0].limited == {}
+
+
+def test_without_a_limit_a_shadow_says_nothing() -> None:
+    assert shadowed(in_shadow("a"), limits={}).devices == ()

@@ -16,6 +16,7 @@ from pinnace_server.domain.rollout_policy import reading
 DOCS = Path(__file__).parents[3] / "docs"
 MANUAL = DOCS / "operating-the-server.md"
 ROLLOUTS = DOCS / "rollouts.md"
+SHADOW = DOCS / "shadow.md"
 
 
 def test_every_option_of_serve_is_in_the_manual() -> None:
@@ -44,6 +45,13 @@ def test_the_policy_that_the_manual_shows_is_one() -> None:
     found = reading.read(yaml.safe_load(example))
     assert found.windows is not None
     assert len(found.waves) == 3
+
+
+def test_every_setting_of_a_shadow_is_in_the_manual() -> None:
+    strategy = reading.plain(reading.read({"cohort": "", "strategy": "shadow"}))["strategy"]
+    assert isinstance(strategy, dict)
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", SHADOW.read_text(), re.MULTILINE))
+    assert set(strategy) - {"kind"} == documented
 
 
 @pytest.mark.parametrize("on", [each for each in WaitingOn if each not in (WaitingOn.PLANNING, WaitingOn.OFFERED)])

@@ -279,7 +279,8 @@ def _inferences(device: DeviceEvidence) -> int:
 
 def _low_traffic(evidence: WaveEvidence) -> bool:
     """Tell whether devices infer so seldom that ratios would promote nothing."""
-    candidates = evidence.of(Arm.CANDIDATE)
+    # A device that has only been compared in a shadow has not inferred for anybody yet.
+    candidates = [each for each in evidence.of(Arm.CANDIDATE) if each.guards or each.limited.keys() - {Guard.SHADOW}]
     if not candidates or evidence.elapsed_min <= 0:
         return False
     days = evidence.elapsed_min / DAY_MIN

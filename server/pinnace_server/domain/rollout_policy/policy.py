@@ -87,14 +87,23 @@ class Ab:
     duration_s: int = limited(7 * _DAY_S, smallest=_HOUR_S, largest=_LONG_S)
 
 
+class Unshadowed(StrEnum):
+    """What becomes of a device that has nothing to compare a release with, or no memory for two: it tries the release
+    without a shadow, or it is left out."""
+
+    WITHOUT = "without"
+    LEAVE_OUT = "leave_out"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shadow:
-    """Canary waves in which the release first answers copies of requests, unseen, for ``duration_s``."""
+    """Canary waves in which the release first answers copies of requests, unseen, for ``duration_s`` on each device."""
 
     KIND: ClassVar[str] = "shadow"
 
     duration_s: int = limited(_HOUR_S, smallest=_MINUTE_S, largest=_DAY_S)
     share_percent: int = limited(100, smallest=1, largest=100)
+    unshadowed: Unshadowed = Unshadowed.WITHOUT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

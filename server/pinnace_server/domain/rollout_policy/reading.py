@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from pinnace_contract.latest import Swap
 from pinnace_server.domain import selector, windows
 from pinnace_server.domain.rollout_policy import sizes, tree
 from pinnace_server.domain.rollout_policy.policy import (
@@ -22,6 +23,7 @@ from pinnace_server.domain.rollout_policy.policy import (
     BeforeLast,
     BeforeWave,
     RolloutPolicy,
+    Shadow,
     SiteAtomic,
 )
 from pinnace_server.domain.rollout_policy.sizes import Count, Percent, Rest
@@ -110,6 +112,17 @@ def _strategy_problems(policy: RolloutPolicy) -> Iterator[str]:
         case Ab():
             if policy.gates.guards.outcome is None:
                 yield "gates.guards.outcome: expected a metric, which ab compares, found null"
+        case Shadow():
+            if policy.terms.swap is Swap.STOP_FIRST:
+                yield "terms.swap: expected auto or overlap with shadow, which has both in memory, found stop_first"
+            longest_s = _longest_window_s(policy)
+            if longest_s is not None and longest_s <= policy.strategy.duration_s:
+                yield (
+                    f"strategy.duration_s: expected less than the longest window ({longest_s} s), in which the shadow "
+                    f"ends and the release is activated, found {policy.strategy.duration_s}"
+                )
+            if policy.gates.guards.shadow is None:
+                yield "gates.guards.shadow: expected a share with shadow, which measures it, found null"
         case SiteAtomic():
             if policy.budgets.healthy_per_site_min is not None:
                 yield (
@@ -118,6 +131,14 @@ def _strategy_problems(policy: RolloutPolicy) -> Iterator[str]:
                 )
         case _:
             pass
+
+
+def _longest_window_s(policy: RolloutPolicy) -> int | None:
+    """Return the length of the longest run that windows are sure to open; None: there are none."""
+    if policy.windows is None:
+        return None
+    lengths = [(one.closes - one.opens) % MINUTES_PER_DAY or MINUTES_PER_DAY for one in policy.windows.weekly]
+    return 60 * max(lengths)
 
 
 def _gate_problems(policy: RolloutPolicy) -> Iterator[str]:

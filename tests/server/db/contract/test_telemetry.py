@@ -320,13 +320,24 @@ class TestMinutes:
             assert dict(tables.reports.answered(camera(3), 1, 3)) == {}
 
     def test_counts_are_of_each_device_once_and_of_one_release(self, store: Store) -> None:
-        self.merge(store, FULL, replace(FULL, device=camera(2), arm=Arm.SHADOW), minute(3, 1, n=7))
+        self.merge(store, FULL, replace(FULL, device=camera(2), arm=Arm.CANDIDATE), minute(3, 1, n=7))
         self.merge(store, minute(1, 3, release=release("2"), n=100), minute(1, 4, model=WORDS, n=2))
         assert self.counts(store, 1) == COUNTED.plus(Counts(n=2))
         assert self.counts(store, 1, 2, 1, 9) == COUNTED.plus(COUNTED).plus(Counts(n=2))
         assert self.counts(store, 1, version="2") == Counts(n=100)
         assert self.counts(store, 2, version="2") == Counts()
         assert self.counts(store) == Counts()
+
+    def test_what_a_shadow_answered_was_given_to_nobody_and_counts_for_nothing(self, store: Store) -> None:
+        self.merge(store, FULL, replace(FULL, arm=Arm.SHADOW, pairs=9, disagreements=4))
+        self.merge(store, replace(FULL, arm=Arm.SHADOW, pairs=1, disagreements=1))
+        assert self.counts(store, 1) == COUNTED
+        with store.read() as tables:
+            (shadow,) = [each for each in tables.reports.fleet_minutes(0, 99) if each.arm is Arm.SHADOW]
+            assert (shadow.pairs, shadow.disagreements) == (10, 5)
+        with store.write() as tables:
+            tables.reports.prune(minute_before=99, stretch_before=0, raw_before_s=0)
+        assert self.counts(store, 1) == Counts()
 
     def test_counts_stay_within_what_one_minute_may_hold(self, store: Store) -> None:
         most = minute(1, 1, n=telemetry.COUNT_MAX)
