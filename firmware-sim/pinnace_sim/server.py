@@ -40,7 +40,6 @@ from pinnace_server.signing.local import LocalSigning
 from pinnace_sim import chance as chances
 from pinnace_sim.contention import Interleaved, Others
 from pinnace_sim.journal import Journal
-from pinnace_sim.memory.store import MemoryStore
 from pinnace_sim.network import SERVER, Connection, Message, Network
 from pinnace_sim.schedule import NOON_S, Due, Schedule
 
@@ -67,6 +66,7 @@ class Disk(Protocol):
     def write(self) -> AbstractContextManager[Tables]: ...
     def together(self) -> AbstractContextManager[None]: ...
     def close(self) -> None: ...
+    def keep(self) -> Callable[[], None]: ...
 
 
 class SimServer:
@@ -92,7 +92,7 @@ class SimServer:
         self._keys = chances.server_keys(seed)
         self._signed = signing_store.Store.in_memory()
         self._signing = LocalSigning.over(self._signed, self._keys, self.now)
-        self._backup: tuple[MemoryStore, bytes] | None = None
+        self._backup: tuple[Callable[[], None], bytes] | None = None
         self._controllers = controllers
         self.others = Others(chances.stream(seed, "others")) if contended or controllers > 1 else None
         self.rates: Rates | None = None
@@ -191,18 +191,18 @@ class SimServer:
 
     def back_up(self) -> bool:
         """Keep a copy of database and signer; blobs are never deleted, and the broker is another machine."""
-        if not self.is_on or not isinstance(self.store, MemoryStore):
+        if not self.is_on:
             return False
-        self._backup = self.store.copied(), self._signed.backup()
+        self._backup = self.store.keep(), self._signed.backup()
         return True
 
     def put_back(self, off_s: float) -> bool:
         """Be lost, and start later from the last copy, in a new era; False where there is none."""
-        if self._backup is None or not isinstance(self.store, MemoryStore):
+        if self._backup is None:
             return False
-        database, signed = self._backup
+        put_back, signed = self._backup
         self.kill(off_s, "lost with its disk")
-        self.store.become(database)
+        put_back()
         self._signed = signing_store.Store.in_memory(signed)
         self._signing = LocalSigning.over(self._signed, self._keys, self.now)
         with self.store.read() as tables:

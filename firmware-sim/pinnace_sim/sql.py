@@ -16,6 +16,7 @@ from typing import Final
 from pinnace_server.db.store import SqlStore, SqlTables
 
 CommitHook = Callable[[int], None]
+_FILE: Final = "pinnace.db"
 _READ: Final = "read"
 _WRITE: Final = "write"
 _TOGETHER: Final = "together"
@@ -28,7 +29,7 @@ class SqlDisk:
         self.before_commit: CommitHook | None = None
         self.after_commit: CommitHook | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="pinnace-sim-"))
-        self._store = SqlStore(self._folder / "pinnace.db", durable=False)
+        self._store = SqlStore(self._folder / _FILE, durable=False)
         self._commits = 0
         self._open = ""
 
@@ -60,6 +61,21 @@ class SqlDisk:
         with self._committing(_TOGETHER), self._store.together():
             yield
             self._before()
+
+    def keep(self) -> Callable[[], None]:
+        """Make a backup, and return what puts it back. Servers over this disk need not know."""
+        self._store.close()
+        content = (self._folder / _FILE).read_bytes()
+        self._store = SqlStore(self._folder / _FILE, durable=False)
+
+        def put_back() -> None:
+            self._store.close()
+            for each in self._folder.glob(f"{_FILE}*"):
+                each.unlink()
+            (self._folder / _FILE).write_bytes(content)
+            self._store = SqlStore(self._folder / _FILE, durable=False)
+
+        return put_back
 
     def close(self) -> None:
         """Let go of the file and remove it."""

@@ -71,8 +71,13 @@ class MemoryStore:
             made.become(self)
             return made
 
+    def keep(self) -> Callable[[], None]:
+        """Make a backup, and return what puts it back. Servers over this store need not know."""
+        backup = self.copied()
+        return lambda: self.become(backup)
+
     def become(self, backup: MemoryStore) -> None:
-        """Hold what another one holds, and forget everything else. Servers over this store need not know."""
+        """Hold what another one holds, and forget everything else."""
         with self._turn:
             assert not self._open, f"a backup was put back inside a {self._open}"
             self._disk = copy.deepcopy(backup._disk)
