@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from pinnace_sim.errors import NoSuchScenario
-from pinnace_sim.scenarios import operators, sweeps, updates, waves, ways
+from pinnace_sim.scenarios import operators, shadows, sweeps, updates, waves, ways
 from pinnace_sim.scenarios.form import Scenario, Sweep
 
-ALL: Final[tuple[Scenario | Sweep, ...]] = (*ways.ALL, *operators.ALL, *updates.ALL, *waves.ALL, *sweeps.ALL)
+ALL: Final[tuple[Scenario | Sweep, ...]] = (
+    *ways.ALL,
+    *operators.ALL,
+    *updates.ALL,
+    *waves.ALL,
+    *shadows.ALL,
+    *sweeps.ALL,
+)
 BY_NAME: Final = {each.name: each for each in ALL}
 
 
