@@ -60,6 +60,9 @@ from pinnace_contract.v1.assignment import (
 from pinnace_contract.v1.assignment import (
     Withdrawal as Withdrawal,
 )
+from pinnace_contract.v1.assignment import (
+    WithdrawnRelease as WithdrawnRelease,
+)
 from pinnace_contract.v1.device import (
     RECEIPT_LOG_CHARS_MAX as RECEIPT_LOG_CHARS_MAX,
 )

@@ -7,7 +7,7 @@ each other. A violation ends the world at once, wherever the stack is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -101,6 +101,7 @@ class Checks:
         self._believed: dict[tuple[DeviceId, IncarnationId], int] = {}
         self._present: dict[tuple[DeviceId, IncarnationId], int] = {}
         self._starts: dict[tuple[str, int, int, Digest], Starts] = defaultdict(Starts)
+        self.lost: set[ReceiptId] = set()  # with a server that was put back from a backup
         self.receipts: dict[str, dict[ReceiptId, Receipt]] = defaultdict(dict)
         self.reports: dict[str, dict[tuple[BootId, int], Counted]] = defaultdict(dict)
         self.kept_reports: dict[str, set[tuple[BootId, int]]] = defaultdict(set)
@@ -226,6 +227,14 @@ class Checks:
             text = f"the server believed connection {newest}, and now {connection}, an older one"
             raise Violation(Rule.BELIEF, device, text)
         self._present[device, incarnation] = connection
+
+    def restored(self, receipts: Set[ReceiptId], reports: Set[tuple[str, BootId, int]]) -> None:
+        """The server was put back from a backup: it believes what it did then, and these are lost with the rest."""
+        self._believed.clear()
+        self._present.clear()
+        self.lost |= receipts
+        for name, boot, seq in reports:
+            self.kept_reports[name].discard((boot, seq))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

@@ -54,6 +54,8 @@ class FaultKind(StrEnum):
     SERVER_KILL = "server_kill"
     SERVER_AWAY = "server_away"
     SERVER_POWER = "server_power"  # and the broker's, on the same machine
+    SERVER_BACKUP = "server_backup"  # no fault by itself
+    SERVER_RESTORED = "server_restored"  # from the last backup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +125,8 @@ _CENTRAL: Final = frozenset(
         FaultKind.SERVER_KILL,
         FaultKind.SERVER_AWAY,
         FaultKind.SERVER_POWER,
+        FaultKind.SERVER_BACKUP,
+        FaultKind.SERVER_RESTORED,
     }
 )
 
@@ -154,7 +158,7 @@ def _drawn(draw: random.Random, kind: FaultKind, who: str, rate: Rate, seconds: 
     return found
 
 
-DELIBERATE: Final = frozenset({FaultKind.CLONE, FaultKind.VETO})
+DELIBERATE: Final = frozenset({FaultKind.CLONE, FaultKind.VETO, FaultKind.SERVER_BACKUP, FaultKind.SERVER_RESTORED})
 """Only in plans that are made by hand: what follows is for an operator or an application to end."""
 
 NONE: Final = Faults()

@@ -325,8 +325,8 @@ MUTATIONS: Final = (
         edits=(
             _edit(
                 "server/pinnace_server/service/hearing.py",
-                "            if heard is None or not identity.reported_counts(heard.device, reported):\n",
-                "            if heard is None:\n",
+                "            if not identity.reported_counts(device, reported):\n",
+                "            if not identity.reported_counts(device, reported) and device.unadopted:\n",
             ),
             _edit(
                 "server/pinnace_server/service/hearing.py",

@@ -42,6 +42,8 @@ class OrderKind(StrEnum):
     ROLL_BACK = "roll_back"
     CANCEL = "cancel"
     READMIT = "readmit"
+    RETIRE = "retire"
+    STOP = "stop"
     # of rollouts in waves
     BEGIN = "begin"
     PAUSE = "pause"

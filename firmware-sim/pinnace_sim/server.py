@@ -29,15 +29,18 @@ from pinnace_server.service.fleet import Fleet
 from pinnace_server.service.ingest import Ingest
 from pinnace_server.service.offers import Offers
 from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.restoring import Restoring
 from pinnace_server.service.retained import retained
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.steering import Steering
 from pinnace_server.service.wishes import Rates
+from pinnace_server.service.withdrawing import Withdrawing
 from pinnace_server.signing import store as signing_store
 from pinnace_server.signing.local import LocalSigning
 from pinnace_sim import chance as chances
 from pinnace_sim.contention import Interleaved, Others
 from pinnace_sim.journal import Journal
+from pinnace_sim.memory.store import MemoryStore
 from pinnace_sim.network import SERVER, Connection, Message, Network
 from pinnace_sim.schedule import NOON_S, Due, Schedule
 
@@ -86,11 +89,10 @@ class SimServer:
         self.store = store
         self.blobs = MemoryBlobs()
         self._chance = chances.stream(seed, "server")
-        self._signing = LocalSigning.over(
-            signing_store.Store.in_memory(),
-            chances.server_keys(seed),
-            self.now,
-        )
+        self._keys = chances.server_keys(seed)
+        self._signed = signing_store.Store.in_memory()
+        self._signing = LocalSigning.over(self._signed, self._keys, self.now)
+        self._backup: tuple[MemoryStore, bytes] | None = None
         self._controllers = controllers
         self.others = Others(chances.stream(seed, "others")) if contended or controllers > 1 else None
         self.rates: Rates | None = None
@@ -142,6 +144,7 @@ class SimServer:
         self.ingest = Ingest(self.world, _Courier(self))
         self.catalogue, self.rollouts = Catalogue(self.world), Rollouts(self.world)
         self.steering = Steering(self.world)
+        self.withdrawing = Withdrawing(self.world, self.rollouts)
         self.enrolment, self.fleet = Enrolment(self.world), Fleet(self.world)
         self.controller = Controller(self._contended(self.world), self.rollouts)
         self._tick_due: Due | None = None
@@ -185,6 +188,27 @@ class SimServer:
             return
         outlet = self._outlet
         self.schedule.after(10.0, lambda: self.kill(off_s) if self.is_on and self._outlet is outlet else None)
+
+    def back_up(self) -> bool:
+        """Keep a copy of database and signer; blobs are never deleted, and the broker is another machine."""
+        if not self.is_on or not isinstance(self.store, MemoryStore):
+            return False
+        self._backup = self.store.copied(), self._signed.backup()
+        return True
+
+    def put_back(self, off_s: float) -> bool:
+        """Be lost, and start later from the last copy, in a new era; False where there is none."""
+        if self._backup is None or not isinstance(self.store, MemoryStore):
+            return False
+        database, signed = self._backup
+        self.kill(off_s, "lost with its disk")
+        self.store.become(database)
+        self._signed = signing_store.Store.in_memory(signed)
+        self._signing = LocalSigning.over(self._signed, self._keys, self.now)
+        with self.store.read() as tables:
+            self._told_event = tables.events.last_number()
+        Restoring(self.store, self._signing, self).restore(reason="the disk died", actor="operator")
+        return True
 
     def be_calm(self) -> None:
         """Let nothing go wrong any more, and be there."""

@@ -17,11 +17,12 @@ from typing import Final
 from pinnace_agent.worker.events import ExitCause
 from pinnace_contract import codec, topics
 from pinnace_contract.desired import ASSIGNMENT_FIELD, Desired
-from pinnace_contract.ids import DeviceId, ModelName, ReleaseId, RolloutId, VersionName
-from pinnace_contract.latest import AssignmentSet, ContactMode, ContactPolicy, TrialMode, TrialPolicy
+from pinnace_contract.ids import BootId, DeviceId, ModelName, ReceiptId, ReleaseId, RolloutId, VersionName
+from pinnace_contract.latest import AssignmentSet, ContactMode, ContactPolicy, TrialMode, TrialPolicy, WithdrawMode
 from pinnace_server.domain.policy import Terms
 from pinnace_server.domain.records import DeviceState
 from pinnace_server.errors import Conflict, ServerError
+from pinnace_server.service.ports import Tables
 from pinnace_sim import catalogue, operators, settling, waiting
 from pinnace_sim import chance as chances
 from pinnace_sim.checks import Checks, Rule, Violation
@@ -232,6 +233,8 @@ class World:
                     self.server.rollouts.roll_back(self._meant(order), reason="the operator says so", actor=OPERATOR)
                 case OrderKind.CANCEL:
                     self.server.rollouts.cancel(self._meant(order), reason="the operator says so", actor=OPERATOR)
+                case OrderKind.RETIRE | OrderKind.STOP:
+                    self._withdraw(order)
                 case OrderKind.READMIT:
                     self.server.fleet.readmit(self.devices[order.who].id, None, OPERATOR)
                 case OrderKind.BEGIN:
@@ -247,6 +250,19 @@ class World:
                     )
         except (ServerError, IndexError) as error:  # what an operator is told in words
             self.journal.write("order_refused", order.who, problem=str(error))
+
+    def _withdraw(self, order: Order) -> None:
+        """Withdraw a version, and confirm as many as the preview says go dark."""
+        mode = WithdrawMode(order.kind.value)
+        dark = len(self.server.withdrawing.preview(MODEL, order.version, mode).dark)
+        self.server.withdrawing.withdraw(
+            model=MODEL,
+            version=order.version,
+            mode=mode,
+            reason="the operator says so",
+            confirm_dark=dark or None,
+            actor=OPERATOR,
+        )
 
     def _register(self, order: Order) -> None:
         draw = chances.stream(self.plan.seed, f"version {order.version}")
@@ -343,9 +359,40 @@ class World:
                 self.server.kill_soon(incident.lasts_s, incident.number, patient=incident.patient, then=broker)
             case FaultKind.SERVER_AWAY:
                 self.server.kill(incident.lasts_s)
+            case FaultKind.SERVER_BACKUP:
+                return self.server.back_up()
+            case FaultKind.SERVER_RESTORED:
+                return self._put_back(incident.lasts_s)
             case _:
                 return False
         return True
+
+    def _put_back(self, off_s: float) -> bool:
+        """Put the server back from its backup: what it had been given since is lost, and nobody says it again."""
+        with self.server.store.read() as tables:
+            receipts, reports = self._received(tables)
+        if not self.server.put_back(off_s):
+            return False
+        with self.server.store.read() as tables:
+            kept_receipts, kept_reports = self._received(tables)
+        self.checks.restored(receipts - kept_receipts, reports - kept_reports)
+        return True
+
+    def _received(self, tables: Tables) -> tuple[set[ReceiptId], set[tuple[str, BootId, int]]]:
+        """Return which receipts and reports of the devices' are in the database."""
+        receipts = {
+            receipt
+            for device in self.devices
+            for receipt in self.checks.receipts[device]
+            if tables.receipts.get(receipt) is not None
+        }
+        reports = {
+            (name, boot, seq)
+            for name, device in self.devices.items()
+            for boot, seq in self.checks.kept_reports[name]
+            if any(each.seq_from <= seq <= each.seq_to for each in tables.reports.ranges(device.id, boot))
+        }
+        return receipts, reports
 
     def _to_device(self, device: SimDevice, incident: Incident) -> bool:
         now_s = self.schedule.now_s

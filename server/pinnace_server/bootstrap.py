@@ -50,16 +50,20 @@ from pinnace_server.service.log import Log
 from pinnace_server.service.loop import ControllerLoop
 from pinnace_server.service.offers import Offers
 from pinnace_server.service.ports import World
+from pinnace_server.service.replacing import Replacing
+from pinnace_server.service.restoring import Restored, Restoring
 from pinnace_server.service.retained import retained
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.services import Services, SystemStatus
 from pinnace_server.service.steering import Steering
 from pinnace_server.service.telemetry import Telemetry
 from pinnace_server.service.whys import Whys
+from pinnace_server.service.withdrawing import Withdrawing
 from pinnace_server.settings import EmbeddedBroker, Settings
 from pinnace_server.signing.local import LocalSigning
 
 OPEN_REQUESTS_S: Final = 3  # how long an orderly end waits for answers that are under way
+DATABASE: Final = "pinnace.db"
 LISTEN_BACKLOG: Final = 128
 COLLECTED_AFTER: Final = 50_000  # new objects; Python's 700 are looked through hundreds of times in one tick
 
@@ -116,10 +120,31 @@ def collect_seldom() -> None:
     gc.set_threshold(COLLECTED_AFTER)
 
 
+def restore(directory: Path, *, era: int | None, reason: str, actor: str) -> Restored:
+    """Begin a new era in a data directory whose database was put back from a backup, and in which no server works.
+
+    Raises:
+        StartRefused: there is nothing to restore, or a server works there. Refused: the era is not a later one.
+    """
+    if not (directory / DATABASE).exists():
+        raise StartRefused(
+            f"expected a database that was put back from a backup at {directory / DATABASE}, found none",
+            hint="name its folder with --data-dir",
+        )
+    with ExitStack() as stack:
+        data = stack.enter_context(_data_directory(directory))
+        clock = SystemClock()
+        store = SqlStore(data / DATABASE)
+        stack.callback(store.close)
+        signing = LocalSigning.open(data, clock.now)
+        stack.callback(signing.close)
+        return Restoring(store, signing, clock).restore(era=era, reason=reason, actor=actor)
+
+
 def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -> tuple[Services, FastAPI]:
     """Make every part, start what runs by itself, and leave on ``stack`` how to end it."""
     clock = SystemClock()
-    store = SqlStore(data / "pinnace.db")
+    store = SqlStore(data / DATABASE)
     stack.callback(store.close)
     blobs = DirectoryBlobs(data / "blobs")
     quarantine = Quarantine(
@@ -129,6 +154,7 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
     )
     signing = LocalSigning.open(data, clock.now)
     stack.callback(signing.close)
+    _check_not_behind(Restoring(store, signing, clock), data)
     kind = settings.embedded_broker
     broker = brokers.find(
         data / "broker",
@@ -190,6 +216,8 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
         export=Export(world),
         rollouts=rollouts,
         steering=Steering(world),
+        withdrawing=Withdrawing(world, rollouts),
+        replacing=Replacing(world, rollouts),
         whys=Whys(world),
         audit=Audit(world),
         telemetry=Telemetry(world),
@@ -219,6 +247,24 @@ def compose(settings: Settings, data: Path, door: TokenDoor, stack: ExitStack) -
         part.start()
         stack.callback(part.stop)
     return services, app
+
+
+def _check_not_behind(restoring: Restoring, data: Path) -> None:
+    """Make sure that the database is as new as what was signed from it.
+
+    Raises:
+        StartRefused
+    """
+    found = restoring.behind()
+    if found is None:
+        return
+    known = "does not know it" if found.known is None else f"knows of generation {found.known}"
+    raise StartRefused(
+        f"generation {found.signed} was signed for device {found.device}, and the database {known}: it was put back "
+        "from a backup",
+        hint=f"pinnace restore --data-dir {data}; the manual says what that does (docs/going-back.md)",
+        code=Code.RESTORED,
+    )
 
 
 def _is_empty(services: Services) -> bool:

@@ -101,6 +101,7 @@ from pinnace_contract.latest import (
     Window,
     Withdrawal,
     WithdrawMode,
+    WithdrawnRelease,
 )
 
 DEVICE = DeviceId("camera-07")
@@ -195,6 +196,17 @@ ASSIGNMENT_SET = AssignmentSet(
     audit_head=AuditHead(size=10, root=digest("log")),
     site_decisions=(
         SiteDecision(rollout=RolloutId("r-11"), site="plant-7", generation=2**32 + 4, verdict=SiteVerdict.COMMIT),
+    ),
+)
+
+WITHDRAWING_SET = AssignmentSet(
+    device=DEVICE,
+    incarnation=INCARNATION,
+    generation=2**32 + 6,
+    issued_at_s=1_795_000_200,
+    withdrawn=(
+        WithdrawnRelease(model=MODEL, release=ReleaseId(digest("release-7")), mode=WithdrawMode.STOP),
+        WithdrawnRelease(model=MODEL, release=ReleaseId(digest("release-5")), mode=WithdrawMode.RETIRE),
     ),
 )
 

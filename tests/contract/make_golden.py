@@ -23,6 +23,7 @@ DESIRED = Desired(timestamp=b'{"t":1}', snapshot=b'{"s":1}', targets=b'{"x":1}')
 def expected() -> dict[str, bytes]:
     """Return the name and bytes of every golden file, as this version of the code writes them."""
     files = {f"{message.KIND}.json": codec.to_json(message) for message in examples.JSON_EXAMPLES}
+    files["assignment-set-withdrawn.json"] = codec.to_json(examples.WITHDRAWING_SET)
     files["report.cbor"] = codec.to_cbor(examples.REPORT)
     files["data.bin"] = DATA.to_bytes()
     files["desired.bin"] = DESIRED.to_bytes()

@@ -20,6 +20,7 @@ from pinnace_contract.errors import BadField, ContractError, Malformed, TooLarge
 from pinnace_contract.latest import (
     CHUNK_BYTES_MAX,
     Ack,
+    AssignmentSet,
     Cause,
     Data,
     Presence,
@@ -37,7 +38,9 @@ from pinnace_contract.latest import (
 )
 from tests.contract import examples, make_golden
 
-JSON_KINDS = {type(message).KIND: type(message) for message in examples.JSON_EXAMPLES}
+JSON_KINDS = {type(message).KIND: type(message) for message in examples.JSON_EXAMPLES} | {
+    "assignment-set-withdrawn": AssignmentSet
+}
 GOLDEN_FILES = sorted(path.name for path in make_golden.GOLDEN.iterdir())
 
 
@@ -50,6 +53,12 @@ def test_golden_json_is_read_and_written_the_same(message: codec.Message) -> Non
     golden = (make_golden.GOLDEN / f"{message.KIND}.json").read_bytes()
     assert codec.from_json(type(message), golden) == message
     assert codec.to_json(message) == golden
+
+
+def test_golden_set_that_withdraws_is_read_and_written_the_same() -> None:
+    golden = (make_golden.GOLDEN / "assignment-set-withdrawn.json").read_bytes()
+    assert codec.from_json(AssignmentSet, golden) == examples.WITHDRAWING_SET
+    assert codec.to_json(examples.WITHDRAWING_SET) == golden
 
 
 def test_golden_report_is_read() -> None:

@@ -69,6 +69,7 @@ from pinnace_converters import chunks
 from pinnace_server.blobs.directory import DirectoryBlobs
 from pinnace_server.db.store import SqlStore
 from pinnace_server.device_keys import P256Keys
+from pinnace_server.domain import eras
 from pinnace_server.domain.queries import EventQuery, Page
 from pinnace_server.domain.records import Device, Event, EventKind, Member, Rollout, Version
 from pinnace_server.domain.rollout_policy import reading
@@ -82,8 +83,11 @@ from pinnace_server.service.enrolment import Enrolment
 from pinnace_server.service.fleet import Fleet
 from pinnace_server.service.ingest import Ingest
 from pinnace_server.service.ports import Listed, SignatureState, Store, World
+from pinnace_server.service.replacing import Replacing
+from pinnace_server.service.restoring import Restoring
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.steering import Steering
+from pinnace_server.service.withdrawing import Withdrawing
 
 NOON = 1_795_435_200.0
 MODEL = ModelName("digits")
@@ -123,6 +127,7 @@ class Signer:
         self.releases: list[ReleaseId] = []
         self.highest: dict[DeviceId, AssignmentSet] = {}
         self.refuses: Callable[[AssignmentSet], bool] = lambda _: False
+        self.begun = 0
 
     def message_key(self) -> MessageKey:
         return self._message_key
@@ -158,6 +163,8 @@ class Signer:
 
     def desired(self, assignments: AssignmentSet, releases: Mapping[ReleaseId, bytes]) -> bytes:
         had = self.highest.get(assignments.device)
+        if eras.era_of(assignments.generation) < self.begun:
+            raise SigningRefused(f"generation {assignments.generation} is of an era that is over")
         if self.refuses(assignments) or (had is not None and assignments.generation < had.generation):
             raise SigningRefused(f"generation {assignments.generation} is refused")
         if had is not None and had.generation == assignments.generation and had.entries != assignments.entries:
@@ -166,6 +173,16 @@ class Signer:
         assert {entry.release for entry in assignments.entries if entry.release} | controls == set(releases)
         self.highest[assignments.device] = assignments
         return codec.to_json(assignments)
+
+    def era(self) -> int:
+        return self.begun
+
+    def raise_era(self, era: int) -> None:
+        assert era > self.begun
+        self.begun = era
+
+    def generations(self) -> Mapping[DeviceId, int]:
+        return {device: each.generation for device, each in self.highest.items()}
 
     def refresh_due(self, now_s: float) -> tuple[DeviceId, ...]:
         return ()
@@ -252,6 +269,9 @@ class Server:
         self.enrolment = Enrolment(self.world)
         self.fleet = Fleet(self.world)
         self.rollouts, self.steering = Rollouts(self.world), Steering(self.world)
+        self.withdrawing = Withdrawing(self.world, self.rollouts)
+        self.replacing = Replacing(self.world, self.rollouts)
+        self.restoring = Restoring(self.store, self.signer, self.clock)
         self.controller = Controller(self.world, self.rollouts)
         self.ingest = Ingest(self.world, self.courier)
 

@@ -58,7 +58,8 @@ def stripped(entry: Entry) -> Entry:
 
 def refusal(slot: Slot, entry: Entry) -> Reason | None:
     """Return why this device refuses an entry before it has read the release, or None."""
-    if entry.release in slot.withdrawn:
+    runs = slot.current is not None and slot.current.release == entry.release
+    if entry.release in slot.withdrawn and not runs:  # what was retired and serves is no new start
         return because(Cause.WITHDRAWN, "this release was withdrawn")
     if entry.intent is Intent.ROLLBACK:
         return _rollback_refusal(slot, entry)

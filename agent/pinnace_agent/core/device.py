@@ -157,7 +157,7 @@ def accept_set(state: DeviceState, wanted: AssignmentSet, around: Surroundings) 
     grown = tuple(entry for entry in wanted.entries if _grows(state, entry))
     if problem is not NOTHING_TO_SAY:
         return _answered(state, grown, Outcome.REJECTED, problem, around)
-    change = Change(state=state, told=True)
+    change = _without_withdrawn(state, wanted, around)
     for entry in grown:
         slot = change.state.slot(entry.model) or Slot(model=entry.model)
         done = lifecycle.step(slot, events.Assigned(entry=entry), around)
@@ -266,6 +266,23 @@ def _newer_head(ours: AuditHead | None, theirs: AuditHead | None) -> AuditHead |
 def _grows(state: DeviceState, entry: Entry) -> bool:
     slot = state.slot(entry.model)
     return slot is None or entry.generation > slot.generation
+
+
+def _without_withdrawn(state: DeviceState, wanted: AssignmentSet, around: Surroundings) -> Change:
+    """Withdraw what the set says, before its entries: so a device falls back first, and begins no such entry.
+
+    Saying it again changes nothing. A model that is new here is given a slot that knows what it must not start.
+    """
+    change = Change(state=state, told=True)
+    named = {entry.model for entry in wanted.entries}
+    for each in wanted.withdrawn:
+        slot = change.state.slot(each.model)
+        if slot is None and each.model not in named:
+            continue
+        event = events.Withdrawn(release=each.release, mode=each.mode)
+        done = lifecycle.step(slot or Slot(model=each.model), event, around)
+        change = _then(change, _with(change.state, done, around))
+    return change
 
 
 def _superseded(state: DeviceState, wanted: AssignmentSet, around: Surroundings) -> Change:

@@ -226,16 +226,21 @@ def commit_removal(slot: Slot, work: Work) -> Step:
 
 
 def fallen_back(slot: Slot, cause: Cause) -> Slot:
-    """Return the slot with what can serve in place of ``current``: the last good ones, then those for emergencies."""
-    ladder = (*slot.last_good, *slot.emergency_good)
+    """Return the slot with what can serve in place of ``current``: the last good ones, then those for emergencies.
+
+    Nothing below the floor ever starts, whatever it was before the floor rose.
+    """
+    good = tuple(each for each in slot.last_good if each.epoch >= slot.floor)
+    spare = tuple(each for each in slot.emergency_good if each.epoch >= slot.floor)
+    ladder = (*good, *spare)
     failed = (slot.current,) if slot.current is not None and cause in PERMANENT else ()
     broken = (*failed, *slot.broken)[:BROKEN_MAX]
     return replace(
         slot,
         broken=broken,
         current=ladder[0] if ladder else None,
-        last_good=slot.last_good[1:],
-        emergency_good=slot.emergency_good if slot.last_good else slot.emergency_good[1:],
+        last_good=good[1:],
+        emergency_good=spare if good else spare[1:],
         restarts=0,
     )
 

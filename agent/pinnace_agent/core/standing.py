@@ -121,10 +121,12 @@ def _fall_back(slot: Slot, reason: Reason) -> Step:
         receipts = _uncommitted(slot, after, reason)
         after = replace(after, ended=Ended(generation=slot.generation, outcome=Outcome.REVERTED, reason=reason))
     collect = effects.CollectGarbage(model=slot.model)
+    unload = effects.Unload(model=slot.model, cause=reason.cause, detail=reason.detail)
     if after.current is None:
-        unload = effects.Unload(model=slot.model, cause=reason.cause, detail=reason.detail)
         return Step(slot=after, effects=(unload, collect), receipts=receipts)
-    return Step(slot=after, effects=(_serve(after, 0.0), collect), receipts=receipts)
+    # What was stopped does not answer until the next one is ready.
+    first = (unload,) if reason.cause is Cause.WITHDRAWN else ()
+    return Step(slot=after, effects=(*first, _serve(after, 0.0), collect), receipts=receipts)
 
 
 def _without_control(after: Slot, reason: Reason) -> Step:

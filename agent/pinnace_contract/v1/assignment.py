@@ -153,6 +153,15 @@ class SiteDecision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawnRelease:
+    """A release of this model must not start again (``retire``), or must be unloaded now (``stop``)."""
+
+    model: ModelName
+    release: ReleaseId
+    mode: WithdrawMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One way to the server, in the order to try: ``mqtt://HOST:PORT`` or ``mqtts://HOST:PORT``."""
 
@@ -180,6 +189,7 @@ class AssignmentSet:
     """Everything that one device should run, with the generation that only grows.
 
     ``incarnation`` binds the set to one store of the device; None means any (a stick made before the device enrolled).
+    What is ``withdrawn`` comes before the entries: none of them may begin it. A device never forgets that it was.
     """
 
     KIND: ClassVar[str] = "assignment-set"
@@ -196,6 +206,7 @@ class AssignmentSet:
     encryption_key_hex: str = limited("", chars=128)
     audit_head: AuditHead | None = None
     site_decisions: tuple[SiteDecision, ...] = limited((), largest=32)
+    withdrawn: tuple[WithdrawnRelease, ...] = limited((), largest=32)
 
     def entry(self, model: ModelName) -> Entry | None:
         """Return the entry of this model, or None."""

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, VersionName
-from pinnace_contract.latest import Blob, Outcome
+from pinnace_contract.latest import Blob, Outcome, WithdrawnRelease
 from pinnace_server.domain.lineage import Origin
 from pinnace_server.domain.queries import Listing, Page
-from pinnace_server.domain.records import AliasName, Model, Version
+from pinnace_server.domain.records import AliasName, Model, Version, Withdrawal
 from pinnace_sim.memory.lists import contains, cut
 from pinnace_sim.memory.tables import Disk
 
@@ -94,13 +94,37 @@ class MemoryVersions:
         undo.put(disk.models, version.model, model)
 
     def archive(self, model: ModelName, version: VersionName, at_s: float | None) -> None:
+        self._change(replace(self._disk.versions[model, version], archived_at_s=at_s))
+        latest = _latest(self._disk.versions_of[model])
+        self._disk.undo.put(self._disk.models, model, replace(self._disk.models[model], latest=latest))
+
+    def withdraw(self, model: ModelName, version: VersionName, withdrawal: Withdrawal) -> None:
+        self._change(replace(self._disk.versions[model, version], withdrawal=withdrawal))
+
+    def withdrawn(self, models: Iterable[ModelName]) -> Sequence[WithdrawnRelease]:
+        found = [
+            (-each.withdrawal.at_s, model, -each.sequence, each.release, each.withdrawal.mode)
+            for model in sorted(set(models))
+            for each in self._disk.versions_of.get(model, ())
+            if each.withdrawal is not None
+        ]
+        return [
+            WithdrawnRelease(model=model, release=release, mode=mode)
+            for _, model, _, release, mode in sorted(found, key=lambda row: row[:3])
+        ]
+
+    def least_epoch(self, model: ModelName) -> int:
+        said = (each.withdrawal for each in self._disk.versions_of.get(model, ()))
+        return max((each.least_next_epoch for each in said if each is not None), default=0)
+
+    def _change(self, version: Version) -> None:
         disk, undo = self._disk, self._disk.undo
-        changed = replace(disk.versions[model, version], archived_at_s=at_s)
-        together = tuple(changed if each.version == version else each for each in disk.versions_of[model])
-        undo.put(disk.versions, (model, version), changed)
-        undo.put(disk.version_of_release, changed.release, changed)
-        undo.put(disk.versions_of, model, together)
-        undo.put(disk.models, model, replace(disk.models[model], latest=_latest(together)))
+        together = tuple(
+            version if each.version == version.version else each for each in disk.versions_of[version.model]
+        )
+        undo.put(disk.versions, (version.model, version.version), version)
+        undo.put(disk.version_of_release, version.release, version)
+        undo.put(disk.versions_of, version.model, together)
 
     def origin(self, model: ModelName, version: VersionName) -> Origin | None:
         return self._disk.origins.get((model, version))

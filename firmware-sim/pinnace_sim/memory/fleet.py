@@ -71,6 +71,9 @@ class MemoryDevices:
         devices = self._disk.devices.values()
         return frozenset(each.id for each in devices if each.state is DeviceState.DECOMMISSIONED)
 
+    def unadopted(self) -> frozenset[DeviceId]:
+        return frozenset(each.id for each in self._disk.devices.values() if each.unadopted)
+
     def silent(self, now_s: float, limit: int) -> Sequence[Device]:
         if now_s < self._silence_from_s - _MARGIN_S:
             return []

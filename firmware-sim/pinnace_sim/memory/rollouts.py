@@ -73,6 +73,19 @@ class MemoryAssignments:
         ]
         return sorted(found, key=lambda each: (each.generation, each.device))[:limit]
 
+    def owe(self, devices: Iterable[DeviceId]) -> None:
+        fresh = [each for each in dict.fromkeys(devices) if each not in self._disk.owed]
+        for number, device in enumerate(fresh, max(self._disk.owed.values(), default=0) + 1):
+            self._disk.need_device(device)
+            self._disk.undo.put(self._disk.owed, device, number)
+
+    def owed(self, limit: int) -> Sequence[DeviceId]:
+        return sorted(self._disk.owed, key=lambda device: self._disk.owed[device])[:limit]
+
+    def settle(self, device: DeviceId) -> None:
+        if device in self._disk.owed:
+            self._disk.undo.drop(self._disk.owed, device)
+
     def stale(self, limit: int) -> Sequence[DesiredSet]:
         devices = sorted(name for name in self._disk.stale if self._disk.devices[name].state in _MAY_GET_NEW)
         return [self._disk.desired[device] for device in devices[:limit]]

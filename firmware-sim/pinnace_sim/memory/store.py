@@ -6,6 +6,7 @@ be killed: before, nothing of the write is kept; after, all of it is, and nobody
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,21 @@ class MemoryStore:
     def commits(self) -> int:
         """How many writes were committed."""
         return self._commits
+
+    def copied(self) -> MemoryStore:
+        """Return a store of its own that holds what this one holds now: a backup. Nothing may be under way."""
+        with self._turn:
+            assert not self._open, f"a copy was made inside a {self._open}"
+            made = MemoryStore()
+            made.become(self)
+            return made
+
+    def become(self, backup: MemoryStore) -> None:
+        """Hold what another one holds, and forget everything else. Servers over this store need not know."""
+        with self._turn:
+            assert not self._open, f"a backup was put back inside a {self._open}"
+            self._disk = copy.deepcopy(backup._disk)
+            self._tables = MemoryTables(self._disk)
 
     @contextmanager
     def read(self) -> Iterator[MemoryTables]:

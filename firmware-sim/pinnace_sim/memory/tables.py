@@ -87,12 +87,14 @@ class Disk:
     incarnations: dict[DeviceId, tuple[Incarnation, ...]] = field(default_factory=dict)
     slots: dict[DeviceId, dict[ModelName, Slot]] = field(default_factory=dict)
 
-    # what devices are told; each device's assignments in their order, ``owned`` counts assignments of a rollout
+    # what devices are told; each device's assignments in their order, ``owned`` counts assignments of a rollout,
+    # ``owed`` numbers whom a new set is owed
     assignments: dict[DeviceId, dict[ModelName, Assignment]] = field(default_factory=dict)
     owned: dict[RolloutId, int] = field(default_factory=dict)
     desired: dict[DeviceId, DesiredSet] = field(default_factory=dict)
     unsigned: dict[DeviceId, None] = field(default_factory=dict)
     stale: dict[DeviceId, None] = field(default_factory=dict)
+    owed: dict[DeviceId, int] = field(default_factory=dict)
 
     # rollouts; ``members_at`` says whose members were assigned a device's generation
     rollouts: dict[RolloutId, Rollout] = field(default_factory=dict)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from pinnace_sim.errors import NoSuchScenario
-from pinnace_sim.scenarios import operators, shadows, sweeps, updates, waves, ways
+from pinnace_sim.scenarios import going_back, operators, shadows, sweeps, updates, waves, ways
 from pinnace_sim.scenarios.form import Scenario, Sweep
 
 ALL: Final[tuple[Scenario | Sweep, ...]] = (
     *ways.ALL,
     *operators.ALL,
+    *going_back.ALL,
     *updates.ALL,
     *waves.ALL,
     *shadows.ALL,

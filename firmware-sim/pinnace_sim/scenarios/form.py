@@ -177,3 +177,8 @@ def steered(kind: OrderKind, at_s: float, *, by: str = "", version: str = "", wa
 def ordered(kind: OrderKind, at_s: float, *, who: str = "") -> tuple[Order, ...]:
     """Return an order that names no version."""
     return (Order(at_s=at_s, kind=kind, who=who),)
+
+
+def withdrawn(kind: OrderKind, version: str, at_s: float) -> tuple[Order, ...]:
+    """Return the withdrawal of a version."""
+    return (Order(at_s=at_s, kind=kind, version=version),)

@@ -28,11 +28,6 @@ HARD_CASES: Final = (
 
 WAITS: Final = (
     Waits(
-        case="server restored from yesterday's backup",
-        part="Trust",
-        reason="`pinnace restore`, and the era that the signer keeps; GENERATION_BEHIND exists",
-    ),
-    Waits(
         case="off for 90 days across two root rotations and a CA change",
         part="Trust",
         reason="root ceremonies, certificates and their renewal with the old key",

@@ -120,7 +120,7 @@ def _model(api: Api, chosen: argparse.Namespace) -> int:
             ("VERSION", "SEQUENCE", "VARIANTS", "ALIASES", "RELEASE", "ADDED"),
             [
                 (
-                    row["version"],
+                    f"{row['version']} (withdrawn: {row['withdrawn']})" if row["withdrawn"] else row["version"],
                     row["sequence"],
                     [f"{each['runtime']} {each['precision']}" for each in row["variants"]],
                     row["aliases"],
@@ -158,6 +158,7 @@ def _version_words(version: dict[str, Any]) -> str:
             ("golden vectors", version["golden_vectors"]),
             ("added", f"{shown.at(version['created_at_s'])} by {version['actor']}"),
             *_lineage(version["lineage"]),
+            *([("withdrawn", _withdrawn(version))] if version["withdrawn"] else []),
             *([("archived", shown.at(version["archived_at_s"]))] if version["archived_at_s"] is not None else []),
             *version["card_fields"].items(),
         ]
@@ -174,6 +175,13 @@ def _version_words(version: dict[str, Any]) -> str:
         for each in version["variants"]
     ]
     return f"{head}\n\n{shown.table(('RUNTIME', 'PRECISION', 'SIZE', 'AGREEMENT', 'ACCURACY', 'DIGEST'), rows)}"
+
+
+def _withdrawn(version: dict[str, Any]) -> str:
+    return (
+        f"{version['withdrawn']}, {shown.at(version['withdrawn_at_s'])} by {version['withdrawn_by']}: "
+        f"{version['withdrawn_reason']}"
+    )
 
 
 def _lineage(lineage: dict[str, Any]) -> list[tuple[str, object]]:

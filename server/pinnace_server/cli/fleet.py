@@ -51,6 +51,11 @@ def add_parsers(verbs: _SubParsersAction[argparse.ArgumentParser]) -> None:
     decommission = add_verb(devices, "decommission", "take a device out for good", _decommission)
     decommission.add_argument("device")
 
+    replace = add_verb(devices, "replace", "put a device in the place of another, which is decommissioned", _replace)
+    replace.add_argument("old", metavar="OLD")
+    replace.add_argument("new", metavar="NEW", help="an active device; it takes name, labels and models")
+    replace.add_argument("--reason", default="", help="for the log")
+
     receipts = add_verb(verbs, "receipts", "list how assignments ended", _receipts)
     receipts.add_argument("--device")
     receipts.add_argument("--model")
@@ -208,6 +213,19 @@ def _readmit(api: Api, chosen: argparse.Namespace) -> int:
 def _decommission(api: Api, chosen: argparse.Namespace) -> int:
     device = api.post(f"/devices/{quoted(chosen.device)}/decommission")
     print(shown.as_json(device) if chosen.json else f"device {device['id']} is decommissioned")
+    return 0
+
+
+def _replace(api: Api, chosen: argparse.Namespace) -> int:
+    done = api.post(f"/devices/{quoted(chosen.old)}/replace", {"by": chosen.new, "reason": chosen.reason})
+    if chosen.json:
+        print(shown.as_json(done))
+        return 0
+    print(shown.cell(f"device {done['device']} takes the place of {chosen.old}, which is decommissioned", 400))
+    for rollout in done["rollouts"]:
+        print(f"given by rollout {rollout}; see: pinnace why {rollout}")
+    for model, why in done["left_out"].items():
+        print(shown.cell(f"left out: {model}: {why}", 400))
     return 0
 
 

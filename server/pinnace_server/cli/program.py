@@ -20,6 +20,7 @@ from pinnace_server.cli import (
     running,
     shown,
     steering,
+    withdrawal,
 )
 from pinnace_server.cli.api import CallFailed
 from pinnace_server.errors import ServerError
@@ -57,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     running.add_parsers(verbs)
     _add_others(verbs)
-    for part in (catalogue, aliases, fleet, rollouts, steering, export):
+    for part in (catalogue, aliases, fleet, rollouts, steering, withdrawal, export):
         part.add_parsers(verbs)
     reproduction.add_parser(verbs)
     return parser

@@ -1,4 +1,4 @@
-"""``pinnace serve``: runs the server and tells what to do next."""
+"""``pinnace serve`` runs the server and tells what to do next; ``pinnace restore`` prepares one that was put back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pinnace_server import settings as defaults
+from pinnace_server.cli import shown
+from pinnace_server.service.door import ADMIN
 from pinnace_server.settings import EmbeddedBroker, Settings
 
 if TYPE_CHECKING:
@@ -44,6 +46,24 @@ def add_parsers(verbs: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     parser.set_defaults(run=run)
+    _add_restore(verbs)
+
+
+def _add_restore(verbs: _SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "restore",
+        help="begin a new era after the database was put back from a backup",
+        description="Begin a new era in a data directory that was put back from a backup, before its server is "
+        "started again: nothing that was reserved before is signed, and no device is planned for until it has said "
+        "what it runs.",
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, default=defaults.DATA_DIRECTORY, metavar="DIR", help="default: ./%(default)s"
+    )
+    parser.add_argument("--era", type=int, metavar="N", help="default: the one after all that are remembered here")
+    parser.add_argument("--reason", default="", help="for the log")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    parser.set_defaults(run=restore)
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -62,6 +82,21 @@ def run(chosen: argparse.Namespace) -> int:
         quarantine_bytes_max=max(defaults.QUARANTINE_BYTES_MAX, 4 * chosen.upload_bytes_max),
     )
     bootstrap.serve(settings, lambda started: print(words(started), flush=True))
+    return 0
+
+
+def restore(chosen: argparse.Namespace) -> int:
+    """Begin a new era in a data directory in which no server works."""
+    from pinnace_server import bootstrap
+
+    done = bootstrap.restore(chosen.data_dir, era=chosen.era, reason=chosen.reason, actor=ADMIN)
+    if chosen.json:
+        print(shown.as_json({"era": done.era, "devices": done.devices, "unknown": done.unknown}))
+        return 0
+    print(f"era {done.era} begins: {done.devices} device(s) are planned for again when they have said what they run")
+    if done.unknown:
+        print(f"{done.unknown} device(s) enrolled after the backup: this server does not know them, enrol them again")
+    print("start the server now: pinnace serve")
     return 0
 
 

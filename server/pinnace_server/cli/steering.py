@@ -15,6 +15,11 @@ from pinnace_server.cli.asking import add_group, add_verb
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+PROMOTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "proven": ("promote_proven",),
+    "unrefuted": ("promote_unrefuted",),
+    "empty": ("hold", "promote_proven", "promote_unrefuted"),  # a wave without devices has nothing to judge
+}
 RULINGS: Final = ("wave_promoted", "gate_fired", "wave_asked", "rollout_paused")
 SHOWN_DEVICES: Final = 5
 
@@ -225,22 +230,26 @@ def _verify(api: Api, chosen: argparse.Namespace) -> int:
 
 
 def _rulings(api: Api, rollout: str | None) -> list[dict[str, Any]]:
+    """Return the events in which gates or their time decided, oldest first; what a person decided has no verdict."""
     events = api.all("/events", kind=list(RULINGS), rollout=rollout)
-    return sorted((each for each in events if "record" in each["data"]), key=lambda each: int(each["number"]))
+    ruled = [each for each in events if "record" in each["data"] or each["data"].get("by") in PROMOTIONS]
+    return sorted(ruled, key=lambda each: int(each["number"]))
 
 
 def _checked(api: Api, event: dict[str, Any]) -> dict[str, Any]:
-    kept = api.get(f"/events/{event['number']}/verdict")
+    named = "record" in event["data"]
+    kept = str(api.get(f"/events/{event['number']}/verdict")["record"]) if named else None
     return {
         "event": event["number"],
         "rollout": event["rollout"],
         "kind": event["kind"],
         "wave": event["data"].get("wave", ""),
-        "problem": _problem(event, str(kept["record"])),
+        "problem": "the log names no record" if kept is None else problem_of(event, kept),
     }
 
 
-def _problem(event: dict[str, Any], record: str) -> str:
+def problem_of(event: dict[str, Any], record: str) -> str:
+    """Return what is wrong with the record of a ruling, empty if nothing is."""
     from pinnace_server.domain.gates import records
     from pinnace_server.errors import Refused
 
@@ -248,19 +257,18 @@ def _problem(event: dict[str, Any], record: str) -> str:
         return "the record is not the one that the log names"
     try:
         kept = json.loads(record)
+        if kept["about"] != {"rollout": event["rollout"], "wave": int(event["data"]["wave"])}:
+            return f"the record is about {kept['about']}"
         if not records.holds(kept):
             return "the verdict does not follow from its evidence"
-    except (ValueError, Refused) as error:
+    except (ValueError, KeyError, TypeError, Refused) as error:
         return str(error)
     said = kept["verdict"]["decision"]
-    if said not in _RULED_BY[event["kind"]]:
-        return f"the log says {event['kind']}, the verdict {said}"
-    return ""
+    return "" if said in _allowed(event) else f"the log says {event['kind']}, the verdict {said}"
 
 
-_RULED_BY: Final = {
-    "wave_promoted": ("promote_proven", "promote_unrefuted", "hold"),  # hold: a wave in which no device is
-    "gate_fired": ("roll_back", "hold"),  # hold: the policy's word when its time is over
-    "wave_asked": ("hold",),
-    "rollout_paused": ("hold",),
-}
+def _allowed(event: dict[str, Any]) -> tuple[str, ...]:
+    """Return the verdicts from which a ruling may follow."""
+    if event["kind"] == "wave_promoted":
+        return PROMOTIONS.get(event["data"].get("by", ""), ())
+    return ("hold",) if event["data"].get("decided_by") == "time" else ("roll_back",)

@@ -38,7 +38,9 @@ class ServerActions:
     def begin(self, *, model: str, version: str, policy: str, reason: str, actor: str) -> str:
         """Begin a rollout in waves; return its id."""
         read = reading.read(policy_text.parse(policy))
-        made = self._steering.begin(model=ModelName(model), version=version, policy=read, reason=reason, actor=actor)
+        made = self._steering.begin(
+            model=ModelName(model), version=version, policy=read, reason=reason, actor=actor, people=(actor,)
+        )
         return made.id
 
     def pause(self, *, rollout: str, reason: str, actor: str) -> None:

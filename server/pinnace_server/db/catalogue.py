@@ -9,21 +9,24 @@ from sqlalchemy import ColumnElement, case, func
 from sqlmodel import Session, col, select
 
 from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, VersionName
-from pinnace_contract.latest import Blob, Outcome, WithdrawMode
+from pinnace_contract.latest import Blob, Outcome, WithdrawMode, WithdrawnRelease
 from pinnace_server.db import spelling
 from pinnace_server.db.batches import in_batches
-from pinnace_server.db.rows import Rows
+from pinnace_server.db.rows import Rows, marks, run
 from pinnace_server.db.spelling import Stored, there
 from pinnace_server.db.tables import AliasRow, AssignmentRow, BlobRow, ModelRow, OriginRow, ReceiptRow, VersionRow
 from pinnace_server.domain.lineage import Origin
 from pinnace_server.domain.queries import Listing, Page
-from pinnace_server.domain.records import AliasName, Model, Version
+from pinnace_server.domain.records import AliasName, Model, Version, Withdrawal
 
 _MODELS: Final = Rows(ModelRow)
 _ALIASES: Final = Rows(AliasRow)
 _VERSIONS: Final = Rows(VersionRow)
 _ORIGINS: Final = Rows(OriginRow)
 _BLOBS: Final = Rows(BlobRow)
+_WITHDRAWN: Final = (
+    "model, release, withdrawn, withdrawn_at_s, sequence FROM versions WHERE withdrawn IS NOT NULL AND model IN"
+)
 
 
 class SqlModels:
@@ -154,7 +157,7 @@ class SqlVersions:
             actor=version.actor,
             card=version.card,
             share_below=version.share_below,
-            withdrawn=version.withdrawn,
+            **_withdrawal_columns(version.withdrawal),
             card_fields=spelling.text_map(version.card_fields),
             lineage=spelling.body(Stored(lineage=version.lineage)),
             archived_at_s=version.archived_at_s,
@@ -169,6 +172,25 @@ class SqlVersions:
         row = self._session.get_one(VersionRow, (model, version))
         row.archived_at_s = at_s
         self._session.flush()
+
+    def withdraw(self, model: ModelName, version: VersionName, withdrawal: Withdrawal) -> None:
+        row = self._session.get_one(VersionRow, (model, version))
+        for name, value in _withdrawal_columns(withdrawal).items():
+            setattr(row, name, value)
+        self._session.flush()
+
+    def withdrawn(self, models: Iterable[ModelName]) -> Sequence[WithdrawnRelease]:
+        found: list[tuple[float, str, int, WithdrawnRelease]] = []
+        for some in in_batches(models):
+            sql = f"SELECT {_WITHDRAWN} ({marks(some)})"
+            for model, release, mode, at_s, sequence in run(self._session, sql, some):
+                each = WithdrawnRelease(model=ModelName(model), release=ReleaseId(release), mode=WithdrawMode(mode))
+                found.append((-at_s, model, -sequence, each))
+        return [each for *_, each in sorted(found, key=lambda row: row[:3])]
+
+    def least_epoch(self, model: ModelName) -> int:
+        highest = self._session.exec(select(func.max(VersionRow.least_next_epoch)).where(VersionRow.model == model))
+        return highest.one() or 0
 
     def origin(self, model: ModelName, version: VersionName) -> Origin | None:
         row = _ORIGINS.get(self._session, model, version)
@@ -251,10 +273,32 @@ def _version(row: VersionRow | None) -> Version | None:
         actor=row.actor,
         card=row.card,
         share_below=row.share_below,
-        withdrawn=WithdrawMode(row.withdrawn) if row.withdrawn else None,
+        withdrawal=_withdrawal(row),
         card_fields=spelling.read_text_map(row.card_fields),
         lineage=spelling.read_body(row.lineage).lineage,
         archived_at_s=row.archived_at_s,
+    )
+
+
+def _withdrawal_columns(withdrawal: Withdrawal | None) -> dict[str, str | float | int | None]:
+    return {
+        "withdrawn": withdrawal.mode.value if withdrawal else None,
+        "withdrawn_at_s": withdrawal.at_s if withdrawal else None,
+        "withdrawn_by": withdrawal.actor if withdrawal else "",
+        "withdrawn_reason": withdrawal.reason if withdrawal else "",
+        "least_next_epoch": withdrawal.least_next_epoch if withdrawal else 0,
+    }
+
+
+def _withdrawal(row: VersionRow) -> Withdrawal | None:
+    if row.withdrawn is None:
+        return None
+    return Withdrawal(
+        mode=WithdrawMode(row.withdrawn),
+        at_s=row.withdrawn_at_s or 0.0,
+        actor=row.withdrawn_by,
+        reason=row.withdrawn_reason,
+        least_next_epoch=row.least_next_epoch,
     )
 
 

@@ -105,6 +105,11 @@ class SqlDevices:
         rows = self._session.exec(select(DeviceRow.id).where(DeviceRow.state == DeviceState.DECOMMISSIONED.value))
         return frozenset(DeviceId(device) for device in rows)
 
+    def unadopted(self) -> frozenset[DeviceId]:
+        return frozenset(
+            DeviceId(device) for device in self._session.exec(select(DeviceRow.id).where(col(DeviceRow.unadopted)))
+        )
+
     def silent(self, now_s: float, limit: int) -> Sequence[Device]:
         rows = self._session.exec(
             select(DeviceRow)
@@ -226,6 +231,7 @@ def _device(row: DeviceRow, labels: Mapping[str, str]) -> Device:
         p95_ms=row.p95_ms,
         health=spelling.read_body(row.health).health if row.health else None,
         health_at_s=row.health_at_s,
+        unadopted=row.unadopted,
     )
 
 
@@ -262,6 +268,7 @@ def _put_device(session: Session, device: Device) -> None:
         p95_ms=device.p95_ms,
         health=spelling.body(Stored(health=device.health)) if device.health else None,
         health_at_s=device.health_at_s,
+        unadopted=device.unadopted,
     )
 
 

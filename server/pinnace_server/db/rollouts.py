@@ -21,6 +21,7 @@ from pinnace_server.db.tables import (
     DeviceRow,
     EvidenceRow,
     MemberRow,
+    OwedRow,
     RolloutRow,
     WaveRow,
 )
@@ -44,6 +45,7 @@ _MAY_GET_NEW = (DeviceState.PENDING.value, DeviceState.ACTIVE.value)
 
 _ASSIGNMENTS: Final = Rows(AssignmentRow)
 _DESIRED: Final = Rows(DesiredRow)
+_OWED: Final = Rows(OwedRow)
 _ROLLOUTS: Final = Rows(RolloutRow)
 _MEMBERS: Final = Rows(MemberRow)
 _WAVES: Final = Rows(WaveRow)
@@ -126,6 +128,18 @@ class SqlAssignments:
             .limit(limit)
         )
         return [_desired(row) for row in rows]
+
+    def owe(self, devices: Iterable[DeviceId]) -> None:
+        known = {row.device for row in _OWED.where(self._session, "true")}
+        for device in dict.fromkeys(devices):
+            if device not in known:
+                _OWED.add(self._session, number=None, device=device)
+
+    def owed(self, limit: int) -> Sequence[DeviceId]:
+        return [DeviceId(row.device) for row in _OWED.where(self._session, "true ORDER BY number LIMIT ?", limit)]
+
+    def settle(self, device: DeviceId) -> None:
+        _OWED.delete(self._session, "device = ?", device)
 
     def stale(self, limit: int) -> Sequence[DesiredSet]:
         rows = self._session.exec(

@@ -120,6 +120,10 @@ class VersionRow(SQLModel, table=True):
     card: str = Field(default="", sa_column=Column(Text, nullable=False))
     share_below: float | None = None
     withdrawn: str | None = None
+    withdrawn_at_s: float | None = None
+    withdrawn_by: str = ""
+    withdrawn_reason: str = Field(default="", sa_column=Column(Text, nullable=False))
+    least_next_epoch: int = 0
     card_fields: str = Field(default="{}", sa_column=Column(Text, nullable=False))
     lineage: str = Field(default="{}", sa_column=Column(Text, nullable=False))
     archived_at_s: float | None = None
@@ -176,6 +180,7 @@ class DeviceRow(SQLModel, table=True):
     p95_ms: float | None = None
     health: str | None = Field(default=None, sa_column=Column(Text))
     health_at_s: float | None = None
+    unadopted: bool = False
 
 
 class LabelRow(SQLModel, table=True):
@@ -252,6 +257,13 @@ class DesiredRow(SQLModel, table=True):
     incarnation: str | None = None
     body: str = Field(sa_column=Column(Text, nullable=False))
     signed_at_s: float | None = Field(default=None, index=True)
+
+
+class OwedRow(SQLModel, table=True):
+    __tablename__ = "owed_sets"
+
+    number: int | None = Field(default=None, primary_key=True)
+    device: str = Field(foreign_key="devices.id", unique=True)
 
 
 class RolloutRow(SQLModel, table=True):

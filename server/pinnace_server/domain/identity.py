@@ -66,3 +66,12 @@ def reported_counts(device: Device, reported: Reported) -> bool:
     if device.incarnation != reported.incarnation or device.reported_boot is None:
         return True
     return reported.seq > device.reported_seq
+
+
+def is_known_word(device: Device, reported: Reported) -> bool:
+    """Tell whether a ``reported`` is the very one that is known, said or brought again."""
+    return (device.incarnation, device.reported_boot, device.reported_seq) == (
+        reported.incarnation,
+        reported.boot,
+        reported.seq,
+    )

@@ -55,6 +55,7 @@ class WaitingOn(StrEnum):
     APPROVAL = "APPROVAL"
     GATE_COLLECTING = "GATE_COLLECTING"
     INSTALLS_STOPPED = "INSTALLS_STOPPED"
+    RESTORED = "RESTORED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

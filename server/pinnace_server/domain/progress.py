@@ -68,6 +68,8 @@ def held(policy: Policy, seen: Observed) -> Held | None:
     """Return what keeps a device from being assigned for now."""
     if seen.device.state is DeviceState.QUARANTINED:
         return Held(waiting_on=_quarantine(seen))
+    if seen.device.unadopted:
+        return Held(waiting_on=WaitingOn.RESTORED)
     if seen.rival is not None:
         return Held(waiting_on=WaitingOn.OTHER_ROLLOUT, detail=f"rollout {seen.rival} goes first on this device")
     if seen.busy and not policy.supersedes:
@@ -92,6 +94,8 @@ def _ended(policy: Policy, seen: Observed) -> tuple[MemberState, Cause, str]:
 def _waits(seen: Observed, now_s: float) -> WaitingOn:
     if seen.device.state is DeviceState.QUARANTINED:
         return _quarantine(seen)
+    if seen.device.unadopted:
+        return WaitingOn.RESTORED
     if seen.device.seen_at_s is None:
         return WaitingOn.DEVICE_NEVER_SEEN
     if not is_online(seen.device, now_s):

@@ -22,6 +22,8 @@ from pinnace_server.domain.rollout_policy.policy import Approval, OnHold, Rollou
 from pinnace_server.domain.rollout_policy.sizes import WHOLE, Count, Percent
 
 FIRST: Final = 1
+EMPTY: Final = "empty"
+"""What promotes a wave in which no device is."""
 
 
 class RulingKind(StrEnum):
@@ -119,7 +121,7 @@ def standing(ramp: Ramp, verdict: Verdict | None, now_s: float) -> Standing:
     if ramp.paused:
         return Standing(wave=wave.number, waiting_on=WaitingOn.PAUSED, detail=ramp.paused)
     if wave.devices == 0:
-        return _ruled(wave, RulingKind.PROMOTE, "no device is in it", by="empty")
+        return _ruled(wave, RulingKind.PROMOTE, "no device is in it", by=EMPTY)
     if verdict is not None and verdict.promotes:
         by = "proven" if verdict.decision is Decision.PROMOTE_PROVEN else "unrefuted"
         return _ruled(wave, RulingKind.PROMOTE, _said(verdict), by=by)
@@ -151,6 +153,8 @@ def _problems(ruling: Ruling, ramp: Ramp, wave: Wave) -> Iterator[str]:
         yield f"the time of wave {wave.number} was over before"
     if ramp.paused and (ruling.on_time or ruling.kind in (RulingKind.START, RulingKind.PROMOTE)):
         yield "the rollout is paused"
+    if ruling.by == EMPTY and wave.devices > 0:
+        yield f"wave {wave.number} has devices by now"
     if ruling.kind is RulingKind.PROMOTE and not ruling.by:
         yield "it does not say what promoted the wave"
 
@@ -183,9 +187,12 @@ def _holding(ramp: Ramp, wave: Wave, verdict: Verdict | None, now_s: float) -> S
     """A wave that is neither promoted nor rolled back: until its time is over it waits, then the policy decides."""
     assert wave.started_at_s is not None
     gates = ramp.policy.gates
+    why = _said(verdict) if verdict is not None else "no device has served it yet"
+    if wave.switched_at_s is None and wave.asked_at_s is None and not _tried(verdict):
+        # Its devices wait for a window, another rollout or a line: time tells nothing about the release.
+        return Standing(wave=wave.number, waiting_on=WaitingOn.DEVICES, detail=why)
     soaked_s = (wave.switched_at_s if wave.switched_at_s is not None else wave.started_at_s) + gates.soak_s
     late_s = soaked_s + gates.hold_timeout_s
-    why = _said(verdict) if verdict is not None else "no device has served it yet"
     if now_s >= late_s and wave.asked_at_s is None:
         hours = gates.hold_timeout_s / 3600
         late = f"not decided {hours:g} hours after its soak time: {why}"
@@ -196,6 +203,11 @@ def _holding(ramp: Ramp, wave: Wave, verdict: Verdict | None, now_s: float) -> S
         return Standing(wave=wave.number, waiting_on=WaitingOn.SOAK_TIME, detail=why, until_s=soaked_s)
     waiting = WaitingOn.DEVICES if wave.switched_at_s is None else WaitingOn.GATE_COLLECTING
     return Standing(wave=wave.number, waiting_on=waiting, detail=why, until_s=late_s)
+
+
+def _tried(verdict: Verdict | None) -> bool:
+    """Tell whether an attempt ended that says something about the release."""
+    return verdict is not None and verdict.installs.reading is not None
 
 
 def _said(verdict: Verdict) -> str:

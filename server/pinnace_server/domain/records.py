@@ -69,6 +69,20 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """That no device may start a version again, or must unload it now; who said so, when and why.
+
+    ``least_next_epoch`` is the least security epoch of what is registered after it; 0: nothing is asked of it.
+    """
+
+    mode: WithdrawMode
+    at_s: float
+    actor: str
+    reason: str = ""
+    least_next_epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """An immutable, signed version. ``release`` is the id of its release file, whose bytes are a blob of that digest.
 
@@ -87,8 +101,13 @@ class Version:
     card_fields: Mapping[str, str] = field(default_factory=dict)
     lineage: Lineage = NOTHING_SAID
     share_below: float | None = None
-    withdrawn: WithdrawMode | None = None
+    withdrawal: Withdrawal | None = None
     archived_at_s: float | None = None
+
+    @property
+    def withdrawn(self) -> WithdrawMode | None:
+        """How it was withdrawn."""
+        return self.withdrawal.mode if self.withdrawal else None
 
     @property
     def sequence(self) -> int:
@@ -163,7 +182,8 @@ class Device:
     ``generation`` is the highest this server reserved for it. ``online`` is the last birth or will, ``silent`` that
     its silence was noticed and told, ``seen_at_s`` when the last message that it signed arrived (None: never).
     ``p95_ms`` is of the newest report with inferences. ``labels`` were set by operators; ``reported_labels`` the device
-    claimed, and no selector looks at them.
+    claimed, and no selector looks at them. ``unadopted``: this server was put back from a backup, and has not heard
+    since what the device runs.
     """
 
     id: DeviceId
@@ -197,6 +217,7 @@ class Device:
     p95_ms: float | None = None
     health: Health | None = None
     health_at_s: float | None = None
+    unadopted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -486,6 +507,9 @@ class EventKind(StrEnum):
     DEVICE_OFFLINE = "device_offline"
     DEVICE_REINSTALLED = "device_reinstalled"
     DEVICE_DECOMMISSIONED = "device_decommissioned"
+    DEVICE_REPLACED = "device_replaced"
+    DEVICE_ADOPTED = "device_adopted"
+    SERVER_RESTORED = "server_restored"
     CLONE_SUSPECTED = "clone_suspected"
     DEVICE_READMITTED = "device_readmitted"
     GENERATION_BEHIND = "generation_behind"

@@ -165,6 +165,12 @@ def of_quarantined(answer: Answer, cause: Cause) -> Answer:
     return replace(answer, why=_PLAIN[on], step=step, waiting_on=on, cause=cause)
 
 
+def of_unadopted(answer: Answer) -> Answer:
+    """Return an answer about a device of which nothing was heard since the server was put back from a backup."""
+    on = WaitingOn.RESTORED
+    return replace(answer, why=_PLAIN[on], step=_SPEAKS, waiting_on=on)
+
+
 def _about(rollout: Rollout, why: str, step: Step, waiting_on: WaitingOn | None = None) -> Answer:
     return Answer(
         about=rollout.id,
@@ -211,7 +217,9 @@ _PLAIN: Final = {
     WaitingOn.CLONE_SUSPECTED: "it may be two devices, and gets nothing new until somebody decides",
     WaitingOn.QUARANTINED: "it is quarantined, and gets nothing new until it is readmitted",
     WaitingOn.PLANNING: "the controller has not planned it yet",
+    WaitingOn.RESTORED: "this server was put back from a backup, and the device has not said since what it runs",
 }
+_SPEAKS: Final = Step(kind=StepKind.CONTACT, words="it connects, and says what it runs")
 
 
 def _held(rollout: Rollout, report: DeviceReport) -> Step:
@@ -222,6 +230,8 @@ def _held(rollout: Rollout, report: DeviceReport) -> Step:
         case WaitingOn.CLONE_SUSPECTED | WaitingOn.QUARANTINED:
             words = "a person readmits it"
             return Step(kind=StepKind.READMIT, words=words, command=f"pinnace device readmit {device}")
+        case WaitingOn.RESTORED:
+            return replace(_SPEAKS, rollout=rollout.id)
         case WaitingOn.PAUSED:
             return _resumed(rollout)
         case WaitingOn.OTHER_ROLLOUT:

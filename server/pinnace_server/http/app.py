@@ -17,6 +17,7 @@ from pinnace_server.http.routes import (
     rollouts,
     steering,
     system,
+    withdrawal,
     work,
 )
 from pinnace_server.service.services import Services
@@ -55,6 +56,7 @@ def build(
         export.router,
         rollouts.router,
         steering.router,
+        withdrawal.router,
         system.router,
         system.open_router,
     ):

@@ -84,7 +84,8 @@ class Aliases:
         """Let an alias point at a version.
 
         Raises:
-            NotFound, Refused. Conflict: the alias has a rule and is not forced, or the version is archived.
+            NotFound, Refused. Conflict: the alias has a rule and is not forced, or the version is archived or
+            withdrawn.
         """
         name, why = checked_alias(alias), _checked_reason(reason)
         with self._world.store.write() as tables:
@@ -247,7 +248,7 @@ class Aliases:
 
         Raises:
             NotFound, Refused. Conflict: the rule is not met (the message says what is missing), or it says another
-            source, or another version is in line, or that is archived.
+            source, or another version is in line, or that is archived or withdrawn.
         """
         why = _checked_reason(reason)
         with self._world.store.write() as tables:
@@ -287,6 +288,12 @@ class Aliases:
         model, now = version.model, self._world.clock.now()
         family = found_model(tables, model)
         check_in_use(family, version)
+        if version.withdrawn is not None:
+            raise Conflict(
+                f"version {version.version} of {model} was withdrawn ({version.withdrawn})",
+                hint="point the alias at another version",
+                code=Code.WITHDRAWN,
+            )
         before = family.aliases.get(alias)
         approved = tables.aliases.waiting(model, alias, version.version)
         tables.models.point(model, alias, version.version)

@@ -261,7 +261,7 @@ class Catalogue:
             model=model,
             version=version,
             sequence=tables.versions.next_sequence(model),
-            epoch=newest[0].epoch if newest else 0,
+            epoch=max(newest[0].epoch if newest else 0, tables.versions.least_epoch(model)),
             created_at_s=int(self._world.clock.now()),
         )
 

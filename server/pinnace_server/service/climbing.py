@@ -95,7 +95,7 @@ class Climbing:
             found = self._look(tables, seen, ramp, now)
         if found is None:
             return False
-        record = self._kept(found) if found.standing.ruling is not None else ""
+        record = self._kept(rollout, found) if found.standing.ruling is not None else ""
         with self._world.store.write() as tables:
             topics = self._written(tables, rollout, found, record, now)
         self._world.changes.notify(topics)
@@ -119,11 +119,12 @@ class Climbing:
         verdict = verdicts.judge(gathered.evidence, gathered.settings)
         return _Found(standing=ramps.standing(ramp, verdict, now), verdict=verdict, gathered=gathered)
 
-    def _kept(self, found: _Found) -> str:
+    def _kept(self, rollout: RolloutId, found: _Found) -> str:
         """Keep what a ruling is made from; a blob that nobody names in the end does no harm."""
         if found.verdict is None or found.gathered is None:
             return ""
         kept = records.record(found.verdict, found.gathered.evidence, found.gathered.settings)
+        kept["about"] = {"rollout": rollout, "wave": found.standing.wave}
         return self._world.blobs.add(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode())
 
     def _written(self, tables: Tables, name: RolloutId, found: _Found, record: str, now: float) -> list[str]:
@@ -203,6 +204,7 @@ def _ruled(rollout: Rollout, ruling: Ruling, record: str, now: float) -> Event:
     facts = {"wave": str(ruling.wave), "why": ruling.why}
     facts |= {"by": ruling.by} if ruling.by else {}
     facts |= {"record": record} if record else {}
+    facts |= {"decided_by": "time"} if ruling.on_time else {}
     by = f" ({ruling.by})" if ruling.by else ""
     return Event(
         at_s=now,

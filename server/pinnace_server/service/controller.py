@@ -39,7 +39,7 @@ from pinnace_server.service.climbing import Climbing
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.rollouts import Rollouts
-from pinnace_server.service.sets import save_set
+from pinnace_server.service.sets import save_set, withdrawn_for
 
 AT_ONCE: Final = 50  # devices planned in one transaction: half a second of work, during which ingest waits
 BATCH: Final = 200  # sets signed, silences told or sets renewed in one tick, so that a tick stays short
@@ -77,6 +77,7 @@ class Controller:
             self.judge_all,
             self._climbing.climb_all,
             self.plan_all,
+            self.tell_owed,
             self.sign,
             self.tell_silence,
             self.renew,
@@ -232,7 +233,9 @@ class Controller:
     def _verdict(self, tables: Tables, rollout: Rollout) -> health_rule.Verdict:
         candidate = tables.rollouts.evidence(rollout.id)
         previous = self._previous(tables, rollout) if candidate.labels >= health_rule.LABELS_MIN else Counts()
-        return health_rule.judge(candidate, previous, self._share_below(tables, rollout.release))
+        # Gates judge confidence by the device; the rule, which adds everybody up, is left to what has none.
+        share_below = None if rollout.rules else self._share_below(tables, rollout.release)
+        return health_rule.judge(candidate, previous, share_below)
 
     def _share_below(self, tables: Tables, release: ReleaseId | None) -> float | None:
         if release is None:
@@ -267,7 +270,9 @@ class Controller:
         for old in stale:
             with self._world.store.write() as tables:
                 device = tables.devices.get(old.device)
-                if device is None or device.state not in (DeviceState.ACTIVE, DeviceState.PENDING):
+                if device is None or device.unadopted:
+                    continue
+                if device.state not in (DeviceState.ACTIVE, DeviceState.PENDING):
                     continue
                 generation = planner.next_generation(device)
                 known = tables.assignments.of([device.id])
@@ -279,6 +284,33 @@ class Controller:
                 tables.devices.save(refreshed(tables, replace(device, generation=generation)))
                 save_set(tables, self._world, device, generation)
             self._world.changes.notify([f"device:{old.device}", "devices"])
+
+    def tell_owed(self) -> None:
+        """Make new sets for devices that must hear what was withdrawn. Their entries stay, so no model is interrupted.
+
+        It also goes to devices in quarantine: what must not run must not run there either.
+        """
+        with self._world.store.read() as tables:
+            owed = tables.assignments.owed(BATCH)
+        for start in range(0, len(owed), AT_ONCE):
+            some = owed[start : start + AT_ONCE]
+            with self._world.store.write() as tables:
+                told = [name for name in some if self._tell(tables, name)]
+            if told:
+                self._world.changes.notify(["devices", *(f"device:{name}" for name in told)])
+
+    def _tell(self, tables: Tables, name: DeviceId) -> bool:
+        """Settle what is owed to a device; tell whether it took a new set."""
+        tables.assignments.settle(name)
+        device, last = tables.devices.get(name), tables.assignments.desired(name)
+        if device is None or device.state is DeviceState.DECOMMISSIONED or device.unadopted:
+            return False
+        if last is not None and last.assignments.withdrawn == withdrawn_for(tables, name):
+            return False
+        generation = planner.next_generation(device)
+        tables.devices.save(replace(device, generation=generation))
+        save_set(tables, self._world, device, generation)
+        return True
 
     def sign(self) -> None:
         """Sign and publish what is planned and not signed yet; publishing again after a crash is harmless.
@@ -355,7 +387,7 @@ class Controller:
                 self._world.publisher.publish(topic, payload, retained=True)
         due = self._world.signing.refresh_due(now)[:BATCH]
         with self._world.store.read() as tables:
-            gone = tables.devices.decommissioned() if due else frozenset()
+            gone = tables.devices.decommissioned() | tables.devices.unadopted() if due else frozenset()
         for device in due:
             again = None if device in gone else self._world.signing.refresh(device)
             if again is not None:

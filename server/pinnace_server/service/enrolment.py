@@ -15,7 +15,7 @@ from typing import Final
 from pinnace_contract import ids
 from pinnace_contract.ids import DeviceId, KeyId
 from pinnace_contract.latest import ClaimToken, Enrolled, EnrolRequest, claim_token_text
-from pinnace_server.domain import planner, selector
+from pinnace_server.domain import eras, planner, selector
 from pinnace_server.domain.queries import Listing, Page
 from pinnace_server.domain.records import (
     ClaimRecord,
@@ -180,6 +180,7 @@ class Enrolment:
             runtimes=request.runtimes,
             agent_version=request.agent_version,
             incarnation=request.incarnation,
+            generation=eras.base_of(self._world.signing.era()),
             enrolled_at_s=now,
         )
         generation = planner.next_generation(made)

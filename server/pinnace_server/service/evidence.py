@@ -7,8 +7,9 @@ device. Whoever another rollout touched, or may be two, speaks for no arm.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, ReleaseId
@@ -30,6 +31,10 @@ _RUNNING: Final = frozenset(
     {Phase.SELF_TEST, Phase.SHADOW, Phase.TRIAL, Phase.PREPARED, Phase.AWAITING_CONTACT, Phase.REVERTING}
 )
 _TOUCHED: Final = (MemberState.ASSIGNED, MemberState.COMMITTED)
+_TRIED: Final = (*_TOUCHED, MemberState.REVERTED, MemberState.FAILED)  # who went back has answered all the same
+_LEFT: Final = (MemberState.SKIPPED, MemberState.SUPERSEDED, MemberState.CANCELLED)
+MOST_HEARD: Final = 0.9  # of a site's devices that stay behind; where fewer are, silence is the site's
+CLOCK_OFF_S: Final = 1_800.0  # reports that come now and speak of so long ago are of a clock that is behind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +51,13 @@ def gather(
 ) -> Gathered:
     """Gather what a wave that began says. ``rollout`` is an upgrade, and has a release; ``muster`` is its roll call."""
     assert rollout.release is not None, "only an upgrade is judged"
-    mine = [each for each in muster if each.wave == wave.number]
+    mine = [each for each in muster if each.wave == wave.number and each.state not in _LEFT]
     behind = [each for each in muster if each.wave > wave.number and each.state is MemberState.WAITING]
     arms = _Arms(tables, rollout, wave, mine, behind, now_s)
     switched_at_s = wave.switched_at_s if wave.switched_at_s is not None else arms.switched_at_s
     policy = ramp.policy
     heard_sites = {each.site for each in behind if each.is_reporting(now_s)}
+    awake = _awake_sites(behind, wave.started_at_s or now_s, policy.silence_s, now_s)
     found = witness.evidence(
         release=rollout.release,
         switched_at_s=now_s if switched_at_s is None else switched_at_s,
@@ -62,9 +68,14 @@ def gather(
             *(_witness(each, arms, now_s, moved=False, heard=True) for each in arms.control),
         ],
         installs=install_results.results(
-            mine, arms.running(mine, policy.silence_s, now_s), heard_sites, policy.silence_s, now_s
+            mine, arms.running(mine, policy.silence_s, now_s), awake, policy.silence_s, now_s
         ),
-        limits=gating.limits_of(policy, **_promised(tables, rollout.release, first=arms.first)),
+        limits=gating.limits_of(
+            policy,
+            share_below=arms.promised.share_below,
+            error_rate_max=arms.promised.error_rate_max,
+            slow=bool(arms.promised.p95_ms),
+        ),
     )
     found = gating.whole_wave(found, mine, now_s)
     return Gathered(
@@ -89,15 +100,23 @@ class _Arms:
         assert rollout.release is not None
         assert wave.started_at_s is not None, "a wave is judged once it began"
         self._tables, self._rollout, self._release = tables, rollout, rollout.release
-        moved = _spokesmen(each for each in mine if each.state in _TOUCHED)
-        stay = _spokesmen(each for each in behind if _heard_since(each, wave.started_at_s))
+        moved = [each for each in _spokesmen(mine) if each.state in _TRIED]
+        stay = [each for each in _spokesmen(behind) if _heard_since(each, wave.started_at_s)]
         known = tables.assignments.of([each.device for each in (*moved, *stay)])
         assigned = {each.device: each for each in known if each.model == rollout.model}
         self.candidates = [each for each in moved if self._is_ours(assigned.get(each.device))]
-        self.control = [each for each in stay if _is_left_alone(assigned.get(each.device), wave.started_at_s)]
-        self.first = bool(moved) and all(
-            assigned[each.device].before is None for each in self.candidates if each.device in assigned
-        )
+        on_it = {
+            slot.device
+            for slot in tables.devices.slots([each.device for each in stay], rollout.model)
+            if slot.state.current is not None and slot.state.current.release == rollout.release
+        }
+        self.control = [
+            each
+            for each in stay
+            if each.device not in on_it and _is_left_alone(assigned.get(each.device), wave.started_at_s)
+        ]
+        first = bool(self.candidates) and all(assigned[each.device].before is None for each in self.candidates)
+        self.promised = _promised(tables, rollout.release, first=first)
         names = [each.device for each in (*self.candidates, *self.control)]
         begin = int((wave.switched_at_s or wave.started_at_s) // STRETCH_S) - PAST
         self.reports = tables.reports.arrivals(names, begin, int(now_s // STRETCH_S))
@@ -113,8 +132,13 @@ class _Arms:
             for each in mine
             if each.state in _TOUCHED and each.seen_at_s is not None and now_s - each.seen_at_s > silence_s
         ]
-        slots = self._tables.devices.slots([each.device for each in silent], self._rollout.model)
-        return {slot.device for slot in slots if self._runs(slot)}
+        names = [each.device for each in silent]
+        until = int(now_s // STRETCH_S)
+        usual = self._tables.reports.arrivals(names, until - 2 * PAST, until)
+        slots = self._tables.devices.slots(names, self._rollout.model)
+        return {
+            slot.device for slot in slots if self._runs(slot) and not _sleeps(usual.get(slot.device, {}), silence_s)
+        }
 
     def _is_ours(self, assignment: Assignment | None) -> bool:
         return assignment is not None and assignment.rollout == self._rollout.id and assignment.release == self._release
@@ -126,12 +150,15 @@ class _Arms:
         return state.phase in _RUNNING and state.candidate is not None and state.candidate.release == self._release
 
     def _switched(self, mine: Iterable[Mustered], started_at_s: float) -> float | None:
-        """Return when the first device of the wave served the release: its first answers, or its receipt."""
+        """Return when the first device of the wave served the release: its first answers, or its receipt.
+
+        Answers of the ten minutes in which the wave began may be of an earlier try.
+        """
         answered = (
             row.number * STRETCH_S
-            for rows in self.rows.values()
-            for row in rows
-            if row.release == self._release and row.arm is not Arm.SHADOW
+            for each in self.candidates
+            for row in self.rows.get(each.device, ())
+            if row.release == self._release and row.arm is not Arm.SHADOW and row.number > started_at_s // STRETCH_S
         )
         kept = (each.changed_at_s for each in mine if each.state is MemberState.COMMITTED)
         found = min((*answered, *kept), default=None)
@@ -150,8 +177,31 @@ def _witness(each: Mustered, arms: _Arms, now_s: float, *, moved: bool, heard: b
         committed=each.state is MemberState.COMMITTED,
         reporting=each.is_reporting(now_s),
         hardware=each.hardware,
-        accountable=heard,
+        accountable=heard and not _clock_is_behind(each, arms.reports.get(each.device, {}), now_s),
+        p95_ms_max=arms.promised.p95_ms.get(each.hardware, arms.promised.p95_ms.get("*")),
     )
+
+
+def _clock_is_behind(each: Mustered, reports: Mapping[int, int], now_s: float) -> bool:
+    """Tell whether reports come, and all speak of long ago: such a clock does not say when a device was silent."""
+    if not each.is_reporting(now_s) or not reports:
+        return False
+    return now_s - (max(reports) + 1) * STRETCH_S > max(CLOCK_OFF_S, 3.0 * each.report_every_s)
+
+
+def _sleeps(reports: Mapping[int, int], silence_s: float) -> bool:
+    """Tell whether a device was as silent before, and came back: some are switched off at night."""
+    seen = sorted(reports)
+    return any((after - before) * STRETCH_S >= silence_s for before, after in pairwise(seen))
+
+
+def _awake_sites(behind: Sequence[Mustered], since_s: float, silence_s: float, now_s: float) -> set[str]:
+    """Return the sites where nearly every device that stays behind is still heard; without a site nobody knows."""
+    there: dict[str, list[bool]] = {}
+    for each in behind:
+        if each.site and each.seen_at_s is not None and each.seen_at_s >= since_s - silence_s:
+            there.setdefault(each.site, []).append(now_s - each.seen_at_s <= silence_s)
+    return {site for site, heard in there.items() if sum(heard) >= MOST_HEARD * len(heard)}
 
 
 def _heard_since(each: Mustered, since_s: float) -> bool:
@@ -161,7 +211,7 @@ def _heard_since(each: Mustered, since_s: float) -> bool:
 
 def _is_left_alone(assignment: Assignment | None, since_s: float) -> bool:
     """Tell whether a device that stays behind serves what it served before the wave began."""
-    return assignment is None or (assignment.outcome is not None and assignment.assigned_at_s <= since_s)
+    return assignment is None or (assignment.ended_at_s is not None and assignment.ended_at_s <= since_s)
 
 
 def _spokesmen(devices: Iterable[Mustered]) -> list[Mustered]:
@@ -171,9 +221,24 @@ def _spokesmen(devices: Iterable[Mustered]) -> list[Mustered]:
     return sorted(may, key=lambda each: (zlib.crc32(each.device.encode()), each.device))[:SPOKESMEN_MAX]
 
 
-def _promised(tables: Tables, release: ReleaseId, *, first: bool) -> dict[str, float | None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Promised:
+    """What a release says of itself; errors and latencies only where nothing came before it."""
+
+    share_below: float | None = None
+    error_rate_max: float | None = None
+    p95_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+def _promised(tables: Tables, release: ReleaseId, *, first: bool) -> _Promised:
     version = tables.versions.of_release(release)
     if version is None:
-        return {"share_below": None}
-    expected = version.body.expectations.error_rate_max if first else None
-    return {"share_below": version.share_below, "error_rate_max": expected}
+        return _Promised()
+    if not first:
+        return _Promised(share_below=version.share_below)
+    expected = version.body.expectations
+    return _Promised(
+        share_below=version.share_below,
+        error_rate_max=expected.error_rate_max,
+        p95_ms={each.hardware: each.p95_ms for each in expected.p95},
+    )

@@ -199,21 +199,28 @@ class Fleet:
             had = found_device(tables, device)
             if had.state is DeviceState.DECOMMISSIONED:
                 return had
-            after = replace(had, state=DeviceState.DECOMMISSIONED, online=False, updating=False, degraded=False)
-            tables.devices.save(after)
-            tables.events.append(
-                Event(
-                    at_s=now,
-                    kind=EventKind.DEVICE_DECOMMISSIONED,
-                    actor=actor,
-                    summary=f"device {device} decommissioned",
-                    severity=Severity.WARNING,
-                    device=device,
-                )
-            )
+            after = take_out(tables, had, now, actor)
         self._world.publisher.publish(DownTopic(device=device, channel=Down.DESIRED), b"", retained=True)
         self._world.changes.notify(["devices", f"device:{device}", "events"])
         return after
+
+
+def take_out(tables: Tables, device: Device, now: float, actor: str, *, why: str = "", **facts: str) -> Device:
+    """Decommission a device in this transaction. What stands on the broker for it is the caller's to clear."""
+    after = replace(device, state=DeviceState.DECOMMISSIONED, online=False, updating=False, degraded=False)
+    tables.devices.save(after)
+    tables.events.append(
+        Event(
+            at_s=now,
+            kind=EventKind.DEVICE_DECOMMISSIONED,
+            actor=actor,
+            summary=f"device {device.id} decommissioned{why}"[:500],
+            severity=Severity.WARNING,
+            device=device.id,
+            data=facts,
+        )
+    )
+    return after
 
 
 def found_device(tables: Tables, device: DeviceId) -> Device:

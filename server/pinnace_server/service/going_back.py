@@ -37,10 +37,11 @@ def back(tables: Tables, device: Device, slot: Slot | None, leave: ReleaseId | N
     ``leave`` None: away from what it serves now.
     """
     versions = {release: tables.versions.of_release(release) for release in fallback.candidates_of(slot)}
+    serving = slot.state.current.release if slot and slot.state.current else None
     epochs = {
         release: version.epoch
         for release, version in versions.items()
-        if version is not None and version.withdrawn is not WithdrawMode.STOP
+        if version is not None and _may_serve(version, is_current=release == serving)
     }
     running = fallback.fallback(slot, leave, epochs)
     if running is None:
@@ -55,6 +56,11 @@ def back(tables: Tables, device: Device, slot: Slot | None, leave: ReleaseId | N
         variants=(running.variant, *others),
         changed_at_s=now,
     )
+
+
+def _may_serve(version: Version, *, is_current: bool) -> bool:
+    """A retired release is not started anew; a device that serves it, and tries another, may stay on it."""
+    return version.withdrawn is None or (version.withdrawn is WithdrawMode.RETIRE and is_current)
 
 
 def members_back(

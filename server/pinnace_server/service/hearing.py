@@ -8,7 +8,7 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId, IncarnationId, ModelName
 from pinnace_contract.latest import Cause, ModelState, Phase, Presence, Reported, Runtime
-from pinnace_server.domain import identity
+from pinnace_server.domain import eras, identity
 from pinnace_server.domain.identity import Speaker
 from pinnace_server.domain.records import (
     Device,
@@ -19,6 +19,7 @@ from pinnace_server.domain.records import (
     Severity,
     Slot,
 )
+from pinnace_server.service.adopting import adopt, out_of_reach
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.fleet import believed, found_device
 from pinnace_server.service.ports import Tables, World
@@ -59,9 +60,17 @@ class Hearing:
         now = self._world.clock.now()
         with self._world.store.write() as tables:
             heard = hear(tables, found_device(tables, reported.device), reported.incarnation, now, seq=reported.seq)
-            if heard is None or not identity.reported_counts(heard.device, reported):
+            if heard is None:
                 return self._told(reported.device)
             device = heard.device
+            if device.unadopted and eras.era_of(reported.generation) > eras.era_of(device.generation):
+                tables.events.append(out_of_reach(device, reported.generation, now))
+                return self._told(device.id)
+            if not identity.reported_counts(device, reported):
+                if device.unadopted and identity.is_known_word(device, reported):
+                    # All that it has said since is what it is remembered to have said.
+                    adopt(tables, self._world, device, tables.devices.slots([device.id]), now)
+                return self._told(device.id)
             if reported.generation > device.generation + GENERATIONS_AHEAD_MAX:
                 suspect(
                     tables, device, reported.incarnation, "it claims a generation that no server can have made", now
@@ -85,6 +94,8 @@ class Hearing:
             tables.devices.save(refreshed(tables, after))
             for event in _changes(device, before, slots, reported, now):
                 tables.events.append(event)
+            if after.unadopted:
+                adopt(tables, self._world, after, slots, now)
         return self._told(device.id, *(f"model:{slot.model}" for slot in slots))
 
     def _is_foreign(self, tables: Tables, device: Device, reported: Reported) -> bool:
@@ -117,8 +128,9 @@ def hear(tables: Tables, device: Device, said: IncarnationId, now: float, *, seq
     if had is not None and seq is not None and seq <= had.seq:
         return Heard(device=device, fresh=False) if speaker is Speaker.CURRENT else None
     if had is None:
-        # Its own first generation is the next one: whatever it claims below was made for another store.
-        first = device.generation + 1 if speaker is Speaker.REINSTALLED else 0
+        # Its own first generation is the next one: whatever it claims below was made for another store. Or by a server
+        # that was lost since, of which this one knows nothing.
+        first = device.generation + 1 if speaker is Speaker.REINSTALLED and not device.unadopted else 0
         had = Incarnation(device=device.id, incarnation=said, first_seen_s=now, last_seen_s=now, first_generation=first)
     tables.devices.save_incarnation(replace(had, last_seen_s=now, seq=had.seq if seq is None else seq))
     if speaker is Speaker.CLONE:

@@ -86,7 +86,8 @@ def change(tables: Tables, rollout: Rollout, policy: RolloutPolicy, now: float, 
     """
     tables.rollouts.save(replace(rollout, rules=rules.text_of(policy), selector=str(policy.cohort.selector)))
     version = _version(tables, rollout)
-    meant = {each.id for each in cohort(tables, version, policy).devices}
+    found = cohort(tables, version, policy)
+    meant = {each.id for each in found.devices} | found.excluded.keys()  # one in quarantine is meant all the same
     members = tables.rollouts.members(rollout.id)
     gone = [each for each in members if each.state is MemberState.WAITING and each.device not in meant]
     back = [each for each in members if _was_let_go(each) and each.device in meant]
@@ -94,6 +95,7 @@ def change(tables: Tables, rollout: Rollout, policy: RolloutPolicy, now: float, 
         replace(each, state=MemberState.SKIPPED, detail=NARROWED, changed_at_s=now) for each in gone
     )
     tables.rollouts.save_members(replace(each, state=MemberState.WAITING, detail="", changed_at_s=now) for each in back)
+    save_waves(tables, rollout.id, policy, _numbers(tables, rollout.id))
     joined = _joined(tables, rollout.id, now, actor)
     return len(joined) + len(back), len(gone)
 
@@ -109,15 +111,22 @@ def _joined(tables: Tables, name: RolloutId, now: float, actor: str) -> list[Dev
     if not new:
         return []
     dynamic = replace(policy, cohort=replace(policy.cohort, membership=Membership.DYNAMIC))
-    numbers = waves.join(
-        waves.salt_of(version.model, version.version), dynamic, [_candidate(each) for each in new], before
-    )
+    salt = waves.salt_of(version.model, version.version)
+    dealt = waves.join(salt, dynamic, [_candidate(each) for each in new], before)
+    # No gate looks back at a wave that was promoted, so nobody joins one.
+    first = next((each.number for each in tables.rollouts.waves(name) if each.promoted_at_s is None), 1)
+    numbers = {each.id: max(dealt[each.id], first) for each in new}
     tables.rollouts.save_members(
         replace(_member(rollout, version, policy, each, numbers[each.id]), changed_at_s=now) for each in new
     )
-    save_waves(tables, name, policy, numbers)
+    save_waves(tables, name, policy, _numbers(tables, name))
     tables.events.append(_told(rollout, [each.id for each in new], now, actor))
     return [each.id for each in new]
+
+
+def _numbers(tables: Tables, name: RolloutId) -> dict[DeviceId, int]:
+    """Return the waves of everybody who was not let go."""
+    return {each.device: each.wave for each in tables.rollouts.muster(name) if each.state is not MemberState.SKIPPED}
 
 
 def _was_let_go(member: Member) -> bool:

@@ -26,7 +26,7 @@ from pinnace_contract.ids import (
     RolloutId,
     VersionName,
 )
-from pinnace_contract.latest import Arm, AssignmentSet, Blob, MessageKey, Receipt, Want
+from pinnace_contract.latest import Arm, AssignmentSet, Blob, MessageKey, Receipt, Want, WithdrawnRelease
 from pinnace_contract.topics import Topic
 from pinnace_server.domain.aliases import AliasRule, Approval, Pointing
 from pinnace_server.domain.lineage import Origin
@@ -55,6 +55,7 @@ from pinnace_server.domain.records import (
     Status,
     TokenId,
     Version,
+    Withdrawal,
 )
 from pinnace_server.domain.selector import Selector
 from pinnace_server.domain.stretches import Stretch
@@ -139,6 +140,18 @@ class Versions(Protocol):
         """Archive a version; None takes it back."""
         ...
 
+    def withdraw(self, model: ModelName, version: VersionName, withdrawal: Withdrawal) -> None:
+        """Write that a version is withdrawn, in place of what was written before."""
+        ...
+
+    def withdrawn(self, models: Iterable[ModelName]) -> Sequence[WithdrawnRelease]:
+        """Return what is withdrawn of these models, the newest withdrawal first."""
+        ...
+
+    def least_epoch(self, model: ModelName) -> int:
+        """Return the least security epoch of a new version that any withdrawal of the model asks for."""
+        ...
+
     def origin(self, model: ModelName, version: VersionName) -> Origin | None: ...
     def add_origin(self, origin: Origin) -> None: ...
     def listing(self, model: ModelName, page: Page, *, archived: bool = True) -> Listing[Version]: ...
@@ -180,6 +193,10 @@ class Devices(Protocol):
         ...
 
     def decommissioned(self) -> frozenset[DeviceId]: ...
+    def unadopted(self) -> frozenset[DeviceId]:
+        """Return devices of which nothing was heard since this server was put back from a backup."""
+        ...
+
     def silent(self, now_s: float, limit: int) -> Sequence[Device]:
         """Return devices that count as there, were silent for too long, and whose silence was not told yet."""
         ...
@@ -208,6 +225,18 @@ class Assignments(Protocol):
     def save_desired(self, desired: DesiredSet) -> None: ...
     def unsigned(self, limit: int) -> Sequence[DesiredSet]:
         """Return sets that are planned and not signed yet, oldest first."""
+        ...
+
+    def owe(self, devices: Iterable[DeviceId]) -> None:
+        """Note that devices must get a new set, those that were named first before the others; once is enough."""
+        ...
+
+    def owed(self, limit: int) -> Sequence[DeviceId]:
+        """Return devices that must get a new set, in the order in which they are to get it."""
+        ...
+
+    def settle(self, device: DeviceId) -> None:
+        """Note that a device has got the set that it was owed."""
         ...
 
     def stale(self, limit: int) -> Sequence[DesiredSet]:
@@ -535,6 +564,18 @@ class Signing(Protocol):
         Raises:
             SigningRefused: a smaller generation, or an equal one with another set.
         """
+        ...
+
+    def era(self) -> int:
+        """Return the era below which no generation is signed."""
+        ...
+
+    def raise_era(self, era: int) -> None:
+        """Begin a later era: persisted before this returns, and so is metadata that grows with it."""
+        ...
+
+    def generations(self) -> Mapping[DeviceId, int]:
+        """Return the highest generation that was ever signed for each device."""
         ...
 
     def refresh_due(self, now_s: float) -> tuple[DeviceId, ...]:

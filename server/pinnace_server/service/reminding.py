@@ -41,7 +41,9 @@ class Reminder:
             return False
         with self._world.store.read() as tables:
             device, desired = tables.devices.get(reported.device), tables.assignments.desired(reported.device)
-        if device is None or device.state is not DeviceState.ACTIVE or device.incarnation != reported.incarnation:
+        if device is None or device.unadopted:
+            return False
+        if device.state is not DeviceState.ACTIVE or device.incarnation != reported.incarnation:
             return False
         if desired is None or desired.signed_at_s is None or now - desired.signed_at_s < PATIENCE_S:
             return False

@@ -12,7 +12,9 @@ def retained(signing: Signing, store: Store) -> Iterable[tuple[Topic, bytes]]:
     """Yield every retained message of the server; an empty payload clears what a device that is gone was told."""
     yield from signing.image_metadata()
     with store.read() as tables:
-        gone = tables.devices.decommissioned()
+        gone, unheard = tables.devices.decommissioned(), tables.devices.unadopted()
     for topic, payload in signing.all_desired():
+        if isinstance(topic, DownTopic) and topic.device in unheard:
+            continue  # what stands there may be newer than all that this server remembers
         left_out = isinstance(topic, DownTopic) and topic.device in gone
         yield topic, b"" if left_out else payload

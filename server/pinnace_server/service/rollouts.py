@@ -103,10 +103,14 @@ class Rollouts:
         with self._world.store.write() as tables:
             found = found_version(tables, model, version)
             if found.withdrawn is not None:
-                raise Conflict(f"version {found.version} of {model} was withdrawn", hint="choose another version")
+                raise Conflict(
+                    f"version {found.version} of {model} was withdrawn",
+                    hint="choose another version",
+                    code=Code.WITHDRAWN,
+                )
             match = matching.some(matching.match(tables, found, _selected(tables, selected)))
             rollout = Rollout(
-                id=self._new_ids()[0],
+                id=self.new_ids()[0],
                 model=model,
                 version=found.version,
                 release=found.release,
@@ -162,7 +166,7 @@ class Rollouts:
                 tables,
                 model,
                 [member],
-                ids=self._new_ids(),
+                ids=self.new_ids(),
                 actor=actor,
                 reason=reason or "reverted by hand",
                 now=now,
@@ -203,7 +207,7 @@ class Rollouts:
                     tables,
                     found.model,
                     members,
-                    ids=self._new_ids(),
+                    ids=self.new_ids(),
                     actor=actor,
                     reason=reason,
                     now=now,
@@ -212,14 +216,23 @@ class Rollouts:
         self._told(ended)
         return ended
 
-    def halt(self, tables: Tables, rollout: Rollout, *, reason: str, verdict: Mapping[str, str], actor: str) -> Rollout:
+    def halt(
+        self,
+        tables: Tables,
+        rollout: Rollout,
+        *,
+        reason: str,
+        verdict: Mapping[str, str],
+        actor: str,
+        only_under_way: bool = False,
+    ) -> Rollout:
         """Halt a rollout in this transaction and make the rollback of its devices; one that has nothing to go back to
-        is named and left as it is.
+        is named and left as it is. With ``only_under_way`` devices that committed stay.
 
         Raises:
             Conflict: it was halted before, or is itself a rollback.
         """
-        if rollout.state in (RolloutState.HALTED, RolloutState.CANCELLED) or rollout.intent is not Intent.UPGRADE:
+        if rollout.state is RolloutState.HALTED or rollout.intent is not Intent.UPGRADE:
             raise Conflict(
                 f"rollout {rollout.id} ({rollout.intent}) is {rollout.state}", hint="it has nothing to move back"
             )
@@ -227,10 +240,11 @@ class Rollouts:
         halted = replace(rollout, state=RolloutState.HALTED, reason=reason, verdict=verdict, ended_at_s=now)
         tables.rollouts.save(halted)
         tables.events.append(_ending(halted, EventKind.ROLLOUT_HALTED, actor, Severity.ERROR))
+        stay = only_under_way or _stays(rollout)
         owned = [
             member
             for member in tables.rollouts.members(rollout.id)
-            if _is_owned(tables, rollout, member) and (member.state is MemberState.ASSIGNED or not _stays(rollout))
+            if _is_owned(tables, rollout, member) and (member.state is MemberState.ASSIGNED or not stay)
         ]
         members = going_back.members_back(tables, rollout, owned, now, removes=False)
         for member in members:
@@ -240,14 +254,15 @@ class Rollouts:
             tables,
             rollout.model,
             members,
-            ids=self._new_ids(),
+            ids=self.new_ids(),
             actor=actor,
             reason=reason,
             now=now,
             halts=rollout.id,
         )
 
-    def _new_ids(self) -> tuple[RolloutId, RolloutId]:
+    def new_ids(self) -> tuple[RolloutId, RolloutId]:
+        """Return ids for a rollback, and for the removal that may stand beside it."""
         first, second = (RolloutId(f"r-{self._world.chance.secret_hex(5)}") for _ in range(2))
         return first, second
 

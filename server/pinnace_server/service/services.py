@@ -21,10 +21,12 @@ from pinnace_server.service.fleet import Fleet
 from pinnace_server.service.ingest import Ingest
 from pinnace_server.service.log import Log
 from pinnace_server.service.ports import World
+from pinnace_server.service.replacing import Replacing
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.steering import Steering
 from pinnace_server.service.telemetry import Telemetry
 from pinnace_server.service.whys import Whys
+from pinnace_server.service.withdrawing import Withdrawing
 
 
 class Receiving(Protocol):
@@ -61,6 +63,8 @@ class Services:
     export: Export
     rollouts: Rollouts
     steering: Steering
+    withdrawing: Withdrawing
+    replacing: Replacing
     whys: Whys
     audit: Audit
     telemetry: Telemetry

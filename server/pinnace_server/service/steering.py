@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,8 +22,9 @@ from pinnace_server.domain.records import (
 )
 from pinnace_server.domain.rollout_policy import gating
 from pinnace_server.domain.rollout_policy.policy import AllAtOnce, Canary, Cohort, RolloutPolicy, Shadow
+from pinnace_server.domain.selector import Selector
 from pinnace_server.domain.witness import STRETCH_S
-from pinnace_server.errors import Conflict, Refused
+from pinnace_server.errors import Code, Conflict, Refused
 from pinnace_server.service import going_back, joining, matching, observing, rules
 from pinnace_server.service.catalogue import found_version
 from pinnace_server.service.joining import Dealt
@@ -52,7 +53,9 @@ class Steering:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def preview(self, *, model: ModelName, version: str, policy: RolloutPolicy) -> Preview:
+    def preview(
+        self, *, model: ModelName, version: str, policy: RolloutPolicy, people: Collection[str] | None = None
+    ) -> Preview:
         """Return what a rollout would do, without beginning it. The same cohort is dealt the same way when it begins.
 
         Raises:
@@ -60,19 +63,30 @@ class Steering:
         """
         now = self._world.clock.now()
         with self._world.store.read() as tables:
-            found = _may_go(found_version(tables, model, version), policy)
+            found = _may_go(found_version(tables, model, version), policy, people)
             dealt = joining.deal(tables, found, policy)
             return Preview(policy=policy, dealt=dealt, foresight=_foreseen(tables, found, policy, dealt, now))
 
-    def begin(self, *, model: ModelName, version: str, policy: RolloutPolicy, reason: str = "", actor: str) -> Rollout:
+    def begin(
+        self,
+        *,
+        model: ModelName,
+        version: str,
+        policy: RolloutPolicy,
+        reason: str = "",
+        actor: str,
+        people: Collection[str] | None = None,
+    ) -> Rollout:
         """Begin a rollout: deal its cohort into waves. The controller starts the first one.
+
+        ``people``: everybody whom this server knows, so that a policy that asks for others is refused; None: not known.
 
         Raises:
             NotFound: model or version. Refused: no device, or a strategy that is not carried out. Conflict: withdrawn.
         """
         now = self._world.clock.now()
         with self._world.store.write() as tables:
-            found = _may_go(found_version(tables, model, version), policy)
+            found = _may_go(found_version(tables, model, version), policy, people)
             rollout = Rollout(
                 id=RolloutId(f"r-{self._world.chance.secret_hex(5)}"),
                 model=model,
@@ -141,8 +155,12 @@ class Steering:
                 raise Conflict(f"rollout {rollout} has no wave {number or 'left'} to agree to", hint=_waves_hint(ramp))
             if number in ramp.begun:
                 raise Conflict(f"wave {number} of rollout {rollout} began already", hint="to stop it: pause, rollback")
-            if not ramp.policy.approvals_before(number):
+            wanted = ramp.policy.approvals_before(number)
+            if not wanted:
                 raise Conflict(f"nobody has to agree before wave {number} of rollout {rollout} begins")
+            if all(each.by and actor not in each.by for each in wanted):
+                who = ", ".join(sorted({name for each in wanted for name in each.by}))
+                raise Conflict(f"{who} must agree before wave {number} of rollout {rollout} begins, not {actor}")
             tables.rollouts.save_agreement(rollout, Agreement(wave=number, person=actor, at_s=now))
             self._log(tables, found, EventKind.WAVE_APPROVED, actor, f"wave {number} may begin, says {actor}")
         self._told(found)
@@ -189,6 +207,9 @@ class Steering:
                 for each in tables.rollouts.members(rollout)
                 if each.state in _RETRIED and (not devices or each.device in devices)
             ]
+            strange = set(devices) - {each.device for each in badly}
+            if strange:
+                raise Conflict(f"the release did not end badly on {', '.join(sorted(strange)[:5])}", hint="pinnace why")
             if not badly:
                 raise Conflict(f"no device of rollout {rollout} ended badly and could try again")
             tables.rollouts.save_members(
@@ -199,8 +220,10 @@ class Steering:
         self._told(found)
         return n
 
-    def change_cohort(self, rollout: RolloutId, cohort: Cohort, *, actor: str) -> tuple[int, int]:
+    def change_cohort(self, rollout: RolloutId, to: Cohort | Selector, *, actor: str) -> tuple[int, int]:
         """Widen or narrow a rollout: return how many devices joined, and how many that still waited were let go.
+
+        A selector alone leaves the cohort's membership as it is.
 
         Raises:
             NotFound, Conflict
@@ -208,6 +231,7 @@ class Steering:
         now = self._world.clock.now()
         with self._world.store.write() as tables:
             found, ramp = _in_waves(tables, rollout)
+            cohort = to if isinstance(to, Cohort) else replace(ramp.policy.cohort, selector=to)
             joined, gone = joining.change(tables, found, replace(ramp.policy, cohort=cohort), now, actor)
             said = f"means {str(cohort.selector) or 'every device'} now: {joined} joined, {gone} were let go"
             self._log(tables, found, EventKind.COHORT_CHANGED, actor, said, joined=str(joined), let_go=str(gone))
@@ -233,14 +257,26 @@ class Steering:
         self._world.changes.notify(["rollouts", f"rollout:{rollout.id}", f"model:{rollout.model}", "events"])
 
 
-def _may_go(version: Version, policy: RolloutPolicy) -> Version:
+def _may_go(version: Version, policy: RolloutPolicy, people: Collection[str] | None) -> Version:
     if version.withdrawn is not None:
-        raise Conflict(f"version {version.version} of {version.model} was withdrawn", hint="choose another version")
+        raise Conflict(
+            f"version {version.version} of {version.model} was withdrawn",
+            hint="choose another version",
+            code=Code.WITHDRAWN,
+        )
     if not isinstance(policy.strategy, _CARRIED_OUT):
         raise Refused(
             f"policy.strategy: expected canary, shadow or all_at_once, found {policy.strategy.KIND}",
             hint="this server does not carry that strategy out yet",
         )
+    for at, each in enumerate(policy.approvals if people is not None else ()):
+        known = [name for name in people or () if not each.by or name in each.by]
+        if len(known) < each.count:
+            raise Refused(
+                f"policy.approvals[{at}]: expected at most as many people as may agree, found count {each.count}"
+                f" and {len(known)} of them ({', '.join(known) or 'nobody'})",
+                hint=f"this server knows {', '.join(sorted(people or ()))}; accounts come with a later version",
+            )
     return version
 
 

@@ -30,6 +30,8 @@ class Whys:
         with self._world.store.read() as tables:
             found = found_device(tables, device)
             answers = self._answers(tables, device, now)
+        if found.unadopted:
+            return tuple(why.of_unadopted(each) for each in answers)
         if found.state is not DeviceState.QUARANTINED:
             return answers
         return tuple(why.of_quarantined(each, found.cause) for each in answers)

@@ -18,8 +18,9 @@ from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import DeviceId, Digest, ReleaseId, digest_of
 from pinnace_contract.latest import AssignmentSet, Entry
 from pinnace_contract.topics import Repository, RootTopic, Topic
+from pinnace_server.domain import eras
 from pinnace_server.signing import metadata
-from pinnace_server.signing.errors import GenerationRefused, SetRefused
+from pinnace_server.signing.errors import EraRefused, GenerationRefused, SetRefused
 from pinnace_server.signing.keys import KeyName, Keys
 from pinnace_server.signing.store import DeviceRecord, SignedFile, Store
 
@@ -27,6 +28,7 @@ REFRESH_AFTER_S: Final = metadata.DAY_S
 # Devices assigned in one wave would be refreshed in one burst for ever; each waits its own part of this longer.
 REFRESH_SPREAD_S: Final = metadata.DAY_S // 4
 
+ERA: Final = "era"  # a row of its own among the files, with the era as its version: no file, and never published
 _NAME: Final = str(Repository.DIRECTOR)
 _Files = Mapping[str, tuple[int, Digest]]
 
@@ -51,6 +53,17 @@ class Director:
         body = metadata.root(version=1, signers=signers, now_s=now_s)
         self._store.add_file(SignedFile(repository=_NAME, role=Root.type, version=1, signed_at_s=now_s, body=body))
 
+    def era(self) -> int:
+        """Return the era below which nothing is signed."""
+        begun = self._store.files(_NAME, ERA)
+        return begun[0].version if begun else 0
+
+    def raise_era(self, era: int) -> None:
+        """Write down that a later era began."""
+        assert era > self.era(), "an era begins once"
+        row = SignedFile(repository=_NAME, role=ERA, version=era, signed_at_s=self._now_s(), body=b"")
+        self._store.add_file(row)
+
     def roots(self) -> tuple[bytes, ...]:
         """Return every root there ever was, the first one first."""
         return tuple(file.body for file in reversed(self._store.files(_NAME, Root.type)))
@@ -70,6 +83,7 @@ class Director:
 
         Raises:
             GenerationRefused: smaller than the highest signed, or equal with other entries.
+            EraRefused: reserved before the server was put back from a backup.
             SetRefused: it is outside the contract's limits, or names a release that ``releases`` does not hold.
         """
         try:
@@ -78,6 +92,9 @@ class Director:
             raise SetRefused(device=assignments.device, problem=str(error)) from error
 
     def _desired(self, assignments: AssignmentSet, releases: Mapping[ReleaseId, bytes]) -> bytes:
+        era = self.era()
+        if eras.era_of(assignments.generation) < era:
+            raise EraRefused(device=assignments.device, asked=assignments.generation, era=era)
         record = self._store.device(assignments.device)
         entries, carried = _digests(assignments)
         if record is not None:
@@ -125,7 +142,8 @@ class Director:
 
     def _sign_all(self, record: DeviceRecord, files: _Files, fields: dict[str, Any]) -> DeviceRecord:
         now_s, life_s = self._now_s(), metadata.DIRECTOR_LIFE_S
-        targets_version, snapshot_version = record.targets_version + 1, record.snapshot_version + 1
+        targets_version = metadata.next_version(record.targets_version, self.era())
+        snapshot_version = metadata.next_version(record.snapshot_version, self.era())
         targets = metadata.targets(
             version=targets_version,
             files=files,
@@ -154,7 +172,7 @@ class Director:
         )
 
     def _sign_timestamp(self, record: DeviceRecord) -> DeviceRecord:
-        now_s, version = self._now_s(), record.timestamp_version + 1
+        now_s, version = self._now_s(), metadata.next_version(record.timestamp_version, self.era())
         timestamp = metadata.timestamp(
             version=version,
             snapshot_version=record.snapshot_version,

@@ -20,6 +20,17 @@ class GenerationRefused(SigningRefused):
         super().__init__(f"device {device}: {problem}", hint=f"a change needs generation {highest + 1} or more")
 
 
+class EraRefused(SigningRefused):
+    """A generation that was reserved before the server was put back from a backup."""
+
+    def __init__(self, *, device: str, asked: int, era: int) -> None:
+        self.device, self.asked, self.era = device, asked, era
+        super().__init__(
+            f"device {device}: generation {asked} is of an era that is over, this server is in era {era}",
+            hint="if the database was put back from a backup: stop the server and run pinnace restore",
+        )
+
+
 class SetRefused(SigningRefused):
     """An assignment set that cannot be signed as it stands."""
 

@@ -63,6 +63,10 @@ class ImageRepository:
             self._sign(files | {path: (len(release), Digest(release_id))})
         return release_id
 
+    def renumber(self, era: int) -> None:
+        """Sign everything anew, above all versions of before an era."""
+        self._sign(self._files(), era)
+
     def renew(self) -> bool:
         """Sign everything anew if little of its life is left; tell whether that was so."""
         due = any(
@@ -97,14 +101,14 @@ class ImageRepository:
             ]
         return *roots, *files, (TimestampTopic(), self._newest(Timestamp.type).body), *cleared
 
-    def _sign(self, files: dict[str, tuple[int, Digest]]) -> None:
+    def _sign(self, files: dict[str, tuple[int, Digest]], era: int = 0) -> None:
         now_s, life_s = self._now_s(), metadata.IMAGE_LIFE_S
-        version = self._next(Targets.type)
+        version = self._next(Targets.type, era)
         targets = metadata.targets(
             version=version, files=files, signer=self._keys[KeyName.IMAGE_TARGETS], now_s=now_s, life_s=life_s
         )
         self._add(Targets.type, version, targets)
-        snapshot_version = self._next(Snapshot.type)
+        snapshot_version = self._next(Snapshot.type, era)
         snapshot = metadata.snapshot(
             version=snapshot_version,
             targets_version=version,
@@ -114,7 +118,7 @@ class ImageRepository:
             life_s=life_s,
         )
         self._add(Snapshot.type, snapshot_version, snapshot)
-        timestamp_version = self._next(Timestamp.type)
+        timestamp_version = self._next(Timestamp.type, era)
         timestamp = metadata.timestamp(
             version=timestamp_version,
             snapshot_version=snapshot_version,
@@ -132,13 +136,15 @@ class ImageRepository:
     def _newest(self, role: str) -> SignedFile:
         return self._store.files(_NAME, role)[0]
 
-    def _next(self, role: str) -> int:
+    def _next(self, role: str, era: int) -> int:
         kept = self._store.files(_NAME, role)
-        return kept[0].version + 1 if kept else 1
+        return metadata.next_version(kept[0].version if kept else 0, era)
 
     def _add(self, role: str, version: int, body: bytes) -> None:
         self._store.add_file(
             SignedFile(repository=_NAME, role=role, version=version, signed_at_s=self._now_s(), body=body)
         )
-        if role != Root.type:
-            self._store.drop_files(_NAME, role, below_version=version - VERSIONS_KEPT + 1)
+        if role == Root.type:
+            return
+        kept = self._store.files(_NAME, role)[:VERSIONS_KEPT]  # an era leaves a gap between two versions
+        self._store.drop_files(_NAME, role, below_version=kept[-1].version)

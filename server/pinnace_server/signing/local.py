@@ -127,11 +127,28 @@ class LocalSigning:
 
         Raises:
             GenerationRefused: smaller than the highest signed, or equal with other entries.
+            EraRefused: reserved before the server was put back from a backup.
             SetRefused, NotSignable: the set cannot be signed as it stands.
             StoreUnavailable: nothing was issued.
         """
         with self._store.transaction():
             return self._director.desired(assignments, releases)
+
+    def era(self) -> int:
+        """Return the era below which no generation is signed."""
+        with self._store.transaction():
+            return self._director.era()
+
+    def raise_era(self, era: int) -> None:
+        """Begin a later era; publish ``image_metadata()`` afterwards: its versions are above all of before it."""
+        with self._store.transaction():
+            self._director.raise_era(era)
+            self._image.renumber(era)
+
+    def generations(self) -> Mapping[DeviceId, int]:
+        """Return the highest generation that was ever signed for each device."""
+        with self._store.transaction():
+            return self._store.generations()
 
     def refresh_due(self, now_s: float) -> tuple[DeviceId, ...]:
         """Return the devices whose ``desired`` should be refreshed and published again, the oldest first."""

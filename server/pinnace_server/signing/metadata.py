@@ -23,6 +23,7 @@ ROOT_LIFE_S: Final = 5 * 365 * DAY_S
 IMAGE_LIFE_S: Final = 365 * DAY_S
 DIRECTOR_LIFE_S: Final = 365 * DAY_S  # snapshot and targets, renewed with a quarter left
 DIRECTOR_TIMESTAMP_LIFE_S: Final = 7 * DAY_S  # what freezes a device's installs when the director falls silent
+VERSIONS_AN_ERA: Final = 2**20  # of one file: a server signs one a day, and one for each change
 RENEWAL_LEFT: Final = 0.25  # share of a file's life that is left when it is signed anew
 
 
@@ -78,6 +79,11 @@ def read_root(data: bytes) -> Root:
 def renewal_due(signed_at_s: float, life_s: int, now_s: float) -> bool:
     """Tell whether a file has less of its life left than ``RENEWAL_LEFT``."""
     return now_s - signed_at_s >= life_s * (1 - RENEWAL_LEFT)
+
+
+def next_version(last: int, era: int) -> int:
+    """Return the version after ``last``: above all that were signed before the era began, known here or not."""
+    return max(last, era * VERSIONS_AN_ERA) + 1
 
 
 def _file(version: int, data: bytes) -> MetaFile:

@@ -110,12 +110,19 @@ class Store:
         return store
 
     @classmethod
-    def in_memory(cls) -> Self:
-        """Return a new store that lasts as long as this object: for a server that is simulated."""
+    def in_memory(cls, backup: bytes | None = None) -> Self:
+        """Return a store that lasts as long as this object, new or put back: for a server that is simulated."""
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         path = Path(":memory:")
+        if backup is not None:
+            connection.deserialize(backup)
         _check(path, connection)
         return cls(path, connection)
+
+    def backup(self) -> bytes:
+        """Return everything that is stored, as the bytes of a database file."""
+        with self._lock:
+            return self._connection.serialize()
 
     def close(self) -> None:
         """Close the file."""
@@ -187,6 +194,11 @@ class Store:
     def devices(self) -> tuple[DeviceId, ...]:
         """Return every device that was ever issued anything."""
         return tuple(DeviceId(row[0]) for row in self._connection.execute("SELECT device FROM device ORDER BY device"))
+
+    def generations(self) -> dict[DeviceId, int]:
+        """Return the highest generation of every device."""
+        found = self._connection.execute("SELECT device, generation FROM device")
+        return {DeviceId(device): int(generation) for device, generation in found}
 
     def timestamps(self, before_s: float) -> tuple[tuple[DeviceId, float], ...]:
         """Return when each device's timestamp was signed that is not newer than this, the oldest first."""

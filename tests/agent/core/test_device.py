@@ -21,9 +21,12 @@ from pinnace_contract.latest import (
     Outcome,
     Phase,
     Receipt,
+    Release,
     Reported,
+    WithdrawMode,
+    WithdrawnRelease,
 )
-from tests.agent.core.scene import DEVICE, INCARNATION, MODEL, PASSED, V1, V2, V3, Driver, digest, id_of
+from tests.agent.core.scene import DEVICE, INCARNATION, MODEL, PASSED, V1, V2, V3, Driver, digest, id_of, release
 
 OTHER = ModelName("other-model")
 
@@ -33,6 +36,10 @@ def entry_of(model: str, generation: int) -> Entry:
 
 
 # --- generations -------------------------------------------------------------------------------------------------
+
+
+def withdrawn(made: Release, mode: WithdrawMode) -> WithdrawnRelease:
+    return WithdrawnRelease(model=MODEL, release=id_of(made), mode=mode)
 
 
 def test_smaller_generation_is_superseded_recorded_and_changes_nothing() -> None:
@@ -349,3 +356,99 @@ def test_what_was_superseded_in_its_slot_is_not_superseded_again_by_a_replay() -
     answered = len(d.receipts)
     d.take_set(d.entry(V2, generation=2))
     assert len(d.receipts) == answered
+
+
+# --- what a set withdraws ----------------------------------------------------------------------------------------
+
+
+def test_set_that_stops_what_serves_lets_the_last_good_one_serve_at_once() -> None:
+    d = Driver().install(V1).install(V2)
+    same = d.entry(V2, generation=d.state.generation)
+    d.take_set(same, generation=d.state.generation + 1, withdrawn=(withdrawn(V2, WithdrawMode.STOP),))
+    assert (d.serving, d.outcomes[-1]) == ("v1", (Outcome.REVERTED, Cause.WITHDRAWN))
+    assert [type(each) for each in d.effects] == [effects.Unload, effects.Serve, effects.CollectGarbage]
+    assert d.effect(effects.Serve).servable.version == "v1"
+    assert (d.change.save, d.change.told) == (True, True)
+
+
+def test_set_that_stops_the_only_release_leaves_nothing_and_stays_so_after_a_restart() -> None:
+    d = Driver().install(V1)
+    same = d.entry(V1, generation=d.state.generation)
+    d.take_set(same, generation=d.state.generation + 1, withdrawn=(withdrawn(V1, WithdrawMode.STOP),))
+    assert (d.serving, d.effect(effects.Unload).cause) == ("nothing", Cause.WITHDRAWN)
+    assert d.restarts().serving == "nothing"
+
+
+def test_rollback_in_the_set_that_stops_is_there_already() -> None:
+    d = Driver().install(V1).install(V2)
+    d.take_set(d.entry(V1, intent=Intent.ROLLBACK), withdrawn=(withdrawn(V2, WithdrawMode.STOP),))
+    assert d.outcomes[-2:] == [(Outcome.REVERTED, Cause.WITHDRAWN), (Outcome.COMMITTED, Cause.NONE)]
+    assert (d.serving, d.phase) == ("v1", Phase.IDLE)
+
+
+def test_rollback_in_the_set_that_stops_a_trial_waits_for_the_way_back() -> None:
+    d = Driver().install(V1).assign(V2).to(Phase.TRIAL).activated()
+    d.take_set(d.entry(V1, intent=Intent.ROLLBACK), withdrawn=(withdrawn(V2, WithdrawMode.STOP),))
+    assert d.phase is Phase.REVERTING
+    d.reverted()
+    assert d.outcomes[-2:] == [(Outcome.REVERTED, Cause.WITHDRAWN), (Outcome.COMMITTED, Cause.NONE)]
+
+
+def test_set_that_retires_lets_what_serves_go_on_and_be_what_a_trial_returns_to() -> None:
+    d = Driver().install(V1)
+    same = d.entry(V1, generation=d.state.generation)
+    d.take_set(same, generation=d.state.generation + 1, withdrawn=(withdrawn(V1, WithdrawMode.RETIRE),))
+    assert (d.serving, d.restarts().serving) == ("v1", "v1")
+    d.assign(V2).to(Phase.TRIAL).activated()
+    d.take_set(d.entry(V1, intent=Intent.ROLLBACK)).reverted()
+    assert (d.outcomes[-1], d.serving) == ((Outcome.COMMITTED, Cause.NONE), "v1")
+
+
+def test_retired_release_may_be_stopped_later() -> None:
+    d = Driver().install(V1).install(V2)
+    same = d.entry(V2, generation=d.state.generation)
+    d.take_set(same, generation=d.state.generation + 1, withdrawn=(withdrawn(V2, WithdrawMode.RETIRE),))
+    assert d.serving == "v2"
+    d.take_set(same, generation=d.state.generation + 1, withdrawn=(withdrawn(V2, WithdrawMode.STOP),))
+    assert d.serving == "v1"
+
+
+def test_withdrawal_that_is_said_again_changes_nothing_more() -> None:
+    d = Driver().install(V1).install(V2)
+    same, stopped = d.entry(V2, generation=d.state.generation), (withdrawn(V2, WithdrawMode.STOP),)
+    d.take_set(same, generation=d.state.generation + 1, withdrawn=stopped)
+    receipts, slot = len(d.receipts), d.slot
+    d.take_set(same, generation=d.state.generation + 1, withdrawn=stopped)
+    assert (len(d.receipts), d.slot) == (receipts, slot)
+
+
+def test_new_store_does_not_begin_what_its_first_set_withdraws() -> None:
+    d = Driver()
+    d.take_set(d.entry(V1), withdrawn=(withdrawn(V1, WithdrawMode.RETIRE),))
+    assert d.outcomes == [(Outcome.REJECTED, Cause.WITHDRAWN)]
+
+
+def test_withdrawal_for_a_model_that_is_not_here_takes_no_place() -> None:
+    d = Driver().install(V1)
+    d.take_set(generation=9, withdrawn=(WithdrawnRelease(model=OTHER, release=id_of(V2), mode=WithdrawMode.STOP),))
+    assert d.state.slot(OTHER) is None
+
+
+def test_way_of_withdrawing_that_only_a_newer_server_knows_starts_nothing() -> None:
+    d = Driver().install(V1)
+    d.take_set(d.entry(V2), withdrawn=(withdrawn(V2, WithdrawMode.UNKNOWN),))
+    assert (d.outcomes[-1], d.serving) == ((Outcome.REJECTED, Cause.WITHDRAWN), "v1")
+
+
+def test_what_is_below_the_floor_is_nothing_to_fall_back_to() -> None:
+    d = Driver().install(V1).install(release(2, epoch=1))
+    assert [each.version for each in d.slot.last_good] == ["v1"]
+    assert d.exits(Cause.DIGEST_MISMATCH).serving == "nothing"
+
+
+def test_falling_back_passes_over_what_is_below_the_floor() -> None:
+    d = Driver().install(release(1, epoch=1)).install(release(2, epoch=1)).install(release(3, epoch=1))
+    below = replace(d.slot.last_good[0], epoch=0)
+    slot = replace(d.slot, last_good=(below, *d.slot.last_good[1:]))
+    d.state = replace(d.state, slots=(slot,))
+    assert d.exits(Cause.DIGEST_MISMATCH).serving == "v1"

@@ -87,6 +87,8 @@ def api_server(server: Server, tmp_path: Path) -> Iterator[Api]:
         export=Export(server.world),
         rollouts=server.rollouts,
         steering=Steering(server.world),
+        withdrawing=server.withdrawing,
+        replacing=server.replacing,
         whys=Whys(server.world),
         audit=Audit(server.world),
         telemetry=Telemetry(server.world),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import pytest
 
+from pinnace_server.cli.steering import problem_of
 from tests.server.http.conftest import Api
 from tests.server.world import MODEL, TestedDevice
 
@@ -34,6 +36,11 @@ def get(api: Api, path: str) -> Any:
     answer = api.client.get(f"/api/v1{path}")
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def is_told(device: TestedDevice) -> bool:
+    entry = device.entry()
+    return entry is not None and device.current is not None and entry.release != device.current.release
 
 
 def begun(api: Api, **changes: Any) -> str:
@@ -139,6 +146,7 @@ def test_a_device_says_why(api_server: Api, devices: list[TestedDevice]) -> None
 
 def test_a_ruling_hands_out_what_it_was_made_from(api_server: Api, devices: list[TestedDevice]) -> None:
     name = begun(api_server, gates={"soak_s": 0, "hold_timeout_s": 60, "on_hold_timeout": "ask"})
+    next(device for device in devices if is_told(device)).commit()
     api_server.server.clock.move(600)
     api_server.server.controller.tick()
     events = get(api_server, f"/events?rollout={name}&kind=wave_asked")["items"]
@@ -147,3 +155,46 @@ def test_a_ruling_hands_out_what_it_was_made_from(api_server: Api, devices: list
     assert kept["digest"] == event["data"]["record"] == hashlib.sha256(kept["record"].encode()).hexdigest()
     answer = api_server.client.get(f"/api/v1/events/{event['number'] + 1000}/verdict")
     assert answer.status_code == 404
+
+
+class TestAudit:
+    """Somebody who does not believe the server works its rulings out again."""
+
+    @pytest.fixture
+    def ruling(self, api_server: Api, devices: list[TestedDevice]) -> tuple[dict[str, Any], str]:
+        name = begun(api_server, gates={"soak_s": 0, "hold_timeout_s": 60, "on_hold_timeout": "ask"})
+        next(device for device in devices if is_told(device)).commit()
+        api_server.server.clock.move(600)
+        api_server.server.controller.tick()
+        (event,) = get(api_server, f"/events?rollout={name}&kind=wave_asked")["items"]
+        return event, get(api_server, f"/events/{event['number']}/verdict")["record"]
+
+    def test_a_true_one_holds(self, ruling: tuple[dict[str, Any], str]) -> None:
+        assert problem_of(*ruling) == ""
+
+    @staticmethod
+    def forged(event: dict[str, Any], kept: dict[str, Any], **changes: str) -> str:
+        record = json.dumps(kept)
+        digest = hashlib.sha256(record.encode()).hexdigest()
+        return problem_of(event | changes | {"data": event["data"] | {"record": digest}}, record)
+
+    def test_a_record_that_the_log_does_not_name_is_refused(self, ruling: tuple[dict[str, Any], str]) -> None:
+        event, record = ruling
+        assert "not the one that the log names" in problem_of(event, record + " ")
+
+    def test_a_verdict_that_does_not_follow_is_refused(self, ruling: tuple[dict[str, Any], str]) -> None:
+        event, record = ruling
+        kept = json.loads(record)
+        kept["evidence"]["wave_size"] += 100
+        kept["evidence"]["reachable"] += 100
+        assert "does not follow" in self.forged(event, kept)
+
+    def test_the_record_of_another_wave_is_refused(self, ruling: tuple[dict[str, Any], str]) -> None:
+        event, record = ruling
+        kept = json.loads(record)
+        kept["about"]["wave"] = 2
+        assert "the record is about" in self.forged(event, kept)
+
+    def test_a_ruling_that_the_verdict_does_not_give_is_refused(self, ruling: tuple[dict[str, Any], str]) -> None:
+        event, record = ruling
+        assert "the verdict hold" in self.forged(event, json.loads(record), kind="wave_promoted")

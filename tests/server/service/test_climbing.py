@@ -11,7 +11,7 @@ import pytest
 from pinnace_contract.ids import DeviceId, Digest
 from pinnace_contract.latest import Cause, Intent, Outcome
 from pinnace_contract.topics import Up
-from pinnace_server.domain import wave_report
+from pinnace_server.domain import selector, wave_report
 from pinnace_server.domain.gates import records
 from pinnace_server.domain.gates.verdicts import Decision
 from pinnace_server.domain.plans import Observed, WaitingOn
@@ -40,6 +40,7 @@ class Plant:
         self.server = server
         self.first, self.second = server.version("1"), server.version("2")
         self.devices = [server.device(f"camera-{n}") for n in range(devices)]
+        self.failed: set[DeviceId] = set()
         server.assign(self.first)
         for device in self.devices:
             device.commit()
@@ -62,7 +63,9 @@ class Plant:
         """Let every device that was told the second version commit it."""
         for device in self.devices:
             entry = device.entry()
-            if entry is not None and (device.current is None or entry.release != device.current.release):
+            if device.id in self.failed or entry is None:
+                continue
+            if device.current is None or entry.release != device.current.release:
                 device.commit()
         self.server.controller.tick()
 
@@ -480,6 +483,7 @@ class TestTwoControllers:
     def test_the_time_of_a_wave_is_over_once(self, server: Server, plant: Plant, contended: Callable[[], None]) -> None:
         gates = {"soak_s": 600, "hold_timeout_s": 3_600}
         rollout = server.climb(plant.second, waves=[1, "rest"], gates=gates, holdback=None)
+        plant.obey()
         server.clock.move(3 * HOUR_S)
         contended()
         assert len(told(server, rollout, EventKind.ROLLOUT_PAUSED)) == 1
@@ -520,7 +524,7 @@ class TestFirstRelease:
         plant = Plant.__new__(Plant)
         plant.server, plant.first = server, server.version("1")
         plant.second = plant.first
-        plant.devices = [server.device(f"camera-{n}") for n in range(6)]
+        plant.devices, plant.failed = [server.device(f"camera-{n}") for n in range(6)], set()
         for device in plant.devices:
             device.send_birth(REPORT_S)
         rollout = server.climb(plant.first, waves=[3, "rest"], **QUICK)
@@ -553,3 +557,124 @@ def test_what_a_wave_is_compared_with_is_kept_until_it_is_decided(server: Server
     with server.store.read() as tables:
         kept = tables.reports.stretches([each.id for each in plant.devices], plant.first.model, 0, begun_at)
     assert len({each.device for each in kept}) == 6
+
+
+class TestFalseAlarms:
+    """What must not move a good release back, or promote one unseen."""
+
+    def test_devices_that_are_switched_off_at_night_are_no_failures(self, server: Server) -> None:
+        plant = Plant(server, 14)
+        for device in plant.devices:
+            server.fleet.label(device.id, {"site": "lyon"}, "ann")
+        rollout = server.climb(plant.second, waves=[6, "rest"], budgets={"healthy_per_site_min": None}, **QUICK)
+        plant.obey()
+        moved = [device for device in plant.devices if plant.serves(device) == "2"]
+        stayed = [device for device in plant.devices if plant.serves(device) == "1"]
+        asleep = (*moved[:5], *stayed[:6])
+        plant.pass_time(6 * HOUR_S, silent=asleep)
+        assert server.rollout(rollout).state is RolloutState.ACTIVE
+
+    def test_one_unsure_camera_does_not_decide_alone(self, server: Server) -> None:
+        plant = Plant(server, 12)
+        rollout = server.climb(plant.second, waves=[6, "rest"], **QUICK)
+        plant.obey()
+        one = next(device for device in plant.devices if plant.serves(device) == "2")
+        one.answers(600, below=600)
+        server.controller.tick()
+        assert server.rollout(rollout).state is RolloutState.ACTIVE
+
+    def test_time_tells_nothing_about_a_release_that_nobody_could_try(self, server: Server, plant: Plant) -> None:
+        gates = {"soak_s": 600, "hold_timeout_s": 3_600, "on_hold_timeout": "roll_back"}
+        rollout = server.climb(plant.second, waves=[1, "rest"], gates=gates, holdback=None)
+        server.clock.move(90 * HOUR_S)
+        server.controller.tick()
+        assert server.rollout(rollout).state is RolloutState.ACTIVE
+        assert waits(server, rollout) >= {WaitingOn.EARLIER_WAVE}
+
+    def test_a_second_try_is_watched_from_its_own_switch_on(self, server: Server, plant: Plant) -> None:
+        first = server.climb(plant.second, waves=[1, "rest"], **QUICK)
+        plant.obey()
+        plant.pass_time(1_200)
+        server.rollouts.roll_back(first.id, reason="not yet", actor="ann")
+        server.controller.tick()
+        plant.obey()
+        plant.pass_time(HOUR_S)
+        second = server.climb(plant.second, waves=[1, "rest"], **QUICK)
+        server.clock.move(60)
+        server.controller.tick()
+        assert waves(server, second)[0].switched_at_s is None
+        plant.obey()
+        plant.pass_time(REPORT_S)
+        switched = waves(server, second)[0].switched_at_s
+        assert switched is not None
+        assert switched > server.clock.now() - 2 * REPORT_S
+
+    def test_a_clock_that_is_hours_behind_is_not_silence(self, server: Server) -> None:
+        plant = Plant(server, 10)
+        rollout = server.climb(plant.second, waves=[4, "rest"], **QUICK)
+        plant.obey()
+        behind = [device for device in plant.devices if plant.serves(device) == "2"]
+        for _ in range(36):
+            server.clock.move(REPORT_S)
+            for device in plant.devices:
+                late_s = 5 * HOUR_S if device in behind else 0.0
+                now = server.clock.now() - late_s
+                device.send(Up.REPORT, device.report(from_s=now - REPORT_S, to_s=now))
+            server.controller.tick()
+        assert server.rollout(rollout).state is RolloutState.ACTIVE
+
+
+class TestWhoIsWaitedFor:
+    def test_one_that_failed_holds_no_wave(self, server: Server) -> None:
+        plant = Plant(server, 8)
+        rollout = server.climb(plant.second, waves=[4, "rest"], budgets={"healthy_per_site_min": None}, **QUICK)
+        failing = next(device for device in plant.devices if _is_told(device, plant.second))
+        failing.end(Outcome.FAILED, Cause.NO_ROOM)
+        plant.failed.add(failing.id)
+        plant.pass_time(3 * HOUR_S)
+        assert waves(server, rollout)[0].promoted_by == "unrefuted"
+
+    def test_one_that_was_let_go_holds_no_wave(self, server: Server, plant: Plant) -> None:
+        away = plant.devices[0]
+        away.will()
+        rollout = server.climb(plant.second, waves=["rest"], **QUICK)
+        plant.obey()
+        kept = ", ".join(device.id for device in plant.devices[1:])
+        server.steering.change_cohort(rollout.id, selector.parse(f"device in ({kept})"), actor="ann")
+        away.send_birth(REPORT_S)
+        plant.pass_time(3 * HOUR_S, silent=(away,))
+        assert server.rollout(rollout).state is RolloutState.FINISHED
+
+    def test_who_joins_late_joins_no_wave_that_is_over(self, server: Server, plant: Plant) -> None:
+        dynamic = {"selector": "", "membership": "dynamic"}
+        rollout = server.climb(plant.second, cohort=dynamic, waves=["50%", "rest"], **QUICK)
+        plant.pass_time(2 * HOUR_S)
+        assert waves(server, rollout)[0].promoted_at_s is not None
+        late = [server.device(f"late-{n}") for n in range(8)]
+        plant.pass_time(REPORT_S)
+        joined = server.members(rollout)
+        assert {joined[device.id].wave for device in late} == {2}
+
+
+def test_a_cancelled_rollout_can_be_moved_back(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, waves=[2, "rest"], **QUICK)
+    plant.obey()
+    server.rollouts.cancel(rollout.id, reason="enough", actor="ann")
+    server.controller.tick()
+    assert plant.on(plant.second) == 2
+    server.rollouts.roll_back(rollout.id, reason="and back", actor="ann")
+    server.controller.tick()
+    plant.obey()
+    assert plant.on(plant.second) == 0
+
+
+def test_a_policy_that_asks_for_people_whom_nobody_knows_is_refused(server: Server, plant: Plant) -> None:
+    def begin(*approvals: object) -> None:
+        policy = reading.read({"cohort": "", "approvals": list(approvals)})
+        server.steering.begin(model=plant.second.model, version="2", policy=policy, actor="admin", people=("admin",))
+
+    with pytest.raises(Refused, match="found count 2 and 1 of them"):
+        begin({"before": 2, "count": 2})
+    with pytest.raises(Refused, match="nobody"):
+        begin({"before": 2, "by": ["ann"]})
+    begin({"before": 2, "by": ["admin"]})

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pinnace_contract.ids import ModelName, VersionName
-from pinnace_contract.latest import Outcome, Release, Step, TensorSpec, Variant
+from pinnace_contract.latest import Outcome, Release, Step, TensorSpec, Variant, WithdrawMode
 from pinnace_server.console import shown
 from pinnace_server.console.reading import values
 from pinnace_server.console.reading.latency import FleetLatency, LatencyCache
@@ -157,6 +157,14 @@ def _accuracy(release: Release) -> float | None:
     return next((accuracy for accuracy in measured if accuracy is not None), None)
 
 
+def _withdrawn(version: Version) -> str:
+    said = version.withdrawal
+    if said is None:
+        return ""
+    does = "no device may serve it" if said.mode is WithdrawMode.STOP else "no device may start it again"
+    return f"withdrawn ({said.mode}) by {said.actor}: {does}{f', because: {said.reason}' if said.reason else ''}"
+
+
 def _version_detail(
     version: Version,
     model: Model,
@@ -166,7 +174,7 @@ def _version_detail(
     outcomes: Mapping[str, int],
 ) -> shown.VersionDetail:
     release = version.body
-    blocked = f"withdrawn ({version.withdrawn}): no device may start it again" if version.withdrawn else ""
+    blocked = _withdrawn(version)
     if not blocked and signed.state != "verified":
         blocked = f"its signature is {signed.state}: no device would take it"
     if not blocked and (version.archived_at_s is not None or model.archived_at_s is not None):

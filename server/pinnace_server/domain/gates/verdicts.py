@@ -160,11 +160,13 @@ def _decide(
 def _provable(evidence: WaveEvidence, settings: Settings, reading: Reading) -> bool:
     """Tell whether a good release could prove this at all: a gate that can never promote is none.
 
-    Forty installs without a failure do not exclude four failures in a hundred, and nothing is proven beside nobody.
+    Forty installs without a failure do not exclude four failures in a hundred, a good release fails on as many as is
+    usual, and nothing is proven beside nobody.
     """
     if reading.guard is Guard.INSTALLS:
-        flawless = installs.not_worse(evidence.wave_size, 0, _margin(settings, Guard.INSTALLS))
-        return flawless >= math.log(PROVEN_EVIDENCE)
+        attempts = max(evidence.reachable, reading.trials)
+        usual = math.ceil(attempts * installs.USUAL) + 1
+        return installs.not_worse(attempts, usual, _margin(settings, Guard.INSTALLS)) >= math.log(PROVEN_EVIDENCE)
     if reading.guard is Guard.OUTCOME:
         return min(len(evidence.of(arm)) for arm in (Arm.CANDIDATE, Arm.CONTROL)) >= outcome.DEVICES_MIN
     return reading.guard in evidence.limits or bool(evidence.of(Arm.CONTROL))
@@ -215,7 +217,7 @@ def _exposure(evidence: WaveEvidence, settings: Settings, *, low: bool) -> list[
     watched = len(evidence.devices) if evidence.watched is None else evidence.watched
     share = evidence.reporting / watched if watched else 0.0
     inferences = sum(_inferences(each) for each in candidates)
-    wanted = min(settings.devices_min, evidence.wave_size)
+    wanted = min(settings.devices_min, max(evidence.reachable, min(evidence.wave_size, 1)))
     found = []
     if evidence.elapsed_min < settings.exposure_min:
         found.append(Ground(reason=Reason.EXPOSURE_TIME, found=evidence.elapsed_min, needed=settings.exposure_min))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from pinnace_server.domain.gates.evidence import Guard, WaveEvidence
+from pinnace_server.domain.gates.foresight import SLOW_SHARE
 from pinnace_server.domain.gates.settings import LOW_TRAFFIC_INFERENCES, Settings
 from pinnace_server.domain.gates.settings import PromoteOn as Enough
 from pinnace_server.domain.muster import Mustered
@@ -14,6 +15,7 @@ from pinnace_server.domain.records import DeviceState, MemberState
 from pinnace_server.domain.rollout_policy.policy import Guards, Margin, PromoteOn, RolloutPolicy
 
 _WHOLE: Final = 100.0  # per cent
+_OPEN: Final = (MemberState.WAITING, MemberState.ASSIGNED, MemberState.COMMITTED)
 
 
 def settings_of(policy: RolloutPolicy, devices: int) -> Settings:
@@ -34,12 +36,12 @@ def settings_of(policy: RolloutPolicy, devices: int) -> Settings:
 
 
 def limits_of(
-    policy: RolloutPolicy, *, share_below: float | None, error_rate_max: float | None = None
+    policy: RolloutPolicy, *, share_below: float | None, error_rate_max: float | None = None, slow: bool = False
 ) -> Mapping[Guard, float]:
     """Return the largest share of bad events that passes, for the guards that are not compared with a control.
 
     ``share_below``: what the release's own baseline promises of unsure answers, None where it has none.
-    ``error_rate_max``: what the release expects of errors, where nothing came before it.
+    ``error_rate_max``: what the release expects of errors, where nothing came before it; ``slow``: it promises a p95.
     """
     guards = policy.gates.guards
     found: dict[Guard, float] = {}
@@ -51,6 +53,8 @@ def limits_of(
         found[Guard.SHADOW] = guards.shadow.percent / _WHOLE
     if guards.errors is not None and error_rate_max:
         found[Guard.ERRORS] = error_rate_max
+    if guards.slow is not None and slow:
+        found[Guard.SLOW] = SLOW_SHARE
     return found
 
 
@@ -75,8 +79,15 @@ def judged(evidence: WaveEvidence, policy: RolloutPolicy) -> WaveEvidence:
 
 
 def whole_wave(evidence: WaveEvidence, wave: Sequence[Mustered], now_s: float) -> WaveEvidence:
-    """Return evidence that counts every device of the wave, where a sample speaks for them."""
-    reachable = [each for each in wave if each.is_there(now_s) and each.device_state is not DeviceState.QUARANTINED]
+    """Return evidence that counts every device of the wave, where a sample speaks for them.
+
+    Whoever ended badly is judged as an install, and is not waited for.
+    """
+    reachable = [
+        each
+        for each in wave
+        if each.state in _OPEN and each.is_there(now_s) and each.device_state is not DeviceState.QUARANTINED
+    ]
     return replace(
         evidence,
         wave_size=len(wave),

@@ -73,7 +73,7 @@ def versions(
     """Return a model's versions, the newest first."""
     found = served.catalogue.versions(model, page, archived=archived)
     family = served.catalogue.model(model)
-    return listed([_body(version, family) for version in found.rows], found.total, page)
+    return listed([version_body(version, family) for version in found.rows], found.total, page)
 
 
 @router.post(
@@ -104,13 +104,13 @@ def add_draft(served: Served, actor: Actor, model: NamedModel, new: bodies.NewDr
         papers = replace(papers, files={environment: served.upload_path(environment)})
     files = {blob.digest: served.upload_path(blob.digest) for blob in draft.blobs() if not _has(served, blob.digest)}
     added = served.catalogue.register(model=model, version=name, draft=draft, files=files, actor=actor, papers=papers)
-    return _body(added, served.catalogue.model(model))
+    return version_body(added, served.catalogue.model(model))
 
 
 @router.get("/models/{model}/versions/{version}", responses=errors(401, 404, 422, 503), summary="Show a version")
 def version(served: Served, _: Actor, model: NamedModel, version: VersionText) -> bodies.Version:
     """Return one version, by name or by `@alias`."""
-    return _body(served.catalogue.version(model, version), served.catalogue.model(model))
+    return version_body(served.catalogue.version(model, version), served.catalogue.model(model))
 
 
 @router.get(
@@ -166,7 +166,8 @@ def variant_file(
     return Response(served.world.blobs.read(found.digest), media_type="application/octet-stream")
 
 
-def _body(version: records.Version, family: records.Model) -> bodies.Version:
+def version_body(version: records.Version, family: records.Model) -> bodies.Version:
+    """Return a version as a body, with the aliases that point at it."""
     aliases = sorted(str(alias) for alias, target in family.aliases.items() if target == version.version)
     return bodies.Version.of(version, aliases)
 

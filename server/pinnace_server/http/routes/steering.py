@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path
 from pinnace_server.domain.records import Rollout as RolloutRecord
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.domain.rollout_policy.policy import Cohort
+from pinnace_server.domain.selector import Selector
 from pinnace_server.http.guard import Actor, Served
 from pinnace_server.http.problems import errors
 from pinnace_server.http.routes.paging import NamedDevice, NamedRollout, device_id, model_name
@@ -31,6 +32,7 @@ def begin(served: Served, actor: Actor, new: bodies.NewRollout) -> rollout_bodie
         policy=reading.read(new.policy),
         reason=new.reason,
         actor=actor,
+        people=served.door.people,
     )
     return _body(served, made)
 
@@ -43,7 +45,10 @@ def begin(served: Served, actor: Actor, new: bodies.NewRollout) -> rollout_bodie
 def preview(served: Served, _: Actor, choice: bodies.PolicyChoice) -> bodies.RolloutPreview:
     """Return who would move in which wave and what the first wave could notice, without beginning anything."""
     seen = served.steering.preview(
-        model=model_name(choice.model), version=choice.version, policy=reading.read(choice.policy)
+        model=model_name(choice.model),
+        version=choice.version,
+        policy=reading.read(choice.policy),
+        people=served.door.people,
     )
     return bodies.RolloutPreview.of(seen)
 
@@ -124,8 +129,9 @@ def verdict(
     return bodies.VerdictRecord(event=number, digest=digest, record=text)
 
 
-def _cohort(choice: bodies.CohortChange) -> Cohort:
-    return reading.read({"cohort": choice.cohort}).cohort
+def _cohort(choice: bodies.CohortChange) -> Cohort | Selector:
+    found = reading.read({"cohort": choice.cohort}).cohort
+    return found.selector if isinstance(choice.cohort, str) else found
 
 
 def _body(served: Services, rollout: RolloutRecord) -> rollout_bodies.Rollout:

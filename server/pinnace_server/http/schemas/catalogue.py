@@ -44,7 +44,7 @@ _LINEAGE = {
     "source": DIGEST,
     "source_name": "digits.onnx",
 }
-_VERSION = {
+VERSION = {
     "model": "digits",
     "version": "2",
     "release": OTHER_DIGEST,
@@ -65,6 +65,9 @@ _VERSION = {
     "has_baseline": True,
     "expected_share_below": 0.1,
     "withdrawn": None,
+    "withdrawn_at_s": None,
+    "withdrawn_by": "",
+    "withdrawn_reason": "",
     "archived_at_s": None,
     "trust": "dev",
 }
@@ -234,7 +237,7 @@ class Tensor(BaseModel):
 class Version(BaseModel):
     """An immutable, signed version."""
 
-    model_config = like(_VERSION)
+    model_config = like(VERSION)
 
     model: str
     version: str
@@ -257,14 +260,19 @@ class Version(BaseModel):
     expected_share_below: float | None = Field(
         description="The share of answers under the release's confidence threshold that its baseline promises."
     )
-    withdrawn: str | None
+    withdrawn: str | None = Field(
+        description="`retire`: no device starts it any more; `stop`: none serves it either. Null: neither."
+    )
+    withdrawn_at_s: float | None
+    withdrawn_by: str
+    withdrawn_reason: str
     archived_at_s: float | None
     trust: str
 
     @classmethod
     def of(cls, version: records.Version, aliases: list[str]) -> Version:
         """Return a record as a body."""
-        body = version.body
+        body, said = version.body, version.withdrawal
         return cls(
             model=version.model,
             version=version.version,
@@ -286,6 +294,9 @@ class Version(BaseModel):
             has_baseline=body.baseline is not None,
             expected_share_below=version.share_below,
             withdrawn=version.withdrawn,
+            withdrawn_at_s=said.at_s if said else None,
+            withdrawn_by=said.actor if said else "",
+            withdrawn_reason=said.reason if said else "",
             archived_at_s=version.archived_at_s,
             trust="dev",
         )

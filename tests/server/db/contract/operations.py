@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import BootId, IncarnationId, RolloutId, VersionName
-from pinnace_contract.latest import Arm, Intent, Outcome, Receipt
+from pinnace_contract.latest import Arm, Intent, Outcome, Receipt, WithdrawMode
 from pinnace_server.domain import selector
 from pinnace_server.domain.aliases import AliasRule, Approval, Means, Pointing
 from pinnace_server.domain.gates.streams import Tally
@@ -39,6 +39,7 @@ from pinnace_server.domain.records import (
     Slot,
     Status,
     TokenId,
+    Withdrawal,
 )
 from pinnace_server.service.ports import Tables
 from tests.server.db.contract.rows import (
@@ -92,6 +93,13 @@ def _catalogue(c: Random) -> Change:
     of, name, alias = c.choice(MODELS), c.choice(NAMES), c.choice(ALIASES)
     made = version(name, c.randint(1, 5), of=of, release=release(c.choice(["x", "y", "z", f"{of} {name}"])))
     archived_at_s = c.choice([None, NOW])
+    withdrawal = Withdrawal(
+        mode=c.choice([WithdrawMode.RETIRE, WithdrawMode.STOP]),
+        at_s=NOW + c.randint(0, 1),
+        actor="ann",
+        reason=name,
+        least_next_epoch=c.randint(0, 3),
+    )
     kinds: list[Change] = [
         lambda tables: tables.models.add(model(of)),
         lambda tables: tables.models.describe(of, name),
@@ -101,6 +109,7 @@ def _catalogue(c: Random) -> Change:
         lambda tables: tables.versions.add(made),
         lambda tables: tables.versions.list_blob(blob(name)),
         lambda tables: tables.versions.archive(of, VersionName(name), archived_at_s),
+        lambda tables: tables.versions.withdraw(of, VersionName(name), withdrawal),
         lambda tables: tables.versions.add_origin(Origin(model=of, version=VersionName(name), kept=True)),
         lambda tables: tables.models.archive(of, archived_at_s),
         lambda tables: tables.models.require_card(of, ("a", "b")),
@@ -150,6 +159,7 @@ def _device(c: Random) -> Change:
         updating=c.random() < 0.3,
         p95_ms=c.choice([None, 1.0, 2.0]),
         agent_version=c.choice(["", "1", "2"]),
+        unadopted=c.random() < 0.2,
     )
     return lambda tables: tables.devices.save(said)
 
@@ -167,6 +177,11 @@ def _told(c: Random) -> Change:
     n = c.choice(DEVICES)
     word = assignment(n, c.choice(MODELS), c.choice([*ROLLOUTS, "unknown"]), outcome=c.choice([None, *Outcome]))
     made = desired(n, c.randint(1, 3), signed=c.random() < 0.5, made_for=c.choice([None, *STORES]))
+    others = [camera(each) for each in c.sample(DEVICES, 2)]
+    if c.random() < 0.2:
+        return lambda tables: tables.assignments.owe(others)
+    if c.random() < 0.1:
+        return lambda tables: tables.assignments.settle(camera(n))
     if c.random() < 0.5:
         return lambda tables: tables.assignments.save(word)
     return lambda tables: tables.assignments.save_desired(made)
@@ -358,6 +373,7 @@ def _of_catalogue(tables: Tables) -> Answers:
     yield "shown models", tables.models.listing(EVERY, archived=False)
     yield "used approvals", list(tables.aliases.used([1, 2, 3, 4]))
     yield "wanted", list(tables.versions.wanted_on(map(release, NAMES)))
+    yield "withdrawn", list(tables.versions.withdrawn(MODELS))
     for of, alias, name in product(MODELS, ALIASES, NAMES):
         yield f"rule {of} {alias}", tables.aliases.rule(of, alias)
         yield f"history of {of} {alias}", tables.aliases.history(of, Page(limit=3, offset=1), alias=alias)
@@ -371,6 +387,8 @@ def _of_catalogue(tables: Tables) -> Answers:
         yield f"rules of {of}", list(tables.aliases.rules(of))
         yield f"history of {of}", tables.aliases.history(of, EVERY)
         yield f"history of {of} 1", tables.aliases.history(of, Page(limit=2), version=VersionName("1"))
+        yield f"withdrawn of {of}", list(tables.versions.withdrawn([of]))
+        yield f"least epoch of {of}", tables.versions.least_epoch(of)
         yield f"next sequence of {of}", tables.versions.next_sequence(of)
         for name in NAMES:
             yield f"version {of} {name}", tables.versions.get(of, VersionName(name))
@@ -406,6 +424,7 @@ def _of_fleet(tables: Tables) -> Answers:
     for text in ("", "site in (a, b), has class", "device in (camera-1, camera-3)"):
         yield f"matching {text}", list(tables.devices.matching(selector.parse(text)))
     yield "decommissioned", tables.devices.decommissioned()
+    yield "unadopted", tables.devices.unadopted()
     for now_s in (NOW, NOW + 140, NOW + 1000):
         yield f"silent {now_s}", list(tables.devices.silent(now_s, 3))
     yield "label keys", list(tables.devices.label_keys())
@@ -419,6 +438,7 @@ def _of_rollouts(tables: Tables) -> Answers:
     everyone = [camera(n) for n in reversed(DEVICES)]
     yield "assignments", list(tables.assignments.of(everyone))
     yield "unsigned", list(tables.assignments.unsigned(3))
+    yield "owed", list(tables.assignments.owed(3))
     yield "stale", list(tables.assignments.stale(3))
     yield "active", list(tables.rollouts.active())
     yield "owning", list(tables.rollouts.owning())

@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy.exc import NoResultFound
 
 from pinnace_contract.ids import Digest, VersionName
-from pinnace_contract.latest import Outcome
+from pinnace_contract.latest import Outcome, WithdrawMode
 from pinnace_server.domain.lineage import Lineage, Origin
 from pinnace_server.domain.queries import Page
+from pinnace_server.domain.records import Withdrawal
 from pinnace_server.service.ports import Store
 from tests.server.db.contract.rows import (
     DIGITS,
@@ -130,3 +131,39 @@ def test_devices_that_kept_a_version_are_known(store: Store) -> None:
         assert (found.rows, found.total) == ((camera(1), camera(2)), 2)
         assert tables.versions.had_by(DIGITS, ONE, Page(limit=1, offset=1)).rows == (camera(2),)
         assert tables.versions.had_by(WORDS, ONE, Page()).total == 0
+
+
+def test_withdrawn_releases_come_newest_first_and_of_the_models_that_were_asked_for(store: Store) -> None:
+    with store.write() as tables:
+        for made in (version("1", 1), version("2", 2), version("1", 1, of=WORDS, release=release("words"))):
+            tables.versions.add(made)
+        assert (tables.versions.withdrawn([DIGITS, WORDS]), tables.versions.least_epoch(DIGITS)) == ([], 0)
+        tables.versions.withdraw(DIGITS, TWO, Withdrawal(mode=WithdrawMode.RETIRE, at_s=NOW, actor="ann"))
+        later = Withdrawal(mode=WithdrawMode.STOP, at_s=NOW + 1, actor="bob", reason="fumes", least_next_epoch=3)
+        tables.versions.withdraw(DIGITS, ONE, later)
+        tables.versions.withdraw(WORDS, ONE, later)
+    with store.read() as tables:
+        found = [(each.release, each.mode) for each in tables.versions.withdrawn([DIGITS])]
+        assert found == [(version("1", 1).release, WithdrawMode.STOP), (version("2", 2).release, WithdrawMode.RETIRE)]
+        assert (tables.versions.least_epoch(DIGITS), tables.versions.least_epoch(WORDS)) == (3, 3)
+        kept = tables.versions.get(DIGITS, ONE)
+        assert kept is not None
+        assert (kept.withdrawal, kept.withdrawn) == (later, WithdrawMode.STOP)
+
+
+def test_new_set_is_owed_once_and_in_the_order_of_asking(store: Store) -> None:
+    fleet(store, 3)
+    with store.write() as tables:
+        tables.assignments.owe([camera(2), camera(1)])
+        tables.assignments.owe([camera(1), camera(3), camera(3)])
+    with store.write() as tables:
+        assert tables.assignments.owed(2) == [camera(2), camera(1)]
+        tables.assignments.settle(camera(2))
+        tables.assignments.owe([camera(2)])
+    with store.read() as tables:
+        assert tables.assignments.owed(9) == [camera(1), camera(3), camera(2)]
+
+
+def test_nothing_is_owed_to_a_device_that_is_not_there(store: Store) -> None:
+    with pytest.raises(VIOLATED):
+        written(store, lambda tables: tables.assignments.owe([camera(1)]))

@@ -8,10 +8,11 @@ from sqlalchemy.exc import NoResultFound
 from pinnace_contract.ids import Digest, ModelName, VersionName
 from pinnace_contract.latest import WithdrawMode
 from pinnace_server.domain.queries import Page
-from pinnace_server.domain.records import AliasName, Model, Version
+from pinnace_server.domain.records import AliasName, Model, Version, Withdrawal
 from pinnace_server.service.ports import Store
 from tests.server.db.contract.rows import (
     DIGITS,
+    NOW,
     VIOLATED,
     WORDS,
     blob,
@@ -103,7 +104,8 @@ class TestVersions:
             tables.models.add(model(WORDS))
 
     def test_version_is_found_by_name_and_by_release(self, store: Store) -> None:
-        added = version("1", 1, card="# card", share_below=0.1, withdrawn=WithdrawMode.RETIRE)
+        said = Withdrawal(mode=WithdrawMode.RETIRE, at_s=NOW, actor="ann", reason="why", least_next_epoch=2)
+        added = version("1", 1, card="# card", share_below=0.1, withdrawal=said)
         written(store, lambda tables: tables.versions.add(added))
         with store.read() as tables:
             assert tables.versions.get(DIGITS, VersionName("1")) == added
