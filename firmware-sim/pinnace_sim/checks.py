@@ -20,12 +20,12 @@ from pinnace_agent.worker.events import LoadFailed, NowServing, WorkerExited
 from pinnace_contract import codec, envelope, topics
 from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ReceiptId, ReleaseId, digest_of
-from pinnace_contract.latest import Cause, DroppedRange, Intent, Outcome, Phase, Receipt, Release, Report, Reported
+from pinnace_contract.latest import Arm, Cause, DroppedRange, Intent, Outcome, Phase, Receipt, Release, Report, Reported
 from pinnace_sim.device import SimDevice
 from pinnace_sim.journal import Journal
 from pinnace_sim.watch import Told
 
-_SERVED_BY_CANDIDATE: Final = frozenset({Phase.SELF_TEST, *ACTIVATED_PHASES})
+_STARTS_CANDIDATE: Final = frozenset({Phase.SELF_TEST, Phase.SHADOW, *ACTIVATED_PHASES})
 
 
 class Rule(StrEnum):
@@ -155,7 +155,7 @@ class Checks:
             raise Violation(Rule.BELOW_FLOOR, device.name, f"epoch {epoch} starts, below the floor {slot.floor}")
         known = [slot.current, *slot.last_good, *slot.emergency_good, *slot.broken]
         work = slot.work
-        if work is not None and work.candidate is not None and slot.phase in _SERVED_BY_CANDIDATE:
+        if work is not None and work.candidate is not None and slot.phase in _STARTS_CANDIDATE:
             known.append(work.candidate.servable)
             if work.candidate.servable.is_same(order.release, order.variant):
                 self._count_start(device, slot, order)
@@ -188,7 +188,8 @@ class Checks:
         report = envelope.unseal(Report, sealed, _anything)
         counts: dict[ReleaseId, int] = {}
         for block in report.blocks:
-            counts[block.release] = counts.get(block.release, 0) + block.n
+            if block.arm is not Arm.SHADOW:  # its answers were given to nobody
+                counts[block.release] = counts.get(block.release, 0) + block.n
         self.reports[device.name][report.boot, report.seq_to] = Counted(at_s=device.schedule.now_s, answers=counts)
 
     def spooled(self, device: SimDevice, report: DroppedRange) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pinnace_sim.errors import NoSuchScenario
-from pinnace_sim.scenarios import going_back, operators, sweeps, updates, waves, ways
+from pinnace_sim.scenarios import going_back, operators, shadows, sweeps, updates, waves, ways
 from pinnace_sim.scenarios.form import Scenario, Sweep
 
 ALL: Final[tuple[Scenario | Sweep, ...]] = (
@@ -14,6 +14,7 @@ ALL: Final[tuple[Scenario | Sweep, ...]] = (
     *going_back.ALL,
     *updates.ALL,
     *waves.ALL,
+    *shadows.ALL,
     *sweeps.ALL,
 )
 BY_NAME: Final = {each.name: each for each in ALL}
