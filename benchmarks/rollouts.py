@@ -82,10 +82,10 @@ def _bad(name: str, strategy: str) -> Cell:
 
 
 CELLS: Final = (
-    _good(3, UNREFUTED, 200, 5),
-    _good(8, UNREFUTED, 100, 3),
-    _good(40, UNREFUTED, 40, 1),
-    _good(100, GATES, 20, 1),
+    _good(3, UNREFUTED, 200, 2),
+    _good(8, UNREFUTED, 100, 1),
+    _good(40, UNREFUTED, 36, 1),
+    _good(100, GATES, 16, 1),
     *(_bad(name, strategy) for name, strategy in product(BAD, STRATEGIES)),
 )
 REFUSED: Final = "refused_strategies"
