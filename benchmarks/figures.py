@@ -35,13 +35,20 @@ class Figure:
         return _HOLDS[relation](self.value, float(limit))
 
 
-def arguments(what: str, parts: Collection[str] = ()) -> argparse.Namespace:
-    """Read the options that every benchmark has; ``parts`` can be run alone, and then nothing is kept."""
+def arguments(
+    what: str, parts: Collection[str] = (), more: Callable[[argparse.ArgumentParser], None] | None = None
+) -> argparse.Namespace:
+    """Read the options that every benchmark has; ``parts`` can be run alone, and then nothing is kept.
+
+    ``more`` adds the options that one benchmark has by itself.
+    """
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
     parser.add_argument("--quick", action="store_true", help="fewer repeats of the same work; results are not kept")
     if parts:
         parser.add_argument("--only", choices=[*parts], help="measure this part; results are not kept")
+    if more is not None:
+        more(parser)
     return parser.parse_args()
 
 

@@ -76,6 +76,7 @@ class AgentRun:
             problem=self._problem,
             started=self._started,
             inferences_an_hour=device.plan.inferences_an_hour,
+            temper=device.plan.temper,
         )
         self.boot = BootId(chances.stream_hex(device.chance, 16))
         host = Host(

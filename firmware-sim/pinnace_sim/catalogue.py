@@ -24,7 +24,8 @@ from pinnace_contract.latest import (
     Variant,
 )
 from pinnace_converters import chunks
-from pinnace_sim.runtime import BELOW_SHARE, LATENCY_S, PEAK_BYTES
+from pinnace_sim.runtime import PEAK_BYTES
+from pinnace_sim.temper import BELOW_SHARE, LATENCY_S
 
 P95_MS_MAX = LATENCY_S * 1000 * 10  # what is slow is ten times slower still
 ERROR_RATE_MAX = 0.1

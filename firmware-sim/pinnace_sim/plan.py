@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from pinnace_contract.latest import Runtime
 from pinnace_sim.faults import NO_MESSAGE_FAULTS, FaultKind, Incident, MessageFaults
 from pinnace_sim.links import Course, LinkRow
+from pinnace_sim.temper import EVEN_TEMPER, Temper
 
 
 class Nature(StrEnum):
@@ -88,7 +89,8 @@ class DevicePlan:
     """One device: how often it reports, how many inferences an hour its applications ask for, its disk and link.
 
     ``natures``: versions that are otherwise here than elsewhere. ``trace`` names the rows of ``Plan.links`` that its
-    link follows; without it the link carries ``bytes_s`` at all times. ``labels`` are an operator's.
+    link follows; without it the link carries ``bytes_s`` at all times. ``labels`` are an operator's. ``temper``: how
+    good versions are here.
     """
 
     name: str
@@ -104,6 +106,7 @@ class DevicePlan:
     agent_version: str = "0.1.0"
     runtimes: tuple[Runtime, ...] = (Runtime.ONNX,)
     labels: tuple[tuple[str, str], ...] = ()
+    temper: Temper = EVEN_TEMPER
 
     def nature_of(self, version: str, elsewhere: Nature) -> Nature:
         """Return what a version is like on this device."""
@@ -115,7 +118,8 @@ class DevicePlan:
         natures = tuple((version, Nature(nature)) for version, nature in tree.get("natures", ()))
         runtimes = tuple(Runtime(each) for each in tree.get("runtimes", (Runtime.ONNX,)))
         labels = tuple((str(name), str(value)) for name, value in tree.get("labels", ()))
-        values: dict[str, Any] = {**tree, "natures": natures, "runtimes": runtimes, "labels": labels}
+        temper = Temper(**tree.get("temper", {}))
+        values: dict[str, Any] = {**tree, "natures": natures, "runtimes": runtimes, "labels": labels, "temper": temper}
         return cls(**values)
 
 
@@ -196,12 +200,14 @@ class Plan:
 _CAME_LATER: Final[dict[type, tuple[str, ...]]] = {
     Plan: ("controllers", "tells_waits"),
     Order: ("hardware", "policy", "wave", "actor", "races"),
-    DevicePlan: ("labels",),
+    DevicePlan: ("labels", "temper"),
 }
 """Fields that older plans do not have: a plan without them is written to the byte as it was."""
 
 
 def _without_unsaid(tree: dict[str, Any], kind: type) -> dict[str, Any]:
-    defaults = {each.name: each.default for each in fields(kind)}
+    defaults = {
+        each.name: asdict(each.default) if isinstance(each.default, Temper) else each.default for each in fields(kind)
+    }
     unsaid = {name for name in _CAME_LATER[kind] if tree[name] == defaults[name]}
     return {name: value for name, value in tree.items() if name not in unsaid}

@@ -28,6 +28,7 @@ from pinnace_contract.latest import (
     ShadowCounts,
 )
 from pinnace_sim.plan import Nature
+from pinnace_sim.temper import EVEN_TEMPER, Temper
 
 RUNTIME: Final = "onnxruntime 1.20"
 LOAD_S: Final = (0.3, 2.0)
@@ -35,13 +36,11 @@ TEST_S: Final = (0.1, 0.5)
 SERVE_S: Final = 0.05
 STOP_S: Final = 0.1
 HANG_S: Final = 10.0
-LATENCY_S: Final = 0.005
 SLOW_TIMES: Final = 100.0  # what is slow is past every expectation
 SOON_S: Final = 20.0  # mean time to the death of a version that dies under load
 SLOWER_TIMES: Final = 1.2
 ERROR_SHARE: Final = 0.3
 FEW_ERRORS_SHARE: Final = 0.03
-BELOW_SHARE: Final = 0.1
 UNSURE_SHARE: Final = 0.6
 DIFFERING_SHARE: Final = 0.01  # of a good version's answers in its shadow: it is another version, after all
 CONTRARY_SHARE: Final = 0.8
@@ -50,22 +49,6 @@ DRAWS_MAX: Final = 32  # latencies that are drawn for one report; more inference
 
 
 _ERROR_SHARES: Final = {Nature.ERRORS: ERROR_SHARE, Nature.ERRORS_3_PERCENT: FEW_ERRORS_SHARE}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Temper:
-    """How good versions are on a device: their latency (median, and sigma of its logarithm), errors, and how fast the
-    share of unsure answers grows from what it was at the start.
-    """
-
-    latency_s: float = LATENCY_S
-    latency_spread: float = 0.0
-    error_share: float = 0.0
-    below_share: float = BELOW_SHARE
-    drift_an_hour: float = 0.0
-
-
-EVEN_TEMPER: Final = Temper()
 
 
 class Timer(Protocol):
@@ -296,7 +279,7 @@ class Workers:
         )
 
     def _errors(self, worker: _Worker, n: int) -> int:
-        share = _ERROR_SHARES.get(worker.nature, self.temper.error_share)
+        share = max(_ERROR_SHARES.get(worker.nature, 0.0), self.temper.error_share)
         return sum(self.chance.random() < share for _ in range(n)) if share else 0
 
     def _latencies(self, worker: _Worker, n: int) -> Histogram:

@@ -45,6 +45,7 @@ TRIES_MAX: Final = 1_000
 DIES_AFTER_S: Final = 600.0  # a device on which a release dies silently
 DEAD_S: Final = 365 * 86_400.0  # until somebody comes, in the calm
 RACES_S: Final = 120.0  # an order that finds no controller to race with is done then
+ASKED_S: Final = 60.0
 SETTLES_S: Final = 60.0  # after an incident without a length of its own
 
 
@@ -91,6 +92,7 @@ class World:
         self.checks.serves = self._serves
         self.natures: dict[ReleaseId, Nature] = {}
         self._only_on: dict[ReleaseId, str] = {}  # the class of hardware on which a version is of its nature
+        self.served: dict[ReleaseId, set[str]] = {}  # the devices that ever did, by the names of their plans
         self.rollouts: list[RolloutId] = []
         self._of_version: dict[str, RolloutId] = {}
         self._disturbed_s: dict[str, float] = {}
@@ -109,12 +111,16 @@ class World:
             stays=self.wave_checks.stays,
         ).halted
 
-    def run(self) -> Outcome:
-        """Play to the end, or to the first broken rule."""
+    def run(self, *, over: Callable[[], bool] | None = None) -> Outcome:
+        """Play to the end, or to the first broken rule.
+
+        With ``over``, asked each ``ASKED_S``, it ends when that says so, at the latest with its hours: nothing calms
+        down, and it is not asked what must have come about in a calm.
+        """
         violation: Violation | None = None
         try:
             with silence():
-                self._play()
+                self._play(over)
         except Violation as found:
             violation = found
             self.journal.write("violation", found.who, rule=str(found.rule), text=found.text)
@@ -128,9 +134,14 @@ class World:
             seconds=self.schedule.now_s,
         )
 
-    def _play(self) -> None:
+    def _play(self, over: Callable[[], bool] | None) -> None:
         self._begin()
-        self.schedule.run_until(self.plan.hours * 3600)
+        end_s = self.plan.hours * 3600
+        if over is not None:
+            while self.schedule.now_s < end_s and not over():
+                self.schedule.run_until(min(self.schedule.now_s + ASKED_S, end_s))
+            return
+        self.schedule.run_until(end_s)
         self._calm_down()
         self.schedule.run_until((self.plan.hours + self.plan.calm_hours) * 3600)
         settling.check(self)
@@ -320,6 +331,7 @@ class World:
 
     def _serves(self, device: SimDevice, release: ReleaseId) -> None:
         """A version begins to serve; one of a certain nature takes its device with it, and nobody hears of that."""
+        self.served.setdefault(release, set()).add(device.name)
         run = device.run
         if run is None or device.nature_of(release) is not Nature.DIES_SILENTLY:
             return

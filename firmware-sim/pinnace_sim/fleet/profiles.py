@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pinnace_sim.errors import SimError
-from pinnace_sim.runtime import BELOW_SHARE, LATENCY_S, Temper
+from pinnace_sim.temper import BELOW_SHARE, LATENCY_S, Temper
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30

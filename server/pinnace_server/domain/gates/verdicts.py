@@ -20,6 +20,7 @@ from pinnace_server.domain.gates.guards import Reading
 from pinnace_server.domain.gates.installs import Installs
 from pinnace_server.domain.gates.settings import (
     LOW_TRAFFIC_A_DAY,
+    PROVEN_BESIDE_DEVICES,
     PROVEN_EVIDENCE,
     RATIO_MARGIN,
     REFUTING_EVIDENCE,
@@ -161,7 +162,8 @@ def _provable(evidence: WaveEvidence, settings: Settings, reading: Reading) -> b
     """Tell whether a good release could prove this at all: a gate that can never promote is none.
 
     Forty installs without a failure do not exclude four failures in a hundred, a good release fails on as many as is
-    usual, and nothing is proven beside nobody.
+    usual, and little is proven beside a control group of a few devices: however many have moved, what the fleet went
+    through is known from those that stay behind.
     """
     if reading.guard is Guard.INSTALLS:
         attempts = max(evidence.reachable, reading.trials)
@@ -169,7 +171,7 @@ def _provable(evidence: WaveEvidence, settings: Settings, reading: Reading) -> b
         return installs.not_worse(attempts, usual, _margin(settings, Guard.INSTALLS)) >= math.log(PROVEN_EVIDENCE)
     if reading.guard is Guard.OUTCOME:
         return min(len(evidence.of(arm)) for arm in (Arm.CANDIDATE, Arm.CONTROL)) >= outcome.DEVICES_MIN
-    return reading.guard in evidence.limits or bool(evidence.of(Arm.CONTROL))
+    return reading.guard in evidence.limits or len(evidence.of(Arm.CONTROL)) >= PROVEN_BESIDE_DEVICES
 
 
 def _read(

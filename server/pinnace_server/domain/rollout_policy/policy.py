@@ -197,7 +197,10 @@ class Exposure:
 
 
 class PromoteOn(StrEnum):
-    """Which verdict lets the next wave start. By fleet size: ``unrefuted`` below 30 devices, else ``proven``."""
+    """Which verdict lets the next wave start. By fleet size: ``unrefuted`` below 30 devices, else ``proven``.
+
+    What no good release could prove in useful time is not demanded by size, see ``gates.verdicts``.
+    """
 
     BY_FLEET_SIZE = "by_fleet_size"
     PROVEN = "proven"

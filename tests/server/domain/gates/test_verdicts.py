@@ -109,6 +109,7 @@ def test_small_waves_wait_for_their_soak_time_and_for_every_reachable_device() -
     [
         pytest.param(wave(GOOD, installs=installs(0, 40)), id="too few devices to prove installs"),
         pytest.param(wave(arms([(1440, 14)] * 40, [])), id="no control to prove anything beside"),
+        pytest.param(wave(arms([(1440, 14)] * 66, [(1440, 9)] * 5)), id="too small a control, by chance a lucky one"),
     ],
 )
 def test_what_cannot_be_proven_is_demanded_only_of_those_who_said_so(evidence: WaveEvidence) -> None:

@@ -1,0 +1,224 @@
+"""Whole worlds of one rollout each: the fleet, what is wrong with the release, and what became of it.
+
+A world is the simulator's: real agents, the real server, its controller and gates, over lines and disks that fail. It
+ends when its rollout does, or when nothing can begin any more without a person.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from pinnace_contract.ids import RolloutId
+from pinnace_server.domain import wave_report
+from pinnace_server.domain.gates.verdicts import Reason
+from pinnace_server.domain.plans import WaitingOn
+from pinnace_server.domain.ramp import Wave
+from pinnace_server.domain.records import RolloutState
+from pinnace_sim import chance as chances
+from pinnace_sim.faults import USUAL, FaultKind, Faults, Rate, incidents_around
+from pinnace_sim.plan import DevicePlan, Nature, Order, OrderKind, Plan
+from pinnace_sim.temper import LATENCY_S, Temper
+from pinnace_sim.world import World
+
+HOUR_S: Final = 3_600.0
+FIRST_S: Final = 60.0
+REFUSED_HOURS: Final = 0.2
+REPORT_EVERY_S: Final = 600
+BAD_HARDWARE: Final = "board-c"
+HARDWARE: Final = ("board-a", "board-a", "board-b", BAD_HARDWARE)
+SITES: Final = ("kiel", "lyon", "turin")
+ASKED_AN_HOUR: Final = (60.0, 120.0, 600.0)
+ERRORS_MEAN, ERRORS_SPREAD = 0.01, 0.7  # of the whole fleet, and of its devices relative to it
+ERRORS_MAX: Final = 0.05  # a release promises its devices no more than a tenth
+_STOPPED: Final = {Reason.INSTALLS_STOPPED, Reason.HARDWARE_STOPPED}
+
+NOISY: Final = replace(
+    USUAL, rates=(*USUAL.rates, (FaultKind.ABSENCE, Rate(a_day=0.05, lasts_s=(HOUR_S, 12 * HOUR_S))))
+)
+"""The faults of a fleet in good order, and devices that are away for hours."""
+
+
+class End(StrEnum):
+    """What became of a rollout."""
+
+    PROMOTED = "promoted"  # through its last wave, by its gates
+    MOVED_BACK = "moved_back"
+    INSTALLS_STOPPED = "installs_stopped"
+    HELD = "held"  # before its last wave
+    BUDGET_HELD = "budget_held"  # in its last wave, of which the budget of healthy devices keeps the rest
+    HELD_LAST = "held_last"  # every device was told: nothing was left to stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What all worlds of a cell have in common. ``hardware``: on which class the release is of its nature.
+
+    ``hours`` is how long a rollout is watched at most, after ``past_hours`` with version 1: gates compare with a day.
+    """
+
+    name: str
+    devices: int
+    policy: dict[str, object]
+    nature: Nature = Nature.GOOD
+    hardware: str = ""
+    past_hours: float = 24.0
+    hours: float = 48.0
+    faults: Faults = NOISY
+
+    @property
+    def begun_s(self) -> float:
+        """When the rollout begins."""
+        return self.past_hours * HOUR_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """One world's end. ``hours``: after the rollout began. ``why``: what the wave that it stands at said last."""
+
+    seed: int
+    end: End
+    served: int
+    hours: float
+    wave: int
+    waves: int
+    why: str = ""
+    problem: str = ""
+    cpu_s: float = 0.0
+
+
+def play(setup: Setup, seed: int) -> Played:
+    """Play one world; the same setup and seed always end the same way."""
+    began_s = time.process_time()
+    world = World(plan(setup, seed))
+    watch = _Watch(world, setup.begun_s)
+    outcome = world.run(over=watch.over)
+    played = watch.played(seed, "" if outcome.violation is None else str(outcome.violation))
+    return replace(played, cpu_s=time.process_time() - began_s)
+
+
+def refused(strategy: str) -> str:
+    """Return what the server says to a strategy that it does not carry out; empty: it does."""
+    asked = Order(at_s=HOUR_S / 10, kind=OrderKind.BEGIN, version="1", policy=json.dumps(_asking(strategy)))
+    one = plan(Setup(name=strategy, devices=1, policy={}), 1)
+    orders = (*(each for each in one.orders if each.version == "1"), asked)
+    world = World(replace(one, hours=REFUSED_HOURS, orders=orders, incidents=()), keeps_log=True)
+    lines = map(json.loads, world.run(over=lambda: False).lines)
+    return next((str(line["problem"]) for line in lines if line.get("what") == "order_refused"), "")
+
+
+def _asking(strategy: str) -> dict[str, object]:
+    takes: dict[str, dict[str, object]] = {
+        "site_atomic": {"budgets": {"healthy_per_site_min": None}},
+        "ab": {"gates": {"guards": {"outcome": {"metric": "sold"}}}},
+    }
+    return {"cohort": "", "strategy": strategy, **takes.get(strategy, {})}
+
+
+def plan(setup: Setup, seed: int) -> Plan:
+    """Return a fleet that has version 1, and hours later begins a rollout of version 2."""
+    draw = chances.stream(seed, f"rollouts {setup.devices}")
+    fleet = tuple(_device(draw, number) for number in range(setup.devices))
+    names, seconds = [each.name for each in fleet], setup.begun_s + setup.hours * HOUR_S
+    incidents = [*setup.faults.incidents(seed, names, seconds), *incidents_around(seed, setup.begun_s, names)]
+    policy = json.dumps({"cohort": "", **setup.policy}, sort_keys=True)
+    return Plan(
+        seed=seed,
+        hours=seconds / HOUR_S,
+        calm_hours=0.0,
+        devices=fleet,
+        orders=(
+            Order(at_s=FIRST_S, kind=OrderKind.REGISTER, version="1"),
+            Order(at_s=FIRST_S + 10, kind=OrderKind.ASSIGN, version="1"),
+            Order(
+                at_s=setup.begun_s - 10,
+                kind=OrderKind.REGISTER,
+                version="2",
+                nature=setup.nature,
+                hardware=setup.hardware,
+            ),
+            Order(at_s=setup.begun_s, kind=OrderKind.BEGIN, version="2", policy=policy),
+        ),
+        messages=setup.faults.messages,
+        incidents=tuple(sorted(incidents, key=lambda each: (each.at_s, each.kind, each.who))),
+        weights_bytes=20_000,
+    )
+
+
+def _device(draw: random.Random, number: int) -> DevicePlan:
+    sigma = 0.63  # of a log-normal whose spread is 0.7 of its mean
+    return DevicePlan(
+        name=f"device-{number:03d}",
+        report_every_s=REPORT_EVERY_S,
+        inferences_an_hour=draw.choice(ASKED_AN_HOUR),
+        hardware=HARDWARE[number % len(HARDWARE)],
+        labels=(("site", draw.choice(SITES)),),
+        temper=Temper(
+            latency_s=LATENCY_S * draw.uniform(0.5, 3.0),
+            latency_spread=draw.uniform(0.2, 0.5),
+            error_share=min(ERRORS_MAX, ERRORS_MEAN * draw.lognormvariate(-(sigma**2) / 2, sigma)),
+        ),
+    )
+
+
+class _Watch:
+    """Looks at a world's rollout from time to time."""
+
+    def __init__(self, world: World, begun_s: float) -> None:
+        self._world, self._begun_s = world, begun_s
+
+    def over(self) -> bool:
+        """Tell whether nothing more begins by itself."""
+        world = self._world
+        if world.schedule.now_s < self._begun_s or not world.server.is_on:
+            return False
+        name = self._name()
+        if name is None:
+            return False
+        with world.server.store.read() as tables:
+            rollout = tables.rollouts.get(name)
+        return rollout is None or rollout.state is not RolloutState.ACTIVE or bool(rollout.paused)
+
+    def played(self, seed: int, problem: str) -> Played:
+        """Return how it ended."""
+        world, name = self._world, self._name()
+        if name is None:
+            raise RuntimeError(f"seed {seed}: the rollout never began; {problem}")
+        with world.server.store.read() as tables:
+            rollout, waves = tables.rollouts.get(name), tables.rollouts.waves(name)
+        assert rollout is not None
+        waits = world.server.rollouts.progress(name).report.devices
+        budget = any(each.waiting_on is WaitingOn.BUDGET for each in waits)
+        current = next((each for each in waves if each.promoted_at_s is None), waves[-1])
+        report = wave_report.read(current.verdict)
+        return Played(
+            seed=seed,
+            end=_end(rollout.state, waves, report, budget=budget),
+            served=len(world.served.get(rollout.release, ())) if rollout.release else 0,
+            hours=(world.schedule.now_s - self._begun_s) / HOUR_S,
+            wave=current.number,
+            waves=len(waves),
+            why="; ".join(report.why) if report is not None else "",
+            problem=problem,
+        )
+
+    def _name(self) -> RolloutId | None:
+        with self._world.server.store.read() as tables:
+            named = [each for each in self._world.rollouts if (r := tables.rollouts.get(each)) is not None and r.rules]
+        return named[-1] if named else None
+
+
+def _end(state: RolloutState, waves: list[Wave], report: wave_report.WaveReport | None, *, budget: bool) -> End:
+    if state is RolloutState.HALTED:
+        return End.MOVED_BACK
+    if all(each.promoted_at_s is not None for each in waves):
+        return End.PROMOTED
+    if report is not None and _STOPPED & set(report.reasons):
+        return End.INSTALLS_STOPPED
+    if any(each.started_at_s is None for each in waves):
+        return End.HELD
+    return End.BUDGET_HELD if budget else End.HELD_LAST
