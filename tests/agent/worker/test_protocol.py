@@ -40,6 +40,8 @@ MESSAGES = [
     protocol.Label(
         truths=(protocol.Truth(request="cafe-1-7", classes=(3, 4)), protocol.Truth(request="x", correct=True))
     ),
+    protocol.Forward(share_percent=25),
+    protocol.Shadow(),
     protocol.Stop(),
     protocol.Loaded(load_ms=12.5, peak_memory_bytes=60_000_000, runtime="onnxruntime 1.23"),
     protocol.Refused(cause=Cause.LOAD_FAILED, detail="no"),
