@@ -458,8 +458,8 @@ MUTATIONS: Final = (
         "a rollback forgets the devices that have not committed the release yet",
         _edit(
             "server/pinnace_server/service/rollouts.py",
-            "(member.state is MemberState.ASSIGNED or not _stays(rollout))",
-            "(member.state is not MemberState.ASSIGNED and not _stays(rollout))",
+            "(member.state is MemberState.ASSIGNED or not stay)",
+            "(member.state is not MemberState.ASSIGNED and not stay)",
         ),
         seeds=100,
         found_by=3,

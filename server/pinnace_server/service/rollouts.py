@@ -236,16 +236,20 @@ class Rollouts:
             raise Conflict(
                 f"rollout {rollout.id} ({rollout.intent}) is {rollout.state}", hint="it has nothing to move back"
             )
-        now = self._world.clock.now()
-        halted = replace(rollout, state=RolloutState.HALTED, reason=reason, verdict=verdict, ended_at_s=now)
-        tables.rollouts.save(halted)
-        tables.events.append(_ending(halted, EventKind.ROLLOUT_HALTED, actor, Severity.ERROR))
         stay = only_under_way or _stays(rollout)
         owned = [
             member
             for member in tables.rollouts.members(rollout.id)
             if _is_owned(tables, rollout, member) and (member.state is MemberState.ASSIGNED or not stay)
         ]
+        if rollout.state is RolloutState.CANCELLED:  # who was under way then is on its way back already
+            owned = [member for member in owned if member.state is MemberState.COMMITTED]
+            if not owned:
+                raise Conflict(f"rollout {rollout.id} was cancelled", hint="no device keeps what it brought")
+        now = self._world.clock.now()
+        halted = replace(rollout, state=RolloutState.HALTED, reason=reason, verdict=verdict, ended_at_s=now)
+        tables.rollouts.save(halted)
+        tables.events.append(_ending(halted, EventKind.ROLLOUT_HALTED, actor, Severity.ERROR))
         members = going_back.members_back(tables, rollout, owned, now, removes=False)
         for member in members:
             if member.state is MemberState.SKIPPED:

@@ -207,6 +207,7 @@ def test_wave_whose_time_is_over_waits_for_a_person(
     server: Server, devices: list[TestedDevice], reads: RolloutReads, overview: OverviewReads
 ) -> None:
     rollout = climb(server, gates={"soak_s": 0, "hold_timeout_s": 60, "on_hold_timeout": "ask"})
+    next(device for device in devices if _is_told(device)).commit()
     server.clock.move(600)
     server.controller.tick()
     one = reads.rollout(rollout.id)
@@ -348,3 +349,8 @@ def test_version_that_was_never_registered_is_refused_at_the_preview(
     answer = operator.post("/rollouts/preview", data=fields | {"version": "99"})
     assert answer.status_code == 422
     assert "there is no version" in read(answer.text).words
+
+
+def _is_told(device: TestedDevice) -> bool:
+    entry = device.entry()
+    return entry is not None and (device.current is None or entry.release != device.current.release)
