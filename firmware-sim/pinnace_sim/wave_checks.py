@@ -228,7 +228,8 @@ class WaveChecks:
 
     def _in_wave(self, rollout: RolloutId, wave: int) -> bool:
         with self._place.store.read() as tables:
-            return any(each.wave == wave for each in tables.rollouts.muster(rollout))
+            muster = tables.rollouts.muster(rollout)
+        return any(each.wave == wave and each.state is not MemberState.SKIPPED for each in muster)
 
     def _decision(self, event: Event) -> Decision:
         """Work a ruling out again from its record, and return what the gates said."""
