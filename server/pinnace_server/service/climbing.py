@@ -7,6 +7,7 @@ ruling was made from is a blob, named by its event, from which anybody can work 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
@@ -29,6 +30,8 @@ LOOK_SELDOM_S: Final = 600.0  # the rows that gates read are of ten minutes
 LOOKS_OF_AGE: Final = 20.0  # gates look when a wave is a twentieth older: nothing is noticed much later for it
 JOIN_EVERY_S: Final = 300.0
 RULINGS_MAX: Final = 2 * 33  # in one tick: every wave of a rollout may be empty
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +60,13 @@ class Climbing:
         for gone in {key for key in self._looked_at_s if key[0] not in {each.id for each in active}}:
             del self._looked_at_s[gone]
         for rollout in active:
-            self._join(rollout)
-            for _ in range(RULINGS_MAX):
-                if not self._climb(rollout.id):
-                    break
+            try:
+                self._join(rollout)
+                for _ in range(RULINGS_MAX):
+                    if not self._climb(rollout.id):
+                        break
+            except Exception:  # a bug or a bad row of one rollout must not keep the others from going back
+                _log.exception("the gates of rollout %s cannot be looked at and are tried again", rollout.id)
 
     def next_look_s(self) -> float | None:
         """Return when a gate looks next; None: no rollout is in waves."""
@@ -187,7 +193,8 @@ def _judged(wave: Wave, found: _Found, record: str, now: float) -> Wave:
         "speaking": len(evidence.devices),
     }
     said = wave_report.made(found.verdict, found.standing, now, devices=devices, record=record)
-    return replace(wave, switched_at_s=found.gathered.switched_at_s, verdict=wave_report.text_of(said))
+    switched_at_s = wave.switched_at_s if wave.switched_at_s is not None else found.gathered.switched_at_s
+    return replace(wave, switched_at_s=switched_at_s, verdict=wave_report.text_of(said))
 
 
 _KINDS: Final[Mapping[RulingKind, tuple[EventKind, Severity, str]]] = {

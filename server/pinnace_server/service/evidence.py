@@ -1,7 +1,7 @@
 """What the gates of a wave are told: its devices and those that stay behind, gathered from rows.
 
-In a large fleet a sample of each arm speaks, the same one at every look, chosen by a hash; install outcomes count every
-device. Whoever another rollout touched, or may be two, speaks for no arm.
+In a large fleet a sample of each arm speaks, chosen by a hash; install outcomes count every device. Whoever another
+rollout touched, or may be two, is compared with nobody; how its attempt ended still counts.
 """
 
 from __future__ import annotations

@@ -20,8 +20,9 @@ from pinnace_server.domain.records import Event, EventKind, Member, MemberState,
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.domain.why import StepKind
 from pinnace_server.errors import Conflict, Refused
-from pinnace_server.service import observing
+from pinnace_server.service import climbing, observing
 from pinnace_server.service.controller import PLAN_ALL_EVERY_S, Controller
+from pinnace_server.service.evidence import gather
 from pinnace_server.service.ports import Tables
 from pinnace_server.service.ramps import RollCalls
 from pinnace_server.service.whys import Whys
@@ -678,3 +679,27 @@ def test_a_policy_that_asks_for_people_whom_nobody_knows_is_refused(server: Serv
     with pytest.raises(Refused, match="nobody"):
         begin({"before": 2, "by": ["ann"]})
     begin({"before": 2, "by": ["admin"]})
+
+
+def test_an_error_of_one_rollout_keeps_no_other_from_going_back(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = Plant(server, 10)
+    others = [server.device(f"door-{n}") for n in range(2)]
+    names = [", ".join(device.id for device in some) for some in (others, plant.devices)]
+    third = server.version("3")
+    broken = server.climb(third, cohort=f"device in ({names[0]})", **QUICK)
+    rollout = server.climb(plant.second, cohort=f"device in ({names[1]})", waves=[4, "rest"], **QUICK)
+    failed = []
+
+    def gathers(tables: Tables, of: Rollout, *rest: object) -> object:
+        if of.id == broken.id:
+            failed.append(of.id)
+            raise ValueError("a bug")
+        return gather(tables, of, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(climbing, "gather", gathers)
+    plant.obey()
+    plant.pass_time(4 * HOUR_S, errors=180)
+    assert failed, "the fault happened"
+    assert server.rollout(rollout).state is RolloutState.HALTED
