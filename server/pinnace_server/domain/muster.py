@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Cause
@@ -14,10 +13,12 @@ REPORTING_CADENCES: Final = 2.0  # a report may be one cadence late before its d
 REPORTING_MIN_S: Final = 120.0  # devices that report each second are not judged by the second
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mustered:
+class Mustered(NamedTuple):
     """One device of a rollout, how far it is, and when it was last heard. ``site`` empty: it has
-    none; ``zone`` None: nobody named the time zone of its site."""
+    none; ``zone`` None: nobody named the time zone of its site.
+
+    A tuple, as a tick makes one of each device of a fleet.
+    """
 
     device: DeviceId
     wave: int

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from pinnace_contract.ids import DeviceId
 from pinnace_server.domain.gates import words
@@ -237,11 +237,10 @@ class Part(StrEnum):
     OVER = "over"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mover:
+class Mover(NamedTuple):
     """One device of a rollout. ``healthy``: it is there, and serves what it should. ``site`` empty: it has none.
 
-    ``held``: what keeps this device by itself; it uses up no budget.
+    ``held``: what keeps this device by itself; it uses up no budget. A tuple, as a tick makes one of each device.
     """
 
     device: DeviceId
