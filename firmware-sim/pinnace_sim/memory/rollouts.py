@@ -11,7 +11,7 @@ from pinnace_contract.ids import DeviceId, ModelName, RolloutId
 from pinnace_contract.latest import Intent
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.queries import Listing, RolloutQuery
-from pinnace_server.domain.ramp import Agreement, Wave
+from pinnace_server.domain.ramp import Agreement, SiteOthers, Wave
 from pinnace_server.domain.records import (
     Assignment,
     Counts,
@@ -24,6 +24,7 @@ from pinnace_server.domain.records import (
     RolloutState,
 )
 from pinnace_server.domain.rollout_policy.policy import SITE_LABEL, ZONE_LABEL
+from pinnace_server.domain.statuses import is_online
 from pinnace_sim.memory.lists import cut
 from pinnace_sim.memory.tables import Disk
 
@@ -146,6 +147,18 @@ class MemoryRollouts:
 
     def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
         return [_mustered(member, self._disk.devices[member.device]) for member in self.members(rollout)]
+
+    def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:
+        members = self._disk.members.get(rollout, {})
+        found: dict[str, SiteOthers] = {}
+        for device in self._disk.devices.values():
+            site = device.labels.get(SITE_LABEL)
+            there = device.state is DeviceState.ACTIVE and is_online(device, now_s)
+            if site is not None and there and device.id not in members:
+                well = not device.degraded and not device.updating
+                before = found.get(site, SiteOthers(devices=0, healthy=0))
+                found[site] = SiteOthers(devices=before.devices + 1, healthy=before.healthy + well)
+        return found
 
     def wave_counts(self, rollout: RolloutId) -> Mapping[int, Mapping[MemberState, int]]:
         found: dict[int, Counter[MemberState]] = {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, exists, func
+from sqlalchemy import ColumnElement, and_, case, exists, func
 from sqlmodel import Session, col, select
 
 from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, RolloutId, VersionName
 from pinnace_contract.latest import Cause, Intent, Outcome
-from pinnace_server.db import spelling
+from pinnace_server.db import device_search, spelling
 from pinnace_server.db.batches import in_batches
 from pinnace_server.db.rows import Rows, marks, run
 from pinnace_server.db.spelling import Stored, there
@@ -20,6 +20,7 @@ from pinnace_server.db.tables import (
     DesiredRow,
     DeviceRow,
     EvidenceRow,
+    LabelRow,
     MemberRow,
     OwedRow,
     RolloutRow,
@@ -27,7 +28,7 @@ from pinnace_server.db.tables import (
 )
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.queries import Listing, RolloutQuery
-from pinnace_server.domain.ramp import Agreement, Wave
+from pinnace_server.domain.ramp import Agreement, SiteOthers, Wave
 from pinnace_server.domain.records import (
     Assignment,
     Counts,
@@ -245,6 +246,25 @@ class SqlRollouts:
 
     def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
         return [_mustered(*row) for row in run(self._session, _MUSTER, (SITE_LABEL, ZONE_LABEL, rollout))]
+
+    def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:
+        devices = self._session.exec(select(func.count()).select_from(DeviceRow)).one()
+        if sum(sum(counts.values()) for counts in self.wave_counts(rollout).values()) == devices:
+            return {}  # the usual case, and in a large fleet the one where looking would cost most
+        well = case((and_(~col(DeviceRow.degraded), ~col(DeviceRow.updating)), 1), else_=0)
+        rows = self._session.exec(
+            select(LabelRow.value, func.count(), func.sum(well))
+            .join(DeviceRow, col(DeviceRow.id) == col(LabelRow.device))
+            .where(
+                col(LabelRow.key) == SITE_LABEL,
+                col(DeviceRow.state) == DeviceState.ACTIVE.value,
+                col(DeviceRow.online),
+                ~device_search.is_silent(now_s),
+                ~exists().where(col(MemberRow.rollout) == rollout, col(MemberRow.device) == col(DeviceRow.id)),
+            )
+            .group_by(col(LabelRow.value))
+        )
+        return {site: SiteOthers(devices=n, healthy=healthy) for site, n, healthy in rows}
 
     def wave_counts(self, rollout: RolloutId) -> Mapping[int, Mapping[MemberState, int]]:
         found: dict[int, dict[MemberState, int]] = {}

@@ -251,6 +251,17 @@ class Mover(NamedTuple):
     held: Held | None = None
 
 
+class SiteOthers(NamedTuple):
+    """A site's devices that are there and belong to no wave of a rollout: how many, and how many of them are well and
+    not under way."""
+
+    devices: int
+    healthy: int
+
+
+NO_OTHERS: Final[Mapping[str, SiteOthers]] = {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moving:
     """Who may be assigned now, in order, and why the others that wait may not."""
@@ -259,12 +270,13 @@ class Moving:
     held: Mapping[DeviceId, Held]
 
 
-def moving(ramp: Ramp, movers: Sequence[Mover]) -> Moving:
-    """Return who may be assigned now. ``movers`` are all devices of the rollout, in the order in which they may go.
+def moving(ramp: Ramp, movers: Sequence[Mover], others: Mapping[str, SiteOthers] = NO_OTHERS) -> Moving:
+    """Return who may be assigned now. ``movers`` are all devices of the rollout, in the order in which they may go;
+    ``others`` are the rest of their sites.
 
     Windows are not looked at: a device fetches before its window and holds itself until it opens.
     """
-    room = _Room(ramp.policy, movers)
+    room = _Room(ramp.policy, movers, others)
     closed = {wave: not_begun(ramp, wave) for wave in {mover.wave for mover in movers}}
     now: list[DeviceId] = []
     held: dict[DeviceId, Held] = {}
@@ -298,12 +310,15 @@ def not_begun(ramp: Ramp, wave: int) -> Held | None:
 class _Room:
     """What budgets leave: counted down as devices are let go."""
 
-    def __init__(self, policy: RolloutPolicy, movers: Sequence[Mover]) -> None:
+    def __init__(self, policy: RolloutPolicy, movers: Sequence[Mover], others: Mapping[str, SiteOthers]) -> None:
         self._budgets = policy.budgets
         self._in_flight = sum(mover.part is Part.IN_FLIGHT for mover in movers)
         self._queues: Counter[str] = Counter()
         self._at_site = Counter(mover.site for mover in movers)
         self._healthy = Counter(mover.site for mover in movers if mover.healthy and mover.part is not Part.IN_FLIGHT)
+        for site, rest in others.items():
+            self._at_site[site] += rest.devices
+            self._healthy[site] += rest.healthy
 
     def refusal(self, mover: Mover) -> Held | None:
         most = self._budgets.devices_in_flight_max

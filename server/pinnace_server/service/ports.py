@@ -32,7 +32,7 @@ from pinnace_server.domain.aliases import AliasRule, Approval, Pointing
 from pinnace_server.domain.lineage import Origin
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.queries import DeviceQuery, EventQuery, Listing, Page, ReceiptQuery, RolloutQuery
-from pinnace_server.domain.ramp import Agreement, Wave
+from pinnace_server.domain.ramp import Agreement, SiteOthers, Wave
 from pinnace_server.domain.records import (
     AliasName,
     Assignment,
@@ -274,6 +274,11 @@ class Rollouts(Protocol):
 
     def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
         """Return every member in few words, by wave and device."""
+        ...
+
+    def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:
+        """Return by site (label ``site``) the active devices that are there and no members of the rollout; sites
+        without one are left out."""
         ...
 
     def wave_counts(self, rollout: RolloutId) -> Mapping[int, Mapping[MemberState, int]]:

@@ -143,7 +143,9 @@ def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None
     stopped = {number: stopped_installs(found.policy, muster, number) for number in found.begun}
     zones = _Zones(found.policy, now_s)
     movers = [_mover(each, now_s, rivals.get(each.device), stopped.get(each.wave), zones) for each in muster]
-    return Look(ramp=found, moving=ramp.moving(found, movers))
+    guards_sites = found.policy.budgets.healthy_per_site_min is not None
+    others = tables.rollouts.site_others(rollout.id, now_s) if guards_sites else ramp.NO_OTHERS
+    return Look(ramp=found, moving=ramp.moving(found, movers, others))
 
 
 def report(tables: Tables, rollout: Rollout, members: Sequence[Member], look: Look | None, now_s: float) -> PlanReport:

@@ -14,7 +14,7 @@ from pinnace_server.domain.gates import installs
 from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.verdicts import Decision, Ground, Kind, Reason, Thresholds, Verdict
 from pinnace_server.domain.plans import WaitingOn
-from pinnace_server.domain.ramp import Agreement, Mover, Part, Ramp, Ruling, RulingKind, Wave
+from pinnace_server.domain.ramp import Agreement, Mover, Part, Ramp, Ruling, RulingKind, SiteOthers, Wave
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.domain.rollout_policy.policy import RolloutPolicy
 
@@ -255,6 +255,17 @@ def test_a_site_keeps_its_least_of_healthy_devices() -> None:
         found.held[DeviceId("y")].detail
         == "2 of site a are healthy, and 2 must stay so; none of those that wait go first"
     )
+
+
+@pytest.mark.parametrize(
+    ("least", "others", "at_once"),
+    [(3, SiteOthers(8, 8), 2), (9, SiteOthers(8, 8), 1), (9, SiteOthers(8, 7), 0), ("50%", SiteOthers(2, 0), 0)],
+)
+def test_the_rest_of_a_site_counts_for_what_stays_healthy(least: int | str, others: SiteOthers, at_once: int) -> None:
+    """Two cameras of ten: eight others do the work meanwhile, if they can."""
+    rules = policy(budgets={"healthy_per_site_min": least})
+    found = ramps.moving(ramp(rules, BEGUN), [mover("x"), mover("y")], {"a": others})
+    assert len(found.now) == at_once
 
 
 @pytest.mark.parametrize(("devices", "at_once"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])

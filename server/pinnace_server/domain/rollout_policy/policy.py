@@ -260,8 +260,9 @@ class Windows:
 class Budgets:
     """What a rollout may use at once. None: without a bound.
 
-    ``healthy_per_site_min``: so many of a site's devices are healthy and not in flight; a share is rounded down, so
-    that a site with one device can be updated at all.
+    ``healthy_per_site_min``: so many of a site's devices, whether of this rollout or not, are healthy and not in
+    flight. A share is rounded down, so that a site with one device can be updated at all, and is of those that are of
+    the rollout or there: what was left to die in a cupboard holds nobody up.
     """
 
     devices_in_flight_max: int | None = limited(1_000, smallest=1, largest=1_000_000)

@@ -453,6 +453,7 @@ def _of_rollouts(tables: Tables) -> Answers:
         yield f"evidence {name}", tables.rollouts.evidence(name)
         yield f"waves {name}", list(tables.rollouts.waves(name))
         yield f"muster {name}", list(tables.rollouts.muster(name))
+        yield f"site others {name}", dict(tables.rollouts.site_others(name, NOW))
         for state in MemberState:
             yield f"members of {name} in {state}", list(tables.rollouts.members_in(name, (state,)))
         yield f"anybody waits in {name}", [tables.rollouts.anybody_waits(name, (wave,)) for wave in range(4)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from pinnace_contract.ids import RolloutId
@@ -9,7 +11,7 @@ from pinnace_contract.latest import Cause, Intent, Outcome
 from pinnace_server.db import batches
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.queries import Page, RolloutQuery
-from pinnace_server.domain.ramp import Agreement, Wave
+from pinnace_server.domain.ramp import Agreement, SiteOthers, Wave
 from pinnace_server.domain.records import Counts, DeviceState, MemberState, PlanId, RolloutState
 from pinnace_server.service.ports import Store
 from tests.server.db.contract.rows import (
@@ -302,6 +304,32 @@ class TestMembers:
             reported_at_s=NOW - 5,
             report_every_s=30,
         )
+
+    def test_the_rest_of_a_site_is_counted_while_it_is_there(self, store: Store) -> None:
+        def others(rollout: RolloutId) -> Mapping[str, SiteOthers]:
+            with store.read() as tables:
+                return tables.rollouts.site_others(rollout, NOW)
+
+        lyon = {"labels": {"site": "lyon"}, "online": True, "seen_at_s": NOW, "report_every_s": 30}
+        states = [
+            {},
+            {"degraded": True},
+            {"updating": True},
+            {"seen_at_s": NOW - 91},
+            {"online": False},
+            {"state": DeviceState.QUARANTINED},
+            {"labels": {"zone": "Europe/Paris"}},
+        ]
+        for n, each in enumerate(states, start=2):
+            there = device(n, **{**lyon, **each})
+            written(store, lambda tables, there=there: tables.devices.save(there))
+        written(store, lambda tables: tables.devices.save(device(1, **lyon)))
+        assert others(R1) == {"lyon": SiteOthers(devices=4, healthy=2)}
+        written(store, lambda tables: tables.rollouts.save_members([member("r1", n) for n in (1, 3)]))
+        assert others(R1) == {"lyon": SiteOthers(devices=2, healthy=1)}
+        everybody = [member("r1", n) for n in range(1, 2 + len(states))]
+        written(store, lambda tables: tables.rollouts.save_members(everybody))
+        assert others(R1) == {}
 
     def test_members_are_counted_by_wave_and_state(self, store: Store) -> None:
         members = [member("r1", n, wave=1 + n // 3) for n in (1, 2, 3)]
