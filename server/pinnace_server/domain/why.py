@@ -32,6 +32,7 @@ class StepKind(StrEnum):
     PROMOTE = "promote"
     RETRY = "retry"
     OTHER_ROLLOUT = "other_rollout"
+    SITE = "site"
     ROOM = "room"
     WINDOW = "window"
     NAME_ZONE = "name_zone"
@@ -81,7 +82,6 @@ _ON_THE_DEVICE: Final = {
     WaitingOn.CONTACT: "it has proved the release, and waits for this server's acknowledgement",
     WaitingOn.REVERTING: "it goes back to its last good release",
     WaitingOn.RECEIPT: "it is done, and its receipt has not come yet",
-    WaitingOn.SITE_DECISION: "it is prepared, and waits for the decision of its site",
 }
 _THERE: Final = {
     WaitingOn.VETO: "an application on the device asked it to wait",
@@ -205,6 +205,10 @@ def _device(
     if on in _ON_THE_DEVICE:
         why = _ON_THE_DEVICE[on] + (f" ({detail})" if detail else "")
         return why, Step(kind=StepKind.DEVICE, words="its next message", rollout=rollout.id)
+    if on is WaitingOn.SITE_DECISION:
+        why = detail or "it is prepared, and waits for the decision of its site"
+        words = "the last of its site is prepared or fails, or its lease ends"
+        return why, Step(kind=StepKind.SITE, words=words, rollout=rollout.id)
     if on in _THERE:
         why = _THERE[on] + (f" ({detail})" if detail else "")
         return why, Step(kind=StepKind.SOMEBODY_THERE, words="somebody at the device, or time", rollout=rollout.id)
@@ -240,6 +244,11 @@ def _held(rollout: Rollout, report: DeviceReport) -> Step:
         case WaitingOn.BUDGET:
             words = "a device that is under way is done, or one that is ill is well again"
             return Step(kind=StepKind.ROOM, words=words, rollout=rollout.id)
+        case WaitingOn.SITE:
+            words = (
+                "the others of its site can be told, or somebody takes them out (rollout narrow, device decommission)"
+            )
+            return Step(kind=StepKind.SITE, words=words, rollout=rollout.id)
         case WaitingOn.INSTALLS_STOPPED:
             return _tried_again(rollout)
         case WaitingOn.WINDOW:
