@@ -262,7 +262,7 @@ MUTATIONS: Final = (
         what="a start is not used up by a candidate that takes the device down with it",
         edits=(
             _edit(
-                "agent/pinnace_agent/core/proof.py",
+                "agent/pinnace_agent/core/starts.py",
                 "    return replace(work, left=work.left - 1, start=Start(boot=around.host.boot))\n",
                 "    return replace(work, start=Start(boot=around.host.boot))\n",
             ),
@@ -312,7 +312,7 @@ MUTATIONS: Final = (
         edits=(
             _edit(
                 "agent/pinnace_agent/core/slot.py",
-                "        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, *trying)\n",
+                "        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, lapsed, *trying)\n",
                 "        good = (self.current, *trying)\n",
             ),
         ),
@@ -458,7 +458,7 @@ MUTATIONS: Final = (
         "a rollback forgets the devices that have not committed the release yet",
         _edit(
             "server/pinnace_server/service/rollouts.py",
-            "(member.state is MemberState.ASSIGNED or not stay)",
+            "(_goes_back(tables, rollout, member) or not stay)",
             "(member.state is not MemberState.ASSIGNED and not stay)",
         ),
         seeds=100,

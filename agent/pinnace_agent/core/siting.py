@@ -44,7 +44,14 @@ def prepared_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> S
     if over is None:
         return Step(slot=replace(slot, work=work), save=work.left != before.left)
     assert work.candidate is not None
-    lapsed = Lapsed(entry=work.entry, candidate=work.candidate, swap=work.swap, trial=work.trial, golden=work.golden)
+    lapsed = Lapsed(
+        entry=work.entry,
+        candidate=work.candidate,
+        swap=work.swap,
+        left=work.left,
+        trial=work.trial,
+        golden=work.golden,
+    )
     return revert(replace(slot, lapsed=lapsed), work, over, blames=False)
 
 
@@ -155,10 +162,10 @@ def _back_again(slot: Slot, lapsed: Lapsed, around: Surroundings) -> Step:
         seen_s=around.awake_s,
         clock_s=around.unix_s,
         candidate=lapsed.candidate,
-        left=lapsed.entry.trial.starts,
+        left=max(1, lapsed.left),
         swap=lapsed.swap,
         golden=lapsed.golden,
-        trial=replace(lapsed.trial or Trial(), up=False, up_s=0.0, replaying=False, crashes=0),
+        trial=replace(lapsed.trial or Trial(), up=False, up_s=0.0, replaying=False),
         swap_gap_ms=0.0,
         contacted=True,
         again=True,

@@ -226,6 +226,7 @@ class Lapsed:
     entry: Entry
     candidate: Candidate
     swap: Swap
+    left: int = count(0)
     trial: Trial | None = None
     golden: GoldenResult | None = None
 

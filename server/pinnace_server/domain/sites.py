@@ -122,14 +122,16 @@ def decide(site: Site, now_s: float) -> SiteRuling | None:
 
 
 def waits(site: Site) -> str:
-    """Return what a prepared device of a site waits for, in words."""
+    """Return what a site waits for, in words."""
     if site.ruling is not None:
-        return f"site {site.name} was told to {site.ruling.verdict}: {site.ruling.why}"
+        if site.ruling.verdict is SiteVerdict.REVERT:
+            return f"site {site.name} was told to go back: {site.ruling.why}"
+        return f"site {site.name} was told to commit; {site.keeping} of {len(site.counted)} keep the release so far"
     if not site.missing:
-        return f"prepared; all {len(site.counted)} at site {site.name} are, and it is decided at once"
+        return f"all {len(site.counted)} at site {site.name} are prepared, and it is decided at once"
     names = ", ".join(each.device for each in site.missing[:NAMES_MAX])
     more = " …" if len(site.missing) > NAMES_MAX else ""
-    return f"prepared; waits for {len(site.missing)} of {len(site.counted)} at site {site.name} ({names}{more})"
+    return f"waits for {len(site.missing)} of {len(site.counted)} at site {site.name} ({names}{more})"
 
 
 def whole(movers: Sequence[Mover], sites: Mapping[str, Site], begun: Collection[int]) -> list[Mover]:

@@ -66,7 +66,9 @@ class Look:
             for wave in policy.waves
         )
         shadow = shadow_terms(self.ramp.policy)
-        said = {each.device: sites.waits(site) for site in self.sites.values() for each in site.residents}
+        said = {
+            each.device: f"prepared; {sites.waits(site)}" for site in self.sites.values() for each in site.residents
+        }
         return replace(
             policy,
             waves=waves,

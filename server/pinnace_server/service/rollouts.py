@@ -27,6 +27,7 @@ from pinnace_server.domain.records import (
     Slot,
 )
 from pinnace_server.domain.rollout_policy.policy import OnRollback
+from pinnace_server.domain.sites import Site
 from pinnace_server.errors import Code, Conflict, NotFound
 from pinnace_server.service import going_back, matching, observing, ramps, rules
 from pinnace_server.service.catalogue import found_version
@@ -37,13 +38,17 @@ from pinnace_server.service.siting import is_to_commit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """A rollout and how it stands. ``ramp`` None: a plain assignment, without waves. ``counts``: by wave and state."""
+    """A rollout and how it stands. ``ramp`` None: a plain assignment, without waves. ``counts``: by wave and state.
+
+    ``sites`` are those that move whole, of waves that began.
+    """
 
     rollout: Rollout
     report: PlanReport
     evidence: Counts
     ramp: Ramp | None = None
     counts: Mapping[int, Mapping[MemberState, int]] = field(default_factory=dict)
+    sites: tuple[Site, ...] = ()
 
 
 class Rollouts:
@@ -81,6 +86,7 @@ class Rollouts:
             evidence=tables.rollouts.evidence(rollout.id),
             ramp=seen.ramp if seen is not None else None,
             counts=tables.rollouts.wave_counts(rollout.id),
+            sites=tuple(seen.sites.values()) if seen is not None else (),
         )
 
     def match(self, model: ModelName, version: str, selected: str) -> matching.Match:

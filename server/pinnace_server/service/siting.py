@@ -224,8 +224,12 @@ def _stay(each: Mustered, entry: Entry | None, slot: Slot | None) -> Stay:
         return Stay.ENDED_BADLY
     if each.state is MemberState.WAITING:
         return Stay.WAITING
-    said = entry is not None and slot is not None and slot.state.generation == entry.generation
-    return Stay.PREPARED if said and slot is not None and slot.state.phase is Phase.PREPARED else Stay.UNDER_WAY
+    if entry is None or slot is None or slot.state.generation != entry.generation:
+        return Stay.UNDER_WAY
+    if slot.state.phase is Phase.PREPARED:
+        return Stay.PREPARED
+    keeps = slot.state.current is not None and slot.state.current.release == entry.release
+    return Stay.KEEPS if slot.state.phase is Phase.IDLE and keeps else Stay.UNDER_WAY
 
 
 def _decided(rollout: Rollout, ruling: SiteRuling, now: float) -> Event:
