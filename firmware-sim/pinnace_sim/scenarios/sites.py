@@ -218,4 +218,37 @@ ERRS: Final = Scenario(
     also=_gates_go_back,
 )
 
-ALL: Final = (TOGETHER, FAILS, CUT, LEASE, ERRS)
+KILLED_S: Final = BEGUN_S + 33.3
+CLOCKS_S: Final = 1.0  # the log is read once a second
+
+
+def _killed_between(ending: Ending) -> Sequence[str]:
+    (killed_s,) = ending.times("server_killed")
+    decided = ending.events("site_decided")[0]
+    decided_s = decided.at_s - (ending.world.server.now() - ending.world.schedule.now_s)
+    kept = [at for who in LYON for at in _kept(ending, who)]
+    if not decided_s - CLOCKS_S <= killed_s < min(kept, default=0.0):
+        return [f"decided at {decided_s:.1f}, killed at {killed_s:.1f}, kept at {kept}"]
+    return [] if _spread_s(ending, LYON) <= MINUTE_S else ["lyon should have kept it together"]
+
+
+KILLED: Final = Scenario(
+    name="server-killed-between-a-site-s-decision-and-its-word",
+    case="save before acting: a kill of the server between a site's decision and its word to the devices",
+    see="""The server is killed right after it wrote down that lyon commits, before any device hears so. When it is back
+    it finds the decision, and says it: once, and no other.""",
+    plan=world(
+        first(),
+        made("2", MADE_S),
+        begun("2", BEGUN_S, **SITES),
+        devices=_fleet(),
+        incidents=[Incident(at_s=KILLED_S, kind=FaultKind.SERVER_KILL, lasts_s=20.0, number=1, patient=True)],
+        hours=3.0,
+        tells_waits=True,
+    ),
+    serves=dict.fromkeys(LYON + KIEL, "2"),
+    events={"site_decided": 2},
+    also=_killed_between,
+)
+
+ALL: Final = (TOGETHER, FAILS, CUT, LEASE, ERRS, KILLED)

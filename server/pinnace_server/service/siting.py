@@ -76,6 +76,15 @@ def sites_of(
     }
 
 
+def sites_now(tables: Tables, rollout: Rollout, now_s: float) -> Mapping[str, Site]:
+    """Return the same, and no site where the rollout does not move whole ones."""
+    policy = rules.policy_of(rollout)
+    if policy is None or lease_s(policy) is None:
+        return {}
+    begun = {wave.number for wave in tables.rollouts.waves(rollout.id) if wave.started_at_s is not None}
+    return sites_of(tables, rollout, begun, tables.rollouts.muster(rollout.id), now_s)
+
+
 def decisions_for(tables: Tables, assignments: Iterable[Assignment]) -> tuple[SiteDecision, ...]:
     """Return what a device's set says about sites: the rulings about entries that have not ended."""
     found = []
@@ -148,21 +157,14 @@ class Siting:
 
     def _due(self, tables: Tables, rollout: Rollout) -> Sequence[str]:
         now = self._world.clock.now()
-        found = self._sites(tables, rollout, now)
+        found = sites_now(tables, rollout, now)
         return [site.name for site in found.values() if sites.decide(site, now) is not None]
-
-    def _sites(self, tables: Tables, rollout: Rollout, now: float) -> Mapping[str, Site]:
-        policy = rules.policy_of(rollout)
-        if policy is None or lease_s(policy) is None:
-            return {}
-        begun = {wave.number for wave in tables.rollouts.waves(rollout.id) if wave.started_at_s is not None}
-        return sites_of(tables, rollout, begun, tables.rollouts.muster(rollout.id), now)
 
     def _decide(self, tables: Tables, name: RolloutId, site: str) -> list[str]:
         rollout, now = tables.rollouts.get(name), self._world.clock.now()
         if rollout is None or rollout.state is not RolloutState.ACTIVE:
             return []
-        found = self._sites(tables, rollout, now).get(site)
+        found = sites_now(tables, rollout, now).get(site)
         ruling = sites.decide(found, now) if found is not None else None
         if found is None or ruling is None or tables.rollouts.site_ruling(name, site) is not None:
             return []  # somebody else was faster, or something was heard meanwhile
