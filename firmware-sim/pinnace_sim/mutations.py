@@ -464,6 +464,28 @@ MUTATIONS: Final = (
         seeds=100,
         found_by=3,
     ),
+    _of_waves(
+        "keep-without-the-site",
+        "a device keeps a release that it has proved, whatever its site does",
+        _edit(
+            "agent/pinnace_agent/core/siting.py",
+            "    if not work.entry.site_atomic or ignores_holds(slot):\n",
+            "    if work.entry.site_atomic or ignores_holds(slot):\n",
+        ),
+        seeds=20,
+        found_by=8,
+    ),
+    _of_waves(
+        "commit-with-most-of-a-site",
+        "a site commits although a device of it is not prepared",
+        _edit(
+            "server/pinnace_server/domain/sites.py",
+            "    if site.missing:\n        return None\n",
+            "    if len(site.missing) > 1:\n        return None\n",
+        ),
+        seeds=120,
+        found_by=76,
+    ),
 )
 
 
