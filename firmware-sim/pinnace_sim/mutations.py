@@ -470,7 +470,7 @@ MUTATIONS: Final = (
         _edit(
             "agent/pinnace_agent/core/siting.py",
             "    if not work.entry.site_atomic or ignores_holds(slot):\n",
-            "    if work.entry.site_atomic or ignores_holds(slot):\n",
+            "    if work.candidate is not None or ignores_holds(slot):\n",
         ),
         seeds=20,
         found_by=8,
