@@ -63,6 +63,7 @@ class Rule(StrEnum):
     RAN_ON = "ran_on"
     KEPT_UNDECIDED = "kept_undecided"
     DECIDED_TOO_LATE = "decided_too_late"
+    DECIDED_TOO_EARLY = "decided_too_early"
     SITE_MIXED = "site_mixed"
 
 

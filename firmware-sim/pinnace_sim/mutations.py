@@ -483,8 +483,8 @@ MUTATIONS: Final = (
             "    if site.missing:\n        return None\n",
             "    if len(site.missing) > 1:\n        return None\n",
         ),
-        seeds=120,
-        found_by=76,
+        seeds=20,
+        found_by=8,
     ),
 )
 

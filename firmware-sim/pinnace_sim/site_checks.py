@@ -103,8 +103,10 @@ class SiteChecks:
             if assignment.model != self.model or entry.rollout != event.rollout or entry.site != site:
                 continue
             device = self.devices()[assignment.device]
-            if verdict is SiteVerdict.COMMIT:
-                self._in_time(device, entry, event)
+            if verdict is SiteVerdict.COMMIT and event.at_s == self.place.now():
+                self._in_time(device, entry)
+                if assignment.outcome is None:
+                    self._ready(device, entry)
             assert entry.release is not None
             watched = _Watched(
                 device=device,
@@ -117,15 +119,24 @@ class SiteChecks:
             )
             self.schedule.after(LOOK_EVERY_S, lambda watched=watched: self._look(watched))  # type: ignore[misc]
 
-    def _in_time(self, device: SimDevice, entry: Entry, event: Event) -> None:
+    def _in_time(self, device: SimDevice, entry: Entry) -> None:
         """No commit is signed once a device must have gone back by itself."""
         since_s = self._prepared.get((device.id, entry.generation))
-        if since_s is None or event.at_s != self.place.now():
+        if since_s is None:
             return
         waited_s = self.schedule.now_s - since_s
         if waited_s > entry.lease_s + self.slow_s:
             text = f"site {entry.site} is told to commit, and the lease of {entry.lease_s} s ran for {waited_s:.0f} s"
             raise Violation(Rule.DECIDED_TOO_LATE, device.name, text)
+
+    def _ready(self, device: SimDevice, entry: Entry) -> None:
+        """No commit is signed before each device that counts was prepared."""
+        with self.place.store.read() as tables:
+            known = tables.devices.get(device.id)
+        counts = known is not None and known.state is DeviceState.ACTIVE
+        if counts and (device.id, entry.generation) not in self._prepared:
+            text = f"site {entry.site} is told to commit, and it was not prepared"
+            raise Violation(Rule.DECIDED_TOO_EARLY, device.name, text)
 
     def _look(self, watched: _Watched) -> None:
         device, now_s = watched.device, self.schedule.now_s
