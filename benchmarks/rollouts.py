@@ -35,6 +35,7 @@ GATES: Final = {"soak_s": 3_600}
 UNREFUTED: Final = GATES | {"promote_on": "unrefuted"}
 PER: Final = 200  # runs, in which a good release may be stopped once
 STRATEGIES: Final = ("canary", "all_at_once")
+WHOLE_SITES: Final = "site_atomic"
 BAD_DEVICES: Final = 40
 BAD_PAST_HOURS: Final = 6.0  # a short past makes what is bad harder to see
 BAD_HOURS: Final = 8.0
@@ -67,6 +68,20 @@ def _good(devices: int, gates: dict[str, object], runs: int, runs_quick: int) ->
     return Cell(setup=setup, runs=runs, runs_quick=runs_quick)
 
 
+def _of_sites(name: str, nature: Nature, runs: int) -> Cell:
+    """Three sites, the first of which moves alone."""
+    setup = Setup(
+        name=f"{name}_{WHOLE_SITES}",
+        devices=12,
+        policy={"strategy": WHOLE_SITES, "waves": [1, "rest"], "holdback": None, "gates": UNREFUTED},
+        nature=nature,
+        hardware=BAD_HARDWARE if nature is Nature.WRONG else "",
+        past_hours=BAD_PAST_HOURS,
+        hours=24.0,
+    )
+    return Cell(setup=setup, runs=runs, runs_quick=1)
+
+
 def _bad(name: str, strategy: str) -> Cell:
     nature = BAD[name]
     setup = Setup(
@@ -87,6 +102,8 @@ CELLS: Final = (
     _good(40, UNREFUTED, 36, 1),
     _good(100, GATES, 16, 1),
     *(_bad(name, strategy) for name, strategy in product(BAD, STRATEGIES)),
+    _of_sites("good", Nature.GOOD, 6),
+    *(_of_sites(name, nature, 3) for name, nature in BAD.items()),
 )
 REFUSED: Final = "refused_strategies"
 
@@ -118,7 +135,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def refused() -> Figures:
     """Strategies that no world is played of: the server must say that it does not carry them out."""
     silent = 0
-    for strategy in sorted(each.KIND for each in get_args(Strategy) if each.KIND not in STRATEGIES):
+    for strategy in sorted(each.KIND for each in get_args(Strategy) if each.KIND not in (*STRATEGIES, WHOLE_SITES)):
         said = rollout_worlds.refused(strategy)
         _tell(f"{strategy} is not played: {said or 'although the server takes it'}")
         silent += not said

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 QUEUE_MAX: Final = 1024
 TICK_S: Final = 0.25
 COLLECT_EVERY_S: Final = 1.0  # while a trial counts inferences, or a shadow pairs; otherwise once for each report
-WATCHED: Final = (Phase.SHADOW, Phase.TRIAL, Phase.AWAITING_CONTACT)
+WATCHED: Final = (Phase.SHADOW, Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED)
 HEALTH_EVERY_S: Final = 2.0  # free memory decides how a model is swapped; older than this it says little
 COMPLAIN_EVERY_S: Final = 60.0
 COMPLAINTS_MAX: Final = 64
@@ -202,7 +202,7 @@ class Daemon:
         parts, now_s = self._parts, self._parts.clock()
         parts.fetching.tick()
         parts.serving.tick()
-        if any(slot.phase is not Phase.IDLE for slot in self.state.slots):
+        if any(not slot.rests for slot in self.state.slots):
             self._apply(device.tick(self.state, self._around()))
         self._settle()
         on_trial = any(slot.phase in WATCHED for slot in self.state.slots)
@@ -238,7 +238,8 @@ class Daemon:
         For whoever calls ``turn`` without waiting: a simulator with a clock of its own.
         """
         parts = self._parts
-        under_way = any(slot.phase is not Phase.IDLE for slot in self.state.slots)
+        decided = bool(self.state.site_decisions)  # perhaps of a site that waits here to come back
+        under_way = any(slot.phase is not Phase.IDLE or (decided and not slot.rests) for slot in self.state.slots)
         if under_way or parts.fetching.busy or parts.belief.busy or self._later:
             return None
         connected = parts.uplink.connected

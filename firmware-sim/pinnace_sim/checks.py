@@ -61,6 +61,10 @@ class Rule(StrEnum):
     ASKED_TWICE = "asked_twice"
     RULING_UNTRUE = "ruling_untrue"
     RAN_ON = "ran_on"
+    KEPT_UNDECIDED = "kept_undecided"
+    DECIDED_TOO_LATE = "decided_too_late"
+    DECIDED_TOO_EARLY = "decided_too_early"
+    SITE_MIXED = "site_mixed"
 
 
 class Violation(BaseException):
@@ -106,6 +110,7 @@ class Checks:
         self.reports: dict[str, dict[tuple[BootId, int], Counted]] = defaultdict(dict)
         self.kept_reports: dict[str, set[tuple[BootId, int]]] = defaultdict(set)
         self.serves: Callable[[SimDevice, ReleaseId], None] = lambda _device, _release: None
+        self.moves: Callable[[SimDevice, Slot, Slot], None] = lambda _device, _old, _new: None
 
     # --- the device --------------------------------------------------------------------------------------------------
 
@@ -140,6 +145,7 @@ class Checks:
                 self._had.add((device.name, slot.model))
             self._kept(device, slot)
             self._tell_moves(device, old, slot)
+            self.moves(device, old, slot)
 
     def starts(self, device: SimDevice, order: Start) -> None:
         """A worker starts."""
@@ -252,7 +258,8 @@ class Checks:
         begun = new.work is not None and (old.work is None or new.work.entry != old.work.entry)
         if begun and new.work is not None and old.ended is not None:
             entry = new.work.entry
-            if (entry.generation, entry.attempt) == (old.ended.generation, old.attempt):
+            comes_back = old.lapsed is not None and old.lapsed.entry == entry  # its site committed after its lease
+            if (entry.generation, entry.attempt) == (old.ended.generation, old.attempt) and not comes_back:
                 raise Violation(Rule.APPLIED_TWICE, device.name, f"generation {entry.generation} is begun again")
         if new.floor != old.floor:
             epoch = new.current.epoch if new.current else -1

@@ -84,7 +84,7 @@ class GoingBack:
 
     def _look(self, watched: _Watched) -> None:
         device, now_s = watched.device, self._schedule.now_s
-        watched.since_s = max(watched.since_s, self._free_s(device))
+        watched.since_s = max(watched.since_s, self.free_s(device))
         with self._place.store.read() as tables:
             if not self._is_to_go(tables, watched):
                 return
@@ -106,7 +106,7 @@ class GoingBack:
         member = tables.rollouts.member(owner.id, known.id)
         return owner.halts == watched.bad and member is not None and member.state in _UNDER_WAY
 
-    def _free_s(self, device: SimDevice) -> float:
+    def free_s(self, device: SimDevice) -> float:
         """Return since when nothing stands in a device's way; now, where something does."""
         now_s, run = self._schedule.now_s, device.run
         contact_s = self._network.in_contact_since(device.id)

@@ -262,7 +262,7 @@ MUTATIONS: Final = (
         what="a start is not used up by a candidate that takes the device down with it",
         edits=(
             _edit(
-                "agent/pinnace_agent/core/proof.py",
+                "agent/pinnace_agent/core/starts.py",
                 "    return replace(work, left=work.left - 1, start=Start(boot=around.host.boot))\n",
                 "    return replace(work, start=Start(boot=around.host.boot))\n",
             ),
@@ -312,7 +312,7 @@ MUTATIONS: Final = (
         edits=(
             _edit(
                 "agent/pinnace_agent/core/slot.py",
-                "        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, *trying)\n",
+                "        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, lapsed, *trying)\n",
                 "        good = (self.current, *trying)\n",
             ),
         ),
@@ -458,11 +458,33 @@ MUTATIONS: Final = (
         "a rollback forgets the devices that have not committed the release yet",
         _edit(
             "server/pinnace_server/service/rollouts.py",
-            "(member.state is MemberState.ASSIGNED or not stay)",
+            "(_goes_back(tables, rollout, member) or not stay)",
             "(member.state is not MemberState.ASSIGNED and not stay)",
         ),
         seeds=100,
         found_by=3,
+    ),
+    _of_waves(
+        "keep-without-the-site",
+        "a device keeps a release that it has proved, whatever its site does",
+        _edit(
+            "agent/pinnace_agent/core/siting.py",
+            "    if not work.entry.site_atomic or ignores_holds(slot):\n",
+            "    if work.candidate is not None or ignores_holds(slot):\n",
+        ),
+        seeds=20,
+        found_by=8,
+    ),
+    _of_waves(
+        "commit-with-most-of-a-site",
+        "a site commits although a device of it is not prepared",
+        _edit(
+            "server/pinnace_server/domain/sites.py",
+            "    if site.missing:\n        return None\n",
+            "    if len(site.missing) > 1:\n        return None\n",
+        ),
+        seeds=20,
+        found_by=8,
     ),
 )
 

@@ -37,6 +37,7 @@ _MAY_WAIT: Final = frozenset(
         WaitingOn.INSTALLS_STOPPED,
         WaitingOn.BUDGET,
         WaitingOn.WINDOW,
+        WaitingOn.SITE,
     }
 )
 """What a device of a rollout in waves may wait on for as long as it likes."""

@@ -6,10 +6,11 @@ from typing import Protocol
 
 from pinnace_contract.ids import RolloutId
 from pinnace_server.domain import ramp as ramps
-from pinnace_server.domain import wave_report
+from pinnace_server.domain import sites, wave_report
 from pinnace_server.domain.plans import WaitingOn
 from pinnace_server.domain.ramp import Ramp
-from pinnace_server.domain.records import RolloutState
+from pinnace_server.domain.records import Rollout, RolloutState
+from pinnace_server.domain.sites import Site
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_sim.contention import Store
 from pinnace_sim.journal import Journal
@@ -31,6 +32,7 @@ class Teller:
     def __init__(self, place: Place, journal: Journal) -> None:
         self._place, self._journal = place, journal
         self._last: dict[RolloutId, tuple[object, ...]] = {}
+        self._sites: dict[tuple[RolloutId, str], dict[str, str | int]] = {}
 
     def tell(self) -> None:
         """Look once, and write what is otherwise than at the last look."""
@@ -47,6 +49,20 @@ class Teller:
                 self._last[rollout.id] = said
                 version = rollout.version or ""
                 self._journal.write("rollout_waits", version=version, wave=wave, on=on, devices=devices)
+            for site in found.sites:
+                self._tell_site(rollout, site)
+
+    def _tell_site(self, rollout: Rollout, site: Site) -> None:
+        """Say how a site stands that moves whole."""
+        facts: dict[str, str | int] = {
+            "prepared": f"{site.prepared} of {len(site.counted)}",
+            "keeping": site.keeping,
+            "mixed": site.mixed,
+            "waits": sites.waits(site),
+        }
+        if self._sites.get((rollout.id, site.name)) != facts:
+            self._sites[rollout.id, site.name] = facts
+            self._journal.write("site", site.name, version=rollout.version or "", **facts)
 
 
 def _wave_waits(ramp: Ramp, now_s: float) -> tuple[int, str]:

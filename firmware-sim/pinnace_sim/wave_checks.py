@@ -25,6 +25,7 @@ from pinnace_server.domain.rollout_policy.policy import (
     BeforeWave,
     OnHold,
     RolloutPolicy,
+    SiteAtomic,
 )
 from pinnace_server.errors import ServerError
 from pinnace_server.service import rules
@@ -222,6 +223,9 @@ class WaveChecks:
         with self._place.store.read() as tables:
             muster = tables.rollouts.muster(event.rollout)
         under_way = [each for each in muster if each.state is MemberState.ASSIGNED and each.is_there(now_s)]
+        if isinstance(climb.policy.strategy, SiteAtomic):  # a site goes whole, however large; others wait for it
+            here = {each.site for each in under_way if each.device == event.device and each.site}
+            under_way = [each for each in under_way if each.site not in here]
         if len(under_way) > most:
             text = f"{len(under_way)} devices are under way, and the policy lets {most}"
             raise Violation(Rule.OVER_BUDGET, event.rollout, text)

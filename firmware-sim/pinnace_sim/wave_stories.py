@@ -55,6 +55,8 @@ RACES_MAX: Final = 4  # a wave begins, its gates look, its first devices are pla
 AT_ONCE_SHARE: Final = 0.25  # of what people do: just after they began, while the first plan is made
 AT_ONCE_S: Final = 0.5
 TWO_CONTROLLERS_SHARE: Final = 0.4
+SITES_EVERY: Final = 4  # one in so many worlds moves whole sites; the others are what they were before that was drawn
+LEASES_S: Final = (300, 900, 3_600)
 VANISHES_SHARE: Final = 0.25  # of devices, for hours, in the middle of the rollout
 
 
@@ -70,6 +72,8 @@ def waves(seed: int, *, devices: int = 6, hours: float = 12.0, faults: Faults = 
     orders += _rollout(draw, "2", begins_s, hours * HOUR_S)
     if draw.random() < 0.5:
         orders += _rollout(draw, "3", begins_s + draw.expovariate(1 / (2 * HOUR_S)), hours * HOUR_S)
+    if seed % SITES_EVERY == 0:
+        orders = _whole_sites(seed, orders)
     incidents = [*faults.incidents(seed, [each.name for each in fleet], hours * HOUR_S)]
     if faults.rates:
         meanwhile = [
@@ -87,6 +91,20 @@ def waves(seed: int, *, devices: int = 6, hours: float = 12.0, faults: Faults = 
         incidents=tuple(sorted(incidents, key=lambda each: (each.at_s, each.kind, each.who))),
         controllers=2 if draw.random() < TWO_CONTROLLERS_SHARE else 1,
     )
+
+
+def _whole_sites(seed: int, orders: list[Order]) -> list[Order]:
+    """Let most rollouts move whole sites, that have waves at all."""
+    draw, found = chances.stream(seed, "story waves sites"), []
+    for order in orders:
+        policy = json.loads(order.policy) if order.kind is OrderKind.BEGIN else {}
+        if policy.get("waves") and draw.random() < 0.8:
+            policy["strategy"] = {"kind": "site_atomic", "lease_s": draw.choice(LEASES_S)}
+            policy["budgets"]["healthy_per_site_min"] = None
+            found.append(replace(order, policy=json.dumps(policy, sort_keys=True)))
+        else:
+            found.append(order)
+    return found
 
 
 def _fleet(draw: random.Random, devices: int) -> tuple[DevicePlan, ...]:

@@ -20,7 +20,7 @@ from pinnace_contract.desired import ASSIGNMENT_FIELD, Desired
 from pinnace_contract.ids import BootId, DeviceId, ModelName, ReceiptId, ReleaseId, RolloutId, VersionName
 from pinnace_contract.latest import AssignmentSet, ContactMode, ContactPolicy, TrialMode, TrialPolicy, WithdrawMode
 from pinnace_server.domain.policy import Terms
-from pinnace_server.domain.records import DeviceState
+from pinnace_server.domain.records import DeviceState, Event
 from pinnace_server.errors import Conflict, ServerError
 from pinnace_server.service.ports import Tables
 from pinnace_sim import catalogue, operators, settling, waiting
@@ -36,6 +36,7 @@ from pinnace_sim.plan import DevicePlan, Nature, Order, OrderKind, Plan
 from pinnace_sim.quiet import silence
 from pinnace_sim.schedule import Schedule
 from pinnace_sim.server import Disk, Killed, SimServer
+from pinnace_sim.site_checks import SiteChecks
 from pinnace_sim.wave_checks import WaveChecks
 
 MODEL: Final = ModelName("digits")
@@ -86,7 +87,7 @@ class World:
         self.server.heard = self._server_heard
         self.server.published = self._published
         self.wave_checks = WaveChecks(self.server)
-        self.server.said = self.wave_checks.said
+        self.server.said = self._said
         if plan.tells_waits:
             self.server.ticked = waiting.Teller(self.server, self.journal).tell
         self.checks.serves = self._serves
@@ -100,7 +101,7 @@ class World:
         self.devices = {each.name: self._device(each) for each in plan.devices}
         self.twins: dict[DeviceId, SimDevice] = {}
         self._old_desired: dict[DeviceId, list[bytes]] = {}
-        self.wave_checks.halted = GoingBack(
+        back = GoingBack(
             self.server,
             self.network,
             self.schedule,
@@ -109,7 +110,17 @@ class World:
             faults=plan.messages,
             disturbed_s=self._disturbed_s,
             stays=self.wave_checks.stays,
-        ).halted
+        )
+        self.wave_checks.halted = back.halted
+        self.site_checks = SiteChecks(
+            self.server,
+            self.schedule,
+            lambda: {each.id: each for each in self.devices.values() if each.id not in self.twins},
+            back.free_s,
+            MODEL,
+            3 * plan.messages.slow_s[1] if plan.messages.slow else 0.0,
+        )
+        self.checks.moves = self.site_checks.moved
 
     def run(self, *, over: Callable[[], bool] | None = None) -> Outcome:
         """Play to the end, or to the first broken rule.
@@ -192,6 +203,11 @@ class World:
             self._retire(twin)
         for device in self.devices.values():
             device.be_calm()
+
+    def _said(self, event: Event) -> None:
+        """The server's log has another line."""
+        self.wave_checks.said(event)
+        self.site_checks.said(event)
 
     # --- the operator
 

@@ -78,7 +78,7 @@ def test_scenarios_are_listed_with_those_that_wait(capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     for name in cases.BY_NAME:
         assert name in printed
-    assert "Rollouts  site must not be mixed: phase `prepared`" in printed
+    assert "Delivery  broker, URL or CA moves: endpoints" in printed
 
 
 def test_a_name_that_is_nearly_right_is_helped(capsys: pytest.CaptureFixture[str]) -> None:

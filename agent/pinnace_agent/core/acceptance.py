@@ -37,12 +37,9 @@ def understood(entry: Entry) -> Reason | None:
 
     ``transfer`` is the one exception: it says where chunks may be heard, and asking for them works as well.
     """
-    if entry.arms is not None:
-        wrong = _wrong_arms(entry, entry.arms)
-        if wrong:
-            return wrong
-    if entry.site_atomic or entry.lease_until_s is not None:
-        return _newer("site-atomic activation (phase prepared, leases)")
+    wrong = (_wrong_arms(entry, entry.arms) if entry.arms is not None else None) or _wrong_site(entry)
+    if wrong:
+        return wrong
     strange = _unknown_value(entry)
     if strange:
         return _newer(f"the value of {strange}")
@@ -130,6 +127,19 @@ def _wrong_arms(entry: Entry, arms: Arms) -> Reason | None:
         return because(Cause.RELEASE_INVALID, f"a shadow is for intent upgrade, the entry says {entry.intent}")
     if entry.swap is Swap.STOP_FIRST:
         return because(Cause.RELEASE_INVALID, "a shadow needs both releases in memory, the entry says swap stop_first")
+    return None
+
+
+def _wrong_site(entry: Entry) -> Reason | None:
+    """A site is understood where it is whole: an upgrade of a rollout, a name, and a lease that ends."""
+    lease = bool(entry.lease_s) or entry.lease_until_s is not None
+    if not entry.site_atomic:
+        named = lease or entry.site
+        return because(Cause.RELEASE_INVALID, "a site and a lease are for site-atomic entries") if named else None
+    if entry.intent is not Intent.UPGRADE:
+        return because(Cause.RELEASE_INVALID, f"a site decides about intent upgrade, the entry says {entry.intent}")
+    if not entry.site or entry.rollout is None or not lease:
+        return because(Cause.RELEASE_INVALID, "a site-atomic entry needs a rollout, the name of its site and a lease")
     return None
 
 

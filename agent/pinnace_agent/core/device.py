@@ -25,8 +25,9 @@ from pinnace_contract.latest import (
     Entry,
     MessageKey,
     Outcome,
-    Phase,
     Receipt,
+    SiteDecision,
+    SiteVerdict,
 )
 
 SLOTS_MAX: Final = 32  # what ``reported`` carries
@@ -72,6 +73,7 @@ class DeviceState:
     boot: BootId | None = None
     audit_head: AuditHead | None = None
     endpoints: tuple[Endpoint, ...] = limited((), largest=8)
+    site_decisions: tuple[SiteDecision, ...] = limited((), largest=32)
     message_keys: tuple[MessageKey, ...] = limited((), largest=4)
     encryption_key_hex: str = limited("", chars=128)
 
@@ -112,9 +114,9 @@ def step(state: DeviceState, model: ModelName, event: events.Event, around: Surr
 
 
 def tick(state: DeviceState, around: Surroundings) -> Change:
-    """Let time pass for every model that is being worked on."""
-    busy = [slot.model for slot in state.slots if slot.phase is not Phase.IDLE]
-    return _each(state, busy, events.Ticked(), around)
+    """Let time pass for every model that is being worked on, and follow what was decided for its site."""
+    busy = [slot.model for slot in state.slots if not slot.rests]
+    return _decided(_each(state, busy, events.Ticked(), around), around)
 
 
 def contact(state: DeviceState, event: events.ContactMade, around: Surroundings) -> Change:
@@ -150,7 +152,8 @@ def accept_set(state: DeviceState, wanted: AssignmentSet, around: Surroundings) 
     state = _with_director_facts(state, wanted)
     if wanted.generation == state.generation:
         state = replace(state, refused=state.followed)
-        return Change(state=state, save=state != before, told=state.refused != before.refused)
+        change = Change(state=state, save=state != before, told=state.refused != before.refused)
+        return _decided(change, around)
     state = _with_places(state, wanted)
     problem = _unfollowable(state, wanted) or NOTHING_TO_SAY
     state = replace(state, generation=wanted.generation, refused=problem, followed=problem)
@@ -165,7 +168,7 @@ def accept_set(state: DeviceState, wanted: AssignmentSet, around: Surroundings) 
     named = {entry.model for entry in wanted.entries}
     gone = [slot.model for slot in change.state.slots if slot.model not in named]
     cancelled = _each(change.state, gone, events.Cancelled(generation=wanted.generation), around)
-    return _then(change, cancelled)
+    return _decided(_then(change, cancelled), around)
 
 
 def refuse(state: DeviceState, reason: Reason) -> Change:
@@ -247,10 +250,11 @@ def _with_places(state: DeviceState, wanted: AssignmentSet) -> DeviceState:
 
 
 def _with_director_facts(state: DeviceState, wanted: AssignmentSet) -> DeviceState:
-    """Endpoints, keys and the audit head do not grow the generation."""
+    """Endpoints, site decisions, keys and the audit head do not grow the generation."""
     return replace(
         state,
         endpoints=wanted.endpoints or state.endpoints,
+        site_decisions=tuple(each for each in wanted.site_decisions if each.verdict is not SiteVerdict.UNKNOWN),
         message_keys=wanted.message_keys or state.message_keys,
         encryption_key_hex=wanted.encryption_key_hex or state.encryption_key_hex,
         audit_head=_newer_head(state.audit_head, wanted.audit_head),
@@ -321,6 +325,17 @@ def _numbered(
             state = replace(state, receipts=receipt.counter, answered=answered)
             receipts.append(receipt)
     return state, tuple(receipts)
+
+
+def _decided(change: Change, around: Surroundings) -> Change:
+    """Tell every model that is under way what was decided for sites; each takes what is about its own entry."""
+    for each in change.state.site_decisions:
+        event = events.SiteDecided(
+            rollout=each.rollout, site=each.site, generation=each.generation, verdict=each.verdict
+        )
+        busy = [slot.model for slot in change.state.slots if not slot.rests]
+        change = _then(change, _each(change.state, busy, event, around))
+    return change
 
 
 def _each(state: DeviceState, models: Iterable[ModelName], event: events.Event, around: Surroundings) -> Change:

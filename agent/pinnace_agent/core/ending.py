@@ -185,9 +185,12 @@ def revert_effect(slot: Slot) -> effects.Revert:
 
 
 def reverted(slot: Slot, work: Work) -> Step:
-    """The last good one serves again, or nothing does."""
+    """The last good one serves again, or nothing does.
+
+    What came back after its lease, and failed then, was said to be reverted already: a receipt is given once.
+    """
     assert work.reverting is not None
-    return _end(slot, work, Outcome.REVERTED, work.reverting.reason)
+    return _end(slot, work, Outcome.FAILED if work.again else Outcome.REVERTED, work.reverting.reason)
 
 
 def commit(slot: Slot, work: Work) -> Step:

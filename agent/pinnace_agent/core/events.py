@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pinnace_contract.ids import BootId, Digest, ReleaseId
+from pinnace_contract.ids import BootId, Digest, ReleaseId, RolloutId
 from pinnace_contract.latest import (
     Cause,
     Entry,
     GoldenResult,
     LatencySummary,
     Release,
+    SiteVerdict,
     TrustLevel,
     WithdrawMode,
 )
@@ -42,6 +43,16 @@ class Withdrawn:
 
     release: ReleaseId
     mode: WithdrawMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteDecided:
+    """The newest set carries the director's word for a site. Said again and again; most of it is about others."""
+
+    rollout: RolloutId
+    site: str
+    generation: int
+    verdict: SiteVerdict
 
 
 # --- answers to effects ------------------------------------------------------------------------------------------
@@ -247,6 +258,7 @@ class Stopping:
 
 Event = (
     Assigned
+    | SiteDecided
     | Cancelled
     | Withdrawn
     | ReleaseRead

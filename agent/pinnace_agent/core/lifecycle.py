@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pinnace_agent.core import effects, ending, events, offer, proof, shadowing, standing
+from pinnace_agent.core import effects, ending, events, offer, proof, shadowing, siting, standing, starts
 from pinnace_agent.core.ending import Step
 from pinnace_agent.core.errors import IllegalEvent, IllegalMove
 from pinnace_agent.core.slot import ACTIVATED_PHASES, Slot, Work, because
@@ -23,8 +23,8 @@ SAVE_EVERY_S: Final = 60.0  # how much waking time a power cut may take out of d
 
 IDLE, OFFERED, FETCHING, VERIFYING = Phase.IDLE, Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING
 STAGED, SELF_TEST, TRIAL, REVERTING = Phase.STAGED, Phase.SELF_TEST, Phase.TRIAL, Phase.REVERTING
-SHADOW, AWAITING = Phase.SHADOW, Phase.AWAITING_CONTACT
-PHASES: Final = (IDLE, OFFERED, FETCHING, VERIFYING, STAGED, SELF_TEST, SHADOW, TRIAL, AWAITING, REVERTING)
+SHADOW, AWAITING, PREPARED = Phase.SHADOW, Phase.AWAITING_CONTACT, Phase.PREPARED
+PHASES: Final = (IDLE, OFFERED, FETCHING, VERIFYING, STAGED, SELF_TEST, SHADOW, TRIAL, AWAITING, PREPARED, REVERTING)
 
 Handler = Callable[[Slot, Any, Surroundings], Step]  # Any: each handler takes the one event type of its row
 
@@ -43,10 +43,13 @@ def _row(handler: Handler, *to: Phase) -> Row:
 
 # A new entry is begun as soon as the slot is idle, within the same step: where ``begin`` may lead.
 BEGINS_IN: Final = (OFFERED, STAGED, IDLE)
+BEFORE_TRIAL: Final = (OFFERED, FETCHING, VERIFYING, STAGED, SELF_TEST, SHADOW)
 
-# The road, phase by phase. PREPARED comes with entries that this agent refuses (``acceptance.understood``).
+# The road, phase by phase. PREPARED is on the road of entries whose site decides for them (``siting``).
 _ROAD: Final[dict[tuple[Phase, type], Row]] = {
     (IDLE, events.Assigned): _row(offer.assigned_while_idle, IDLE),
+    (IDLE, events.SiteDecided): _row(siting.decided_while_idle, IDLE, PREPARED),
+    (IDLE, events.Cancelled): _row(siting.forgotten, IDLE),
     #
     (OFFERED, events.ReleaseRead): _row(offer.release_read, FETCHING, OFFERED, IDLE),
     (OFFERED, events.ReleaseRefused): _row(offer.release_refused, IDLE),
@@ -84,27 +87,40 @@ _ROAD: Final[dict[tuple[Phase, type], Row]] = {
     (SHADOW, events.Assigned): _row(offer.assigned_before_trial, IDLE),
     (SHADOW, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
     #
-    (TRIAL, events.Activated): _row(proof.activated, TRIAL, AWAITING, IDLE),
-    (TRIAL, events.Served): _row(proof.served, TRIAL, AWAITING, IDLE, REVERTING),
-    (TRIAL, events.Replayed): _row(proof.replayed, TRIAL, AWAITING, IDLE, REVERTING),
+    (TRIAL, events.Activated): _row(proof.activated, TRIAL, AWAITING, PREPARED, IDLE),
+    (TRIAL, events.Served): _row(proof.served, TRIAL, AWAITING, PREPARED, IDLE, REVERTING),
+    (TRIAL, events.Replayed): _row(proof.replayed, TRIAL, AWAITING, PREPARED, IDLE, REVERTING),
     (TRIAL, events.WorkerExited): _row(proof.candidate_exited, TRIAL, REVERTING),
     (TRIAL, events.ContactMade): _row(proof.contacted, TRIAL),
-    (TRIAL, events.Ticked): _row(proof.trial_ticked, TRIAL, AWAITING, IDLE, REVERTING),
+    (TRIAL, events.Ticked): _row(proof.trial_ticked, TRIAL, AWAITING, PREPARED, IDLE, REVERTING),
+    (TRIAL, events.SiteDecided): _row(siting.decided_in_trial, TRIAL, REVERTING),
     (TRIAL, events.Assigned): _row(offer.assigned_in_trial, REVERTING),
     (TRIAL, events.Cancelled): _row(offer.cancelled_in_trial, REVERTING),
     #
-    (AWAITING, events.Activated): _row(proof.activated, AWAITING, IDLE),
+    (AWAITING, events.Activated): _row(proof.activated, AWAITING, PREPARED, IDLE),
     (AWAITING, events.Served): _row(proof.awaiting_served, AWAITING),
     (AWAITING, events.Replayed): _row(proof.awaiting_replayed, AWAITING),
     (AWAITING, events.WorkerExited): _row(proof.candidate_exited, AWAITING, REVERTING),
-    (AWAITING, events.ContactMade): _row(proof.contacted, AWAITING, IDLE),
-    (AWAITING, events.Ticked): _row(proof.awaiting_ticked, AWAITING, IDLE, REVERTING),
+    (AWAITING, events.ContactMade): _row(proof.contacted, AWAITING, PREPARED, IDLE),
+    (AWAITING, events.Ticked): _row(proof.awaiting_ticked, AWAITING, PREPARED, IDLE, REVERTING),
+    (AWAITING, events.SiteDecided): _row(siting.decided_in_trial, AWAITING, REVERTING),
     (AWAITING, events.Assigned): _row(offer.assigned_in_trial, REVERTING),
     (AWAITING, events.Cancelled): _row(offer.cancelled_in_trial, REVERTING),
+    #
+    (PREPARED, events.Activated): _row(siting.prepared_activated, PREPARED),
+    (PREPARED, events.Served): _row(proof.awaiting_served, PREPARED),
+    (PREPARED, events.Replayed): _row(siting.stays_prepared, PREPARED),
+    (PREPARED, events.WorkerExited): _row(proof.candidate_exited, PREPARED, REVERTING),
+    (PREPARED, events.ContactMade): _row(siting.stays_prepared, PREPARED),
+    (PREPARED, events.SiteDecided): _row(siting.decided_while_prepared, PREPARED, IDLE, REVERTING),
+    (PREPARED, events.Ticked): _row(siting.prepared_ticked, PREPARED, REVERTING),
+    (PREPARED, events.Assigned): _row(offer.assigned_in_trial, REVERTING),
+    (PREPARED, events.Cancelled): _row(offer.cancelled_in_trial, REVERTING),
     #
     (REVERTING, events.Reverted): _row(proof.reverted_now, IDLE),
     (REVERTING, events.RevertFailed): _row(proof.revert_failed, REVERTING, IDLE),
     (REVERTING, events.Ticked): _row(proof.reverting_ticked, REVERTING, IDLE),
+    (REVERTING, events.SiteDecided): _row(siting.decided_while_reverting, REVERTING),
     (REVERTING, events.Assigned): _row(offer.assigned_while_reverting, REVERTING),
     (REVERTING, events.Cancelled): _row(offer.cancelled_while_reverting, REVERTING),
 }
@@ -121,6 +137,8 @@ def _standing() -> Iterator[tuple[tuple[Phase, type], Row]]:
             _row(standing.contracts_declared, *(on if phase is OFFERED else (phase,))),
         )
         yield (phase, events.Stopping), _row(standing.stopping, phase)
+        if phase in BEFORE_TRIAL:
+            yield (phase, events.SiteDecided), _row(siting.decided_before_trial, phase, IDLE)
         away = REVERTING if phase in ACTIVATED_PHASES or phase is REVERTING else IDLE
         yield (phase, events.Withdrawn), _row(standing.withdrawn, *dict.fromkeys((phase, away)))
         if phase not in (*ACTIVATED_PHASES, SHADOW, REVERTING):
@@ -178,7 +196,7 @@ def resumed(slot: Slot) -> tuple[effects.Effect, ...]:
             return (test,) if test.swap is Swap.STOP_FIRST else (*_serving(slot), test)
         case Phase.SHADOW:
             return (*_serving(slot), shadowing.shadow_effect(slot))
-        case Phase.TRIAL:
+        case Phase.TRIAL | Phase.PREPARED:
             return (proof.activate_effect(slot),)
         case Phase.AWAITING_CONTACT:
             return (proof.activate_effect(slot), effects.SendReportNow(model=slot.model))
@@ -208,6 +226,8 @@ def _taken_up(slot: Slot, work: Work, around: Surroundings) -> Work:
     if work.boot != around.host.boot and slot.phase in ACTIVATED_PHASES:
         # Whatever this run reports, it reports after the activation.
         work = replace(work, contact_boot=around.host.boot, contact_seq=0)
+    if work.boot != around.host.boot and slot.phase is PREPARED:
+        work = siting.with_lease_over_a_restart(work, around)
     return replace(work, boot=around.host.boot)
 
 
@@ -224,14 +244,14 @@ def _with_start_counted(slot: Slot, last_boot: str, around: Surroundings) -> Ste
     if slot.phase not in (SELF_TEST, SHADOW, *ACTIVATED_PHASES):
         return Step(slot=slot)
     after = replace(slot, work=replace(work, transitions=work.transitions + 1))
-    lost = proof.no_starts_left_after_loss(work)
+    lost = starts.no_starts_left_after_loss(work)
     if lost is not None:
         return (
             ending.try_next(slot, work, lost)
             if slot.phase not in ACTIVATED_PHASES
             else ending.revert(slot, work, lost, blames=True)
         )
-    started = proof.started(offer.working(after), around)
+    started = starts.started(offer.working(after), around)
     return _within_limit(slot, Step(slot=replace(after, work=started)))
 
 
@@ -274,7 +294,7 @@ def _is_stale(slot: Slot, event: events.Event) -> bool:
         case events.Ticked():
             return slot.phase is IDLE
         case events.Cancelled():
-            return slot.phase is IDLE
+            return slot.phase is IDLE and slot.lapsed is None
         case _:
             return getattr(event, "ticket", slot.ticket) != slot.ticket
 

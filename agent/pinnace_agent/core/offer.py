@@ -62,7 +62,7 @@ def queue(slot: Slot, event: events.Assigned) -> Slot:
     entry = event.entry
     not_understood = understood(entry)
     waiting = Waiting(entry=stripped(entry) if not_understood else entry, refusal=not_understood)
-    return replace(slot, generation=entry.generation, attempt=entry.attempt, waiting=waiting)
+    return replace(slot, generation=entry.generation, attempt=entry.attempt, waiting=waiting, lapsed=None)
 
 
 def assigned_while_idle(slot: Slot, event: events.Assigned, around: Surroundings) -> Step:

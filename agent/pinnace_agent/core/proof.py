@@ -2,8 +2,7 @@
 
 The shadow that may come between self-test and trial is ``shadowing``'s.
 
-Here the rules about starts stand: ``left`` goes down before each start of the candidate's worker and is saved with
-it; a minute of health, or an orderly stop, gives it back.
+What a proven candidate does where its site decides is ``siting``'s; the rules about starts are ``starts``'s.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from pinnace_agent.core import effects, events, health
 from pinnace_agent.core.ending import (
     UNSTARTABLE,
     Step,
-    commit,
     commit_removal,
     fail,
     fallen_back,
@@ -26,7 +24,9 @@ from pinnace_agent.core.ending import (
     try_next,
 )
 from pinnace_agent.core.offer import NEXT_VARIANT, ignores_holds, overdue, working
-from pinnace_agent.core.slot import EMERGENCY_GOOD_MAX, Reason, Slot, Start, Trial, Work, because
+from pinnace_agent.core.siting import kept
+from pinnace_agent.core.slot import EMERGENCY_GOOD_MAX, Reason, Slot, Trial, Work, because
+from pinnace_agent.core.starts import no_starts_left, started, with_start_given_back
 from pinnace_agent.core.surroundings import Surroundings
 from pinnace_agent.core.wording import clipped, shortened
 from pinnace_contract.latest import Cause, ContactMode, Intent, OnNoContact, Phase, Swap, TrialMode
@@ -177,7 +177,7 @@ def activated(slot: Slot, event: events.Activated, around: Surroundings) -> Step
     slot = replace(slot, work=replace(work, trial=replace(_trial(work), up=True, up_s=0.0)))
     work = working(slot)
     if slot.phase is Phase.AWAITING_CONTACT and work.contacted:
-        return commit(slot, work)
+        return kept(slot, work, around)
     if slot.phase is Phase.TRIAL and (work.entry.trial.mode is TrialMode.NONE or ignores_holds(slot)):
         return _proven(slot, around)
     return Step(slot=slot)
@@ -264,7 +264,7 @@ def contacted(slot: Slot, event: events.ContactMade, around: Surroundings) -> St
     slot = replace(slot, work=replace(work, contacted=True))
     # A candidate that is just being started again commits when it serves again.
     if slot.phase is Phase.AWAITING_CONTACT and _trial(work).up:
-        return commit(slot, working(slot))
+        return kept(slot, working(slot), around)
     return Step(slot=slot)
 
 
@@ -277,7 +277,7 @@ def awaiting_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> S
     if not _trial(work).up:
         return revert(slot, work, because(Cause.DEADLINE, "it did not serve when its time was over"), blames=True)
     if contact.on_no_contact is OnNoContact.COMMIT:
-        return commit(slot, work)
+        return kept(slot, work, around)
     return revert(slot, work, because(Cause.NO_CONTACT, f"no contact in {contact.timeout_s} s"), blames=False)
 
 
@@ -311,7 +311,7 @@ def _proven(slot: Slot, around: Surroundings) -> Step:
     work = working(slot)
     # A release that once had contact from here has nothing to prove by having it again.
     if work.contacted or work.entry.contact.mode is ContactMode.NONE or ignores_holds(slot):
-        return commit(slot, work)
+        return kept(slot, work, around)
     slot = moved(slot, Phase.AWAITING_CONTACT, work)
     return Step(slot=slot, effects=(effects.SendReportNow(model=slot.model),))
 
@@ -356,41 +356,6 @@ def _further_back(slot: Slot, cause: Cause) -> Step:
     return Step(slot=after, effects=(revert_effect(after),))
 
 
-# --- starts ------------------------------------------------------------------------------------------------------
-
-
-def started(work: Work, around: Surroundings) -> Work:
-    """Return the attempt with one start used up; saved before the worker starts."""
-    return replace(work, left=work.left - 1, start=Start(boot=around.host.boot))
-
-
-def no_starts_left(work: Work, cause: Cause) -> Reason | None:
-    """Return why a candidate is not started again, or None."""
-    if work.left > 0:
-        return None
-    return because(cause, f"{work.entry.trial.starts} starts ended without a minute of health")
-
-
-def with_start_given_back(work: Work) -> Work:
-    """A start that lived a minute does not count, so a power cut after it costs nothing."""
-    lived, start = work.trial or work.shadow, work.start
-    if lived is None or start is None or start.given_back or not lived.up or lived.up_s < health.HEALTH_S:
-        return work
-    return replace(work, left=work.left + 1, start=replace(start, given_back=True))
-
-
-def stopped_in_order(work: Work) -> Work:
-    """An orderly stop says nothing about the candidate: its start does not count."""
-    if work.start is None or work.start.given_back:
-        return work
-    return replace(work, left=work.left + 1, start=replace(work.start, given_back=True))
-
-
 def _trial(work: Work) -> Trial:
     assert work.trial is not None
     return work.trial
-
-
-def no_starts_left_after_loss(work: Work) -> Reason | None:
-    """Return why a candidate is not started again after the device or the agent went down with it."""
-    return no_starts_left(work, Cause.CRASHED)

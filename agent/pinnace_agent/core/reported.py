@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pinnace_agent.core.device import DeviceState
+from pinnace_agent.core.siting import lease_left_s
 from pinnace_agent.core.slot import Slot
 from pinnace_agent.core.surroundings import Surroundings
 from pinnace_contract import codec
@@ -36,7 +37,7 @@ def _reported(state: DeviceState, seq: int, around: Surroundings) -> Reported:
         generation=state.generation,
         cause=state.refused.cause,
         detail=state.refused.detail,
-        models=tuple(_model_state(slot) for slot in state.slots),
+        models=tuple(_model_state(slot, around) for slot in state.slots),
         audit_head=state.audit_head,
         at_s=around.unix_s,
     )
@@ -46,7 +47,7 @@ def _running(slot: Slot) -> Running | None:
     return slot.serving.running if slot.serving else None
 
 
-def _model_state(slot: Slot) -> ModelState:
+def _model_state(slot: Slot, around: Surroundings) -> ModelState:
     work = slot.work
     candidate = work.candidate if work else None
     return ModelState(
@@ -63,4 +64,5 @@ def _model_state(slot: Slot) -> ModelState:
         fetched_bytes=work.fetched_bytes if work else 0,
         fetch_bytes=candidate.variant.size_bytes if candidate else 0,
         accepts=slot.accepts,
+        lease_left_s=lease_left_s(slot, around),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pinnace_agent.core import effects, events, health, proof, standing
+from pinnace_agent.core import effects, events, health, proof, standing, starts
 from pinnace_agent.core.acceptance import control_gone
 from pinnace_agent.core.ending import UNSTARTABLE, Step, fail, interrupt, moved, try_next
 from pinnace_agent.core.offer import ignores_holds, working
@@ -77,11 +77,11 @@ def worker_exited(slot: Slot, event: events.WorkerExited, around: Surroundings) 
     gone = (
         (because(event.cause, event.detail) if event.cause in UNSTARTABLE or event.cause is Cause.NO_MEMORY else None)
         or _crashed(work)
-        or proof.no_starts_left(work, event.cause)
+        or starts.no_starts_left(work, event.cause)
     )
     if gone:
         return try_next(slot, work, gone)
-    work = proof.started(work, around)
+    work = starts.started(work, around)
     slot = replace(slot, ticket=slot.ticket + 1, work=replace(work, transitions=work.transitions + 1))
     return Step(slot=slot, effects=(shadow_effect(slot),))
 
@@ -89,7 +89,7 @@ def worker_exited(slot: Slot, event: events.WorkerExited, around: Surroundings) 
 def reconsidered(slot: Slot, event: object, around: Surroundings) -> Step:
     """End a shadow whose time is over, unless something holds the activation; then it goes on."""
     before = working(slot)
-    work = proof.with_start_given_back(before)
+    work = starts.with_start_given_back(before)
     slot = replace(slot, work=work)
     late = proof.too_late_to_activate(slot, work, around)
     if late:

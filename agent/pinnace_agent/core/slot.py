@@ -34,7 +34,7 @@ COMMITTED_MAX: Final = 16  # releases that a rollback may name without ever havi
 BAD_MAX: Final = 32
 WITHDRAWN_MAX: Final = 32
 DETAIL_CHARS_MAX: Final = 512  # what ``reported`` carries
-ACTIVATED_PHASES: Final = frozenset({Phase.TRIAL, Phase.AWAITING_CONTACT})  # the candidate serves
+ACTIVATED_PHASES: Final = frozenset({Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED})  # the candidate serves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +183,9 @@ class Work:
     ``phase_s``, ``attempt_s`` and ``vetoed_s`` grow with the agent's waking time; ``seen_s`` is where that clock stood
     when they were last brought up to date, ``unsaved_s`` how much of them a power cut would forget. ``left`` is how
     many more starts of the candidate's worker may end without a minute of health. Contact is an acknowledged report of
-    ``contact_boot`` with a number from ``contact_seq`` on.
+    ``contact_boot`` with a number from ``contact_seq`` on. ``clock_s`` is what the clock said when a prepared attempt
+    was last looked at, so that a lease does not stand still while the device is off; ``again``: its lease had ended,
+    and a commit came late.
     """
 
     entry: Entry
@@ -212,7 +214,21 @@ class Work:
     contact_boot: BootId | None = None
     contact_seq: int = count(0)
     reverting: Reverting | None = None
+    clock_s: float = 0.0
+    again: bool = False
     log: str = limited("", chars=RECEIPT_LOG_CHARS_MAX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lapsed:
+    """A candidate that proved itself and whose lease ended: what a late commit puts back, without a second trial."""
+
+    entry: Entry
+    candidate: Candidate
+    swap: Swap
+    left: int = count(0)
+    trial: Trial | None = None
+    golden: GoldenResult | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +278,12 @@ class Slot:
     ended: Ended | None = None
     work: Work | None = None
     waiting: Waiting | None = None
+    lapsed: Lapsed | None = None
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is under way, and nothing waits for a decision that may still come."""
+        return self.phase is Phase.IDLE and self.lapsed is None
 
     @property
     def serving(self) -> Servable | None:
@@ -290,7 +312,8 @@ class Slot:
     def kept(self) -> tuple[Servable, ...]:
         """What garbage collection must leave on disk."""
         trying = () if self.work is None else _tried(self.work)
-        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, *trying)
+        lapsed = self.lapsed.candidate.servable if self.lapsed is not None else None
+        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, lapsed, *trying)
         return tuple(each for each in good if each is not None)
 
 

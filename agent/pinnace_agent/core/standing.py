@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pinnace_agent.core import effects, events, offer, proof
+from pinnace_agent.core import effects, events, offer, proof, starts
 from pinnace_agent.core.ending import (
     UNSTARTABLE,
     Draft,
@@ -74,14 +74,14 @@ def contracts_declared(slot: Slot, event: events.ContractsDeclared, around: Surr
 
 def stopping(slot: Slot, event: events.Stopping, around: Surroundings) -> Step:
     """Save with the start given back: an orderly stop is not the candidate's fault."""
-    return Step(slot=slot if slot.work is None else replace(slot, work=proof.stopped_in_order(slot.work)))
+    return Step(slot=slot if slot.work is None else replace(slot, work=starts.stopped_in_order(slot.work)))
 
 
 def withdrawn(slot: Slot, event: events.Withdrawn, around: Surroundings) -> Step:
     """No new activation of the release; with ``stop`` it leaves the device."""
     others = tuple(each for each in slot.withdrawn if each != event.release)
     slot = replace(slot, withdrawn=(*others, event.release)[-WITHDRAWN_MAX:])
-    slot = for_emergencies(slot, event.release)
+    slot = for_emergencies(_without_lapsed(slot, event.release), event.release)
     reason = because(Cause.WITHDRAWN, f"release {event.release[:12]} was withdrawn ({event.mode})")
     if event.mode is not WithdrawMode.STOP:
         return _without_candidate(slot, event.release, reason)
@@ -95,6 +95,12 @@ def withdrawn(slot: Slot, event: events.Withdrawn, around: Surroundings) -> Step
     fell = _fall_back(slot, reason)
     then = _without_candidate(fell.slot, event.release, reason)
     return Step(slot=then.slot, effects=(*fell.effects, *then.effects), receipts=(*fell.receipts, *then.receipts))
+
+
+def _without_lapsed(slot: Slot, release: ReleaseId) -> Slot:
+    """A decision that comes late does not bring back what was withdrawn."""
+    lapsed = slot.lapsed
+    return replace(slot, lapsed=None) if lapsed is not None and lapsed.entry.release == release else slot
 
 
 def _without_candidate(slot: Slot, release: ReleaseId, reason: Reason) -> Step:

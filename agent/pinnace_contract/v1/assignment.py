@@ -118,6 +118,9 @@ class Entry:
 
     ``variants`` are digests in the order to try. ``generation`` is that of the entry's last change, ``attempt`` grows
     to clear a transient verdict. For ``Intent.REMOVE`` the release is None and the device unloads the model.
+
+    With ``site_atomic`` a candidate that proved itself waits for the ``SiteDecision`` of its rollout, site and
+    generation, ``lease_s`` from then on (0 up to ``lease_until_s``, Unix, which ends it in any case).
     """
 
     model: ModelName
@@ -138,6 +141,8 @@ class Entry:
     transfer: Transfer | None = None
     rollout: RolloutId | None = None
     site_atomic: bool = False
+    site: str = limited("", chars=128)
+    lease_s: int = limited(0, smallest=0, largest=7 * _DAY_S)
     lease_until_s: int | None = count(None)
     least_trust: TrustLevel = TrustLevel.DEV
 

@@ -65,7 +65,10 @@ class Presence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
-    """One model's slot as the server sees it: phase and reason, what serves, what is tried, what could serve again."""
+    """One model's slot as the server sees it: phase and reason, what serves, what is tried, what could serve again.
+
+    ``lease_left_s``: how long a prepared candidate waited still for its site's decision when this was said.
+    """
 
     model: ModelName
     generation: int = count()
@@ -80,6 +83,7 @@ class ModelState:
     fetched_bytes: int = count(0)
     fetch_bytes: int = count(0)
     accepts: tuple[Digest, ...] = limited((), largest=16)
+    lease_left_s: int | None = count(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from pinnace_server.domain.records import (
     RolloutState,
 )
 from pinnace_server.domain.rollout_policy.policy import SITE_LABEL, ZONE_LABEL
+from pinnace_server.domain.sites import SiteRuling
 from pinnace_server.domain.statuses import is_online
 from pinnace_sim.memory.lists import cut
 from pinnace_sim.memory.tables import Disk
@@ -194,6 +195,24 @@ class MemoryRollouts:
         had = self._disk.agreements.get(rollout, {})
         now = had | {(agreement.wave, agreement.person): agreement}
         self._disk.undo.put(self._disk.agreements, rollout, now)
+
+    def site_rulings(self, rollout: RolloutId) -> Sequence[SiteRuling]:
+        return [each for _, each in sorted(self._disk.site_rulings.get(rollout, {}).items())]
+
+    def site_ruling(self, rollout: RolloutId, site: str) -> SiteRuling | None:
+        return self._disk.site_rulings.get(rollout, {}).get(site)
+
+    def add_site_ruling(self, rollout: RolloutId, ruling: SiteRuling) -> None:
+        self._disk.need_rollout(rollout)
+        had = self._disk.site_rulings.get(rollout, {})
+        if ruling.site in had:
+            raise self._disk.undo.violated(f"site {ruling.site!r} of {rollout!r} is decided already")
+        self._disk.undo.put(self._disk.site_rulings, rollout, had | {ruling.site: ruling})
+
+    def drop_site_ruling(self, rollout: RolloutId, site: str) -> None:
+        had = self._disk.site_rulings.get(rollout, {})
+        left = {name: each for name, each in had.items() if name != site}
+        self._disk.undo.put(self._disk.site_rulings, rollout, left)
 
     def counts(self, rollouts: Iterable[RolloutId]) -> Mapping[RolloutId, Mapping[str, int]]:
         found = ((name, self._disk.member_counts.get(name)) for name in sorted(set(rollouts)))

@@ -47,6 +47,7 @@ from pinnace_server.domain.records import (
     TokenId,
     Version,
 )
+from pinnace_server.domain.sites import SiteRuling
 from pinnace_server.domain.stretches import Stretch
 from pinnace_sim.memory.undo import Undo
 
@@ -102,6 +103,7 @@ class Disk:
     members: dict[RolloutId, dict[DeviceId, Member]] = field(default_factory=dict)
     waves: dict[RolloutId, dict[int, Wave]] = field(default_factory=dict)
     agreements: dict[RolloutId, dict[tuple[int, str], Agreement]] = field(default_factory=dict)
+    site_rulings: dict[RolloutId, dict[str, SiteRuling]] = field(default_factory=dict)
     arrivals: dict[DeviceId, dict[int, int]] = field(default_factory=dict)
     stretches: dict[DeviceId, dict[StretchKey, Stretch]] = field(default_factory=dict)
     member_counts: dict[RolloutId, dict[MemberState, int]] = field(default_factory=dict)

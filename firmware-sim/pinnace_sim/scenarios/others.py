@@ -43,7 +43,6 @@ WAITS: Final = (
         part="Delivery",
         reason="endpoints that are tried like a release, and the way back to the previous list",
     ),
-    Waits(case="site must not be mixed", part="Rollouts", reason="phase `prepared`, leases and site decisions"),
     Waits(case="profile a candidate on a device", part="Trust", reason="delegations with a purpose"),
     Waits(case="which keys signed this", part="Trust", reason="levels above `dev`, and devices that enforce them"),
     Waits(

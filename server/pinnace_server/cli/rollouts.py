@@ -163,6 +163,9 @@ def _rollout(api: Api, chosen: argparse.Namespace) -> int:
     if rollout["waves"]:
         print(_waves(rollout))
         print()
+    if rollout["sites"]:
+        print(_sites(rollout["sites"]))
+        print()
     print(_device_table(devices))
     return 0
 
@@ -208,6 +211,18 @@ def _waves(rollout: dict[str, Any]) -> str:
             )
         )
     return shown.table(("WAVE", "DEVICES", "STATES", "BEGUN", "PROMOTED", "GATES"), rows)
+
+
+def _sites(sites: Iterable[dict[str, Any]]) -> str:
+    rows = []
+    for site in sites:
+        decided = f"{site['decision']} at {shown.at(site['decided_at_s'])}" if site["decision"] else ""
+        lease = shown.at(site["lease_until_s"]) if site["lease_until_s"] else ""
+        prepared = f"{site['prepared']} of {site['devices']}"
+        mixed = "mixed" if site["mixed"] else ""
+        rows.append((site["site"], site["wave"], prepared, site["keeping"], mixed, decided, lease, site["why"]))
+    names = ("SITE", "WAVE", "PREPARED", "KEEP IT", "MIXED", "DECIDED", "LEASE UNTIL", "WHY")
+    return shown.table(names, rows)
 
 
 def _cancel(api: Api, chosen: argparse.Namespace) -> int:

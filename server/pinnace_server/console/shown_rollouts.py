@@ -80,6 +80,22 @@ class WaveRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRow:
+    """One site that moves whole. ``decision`` empty: nothing is decided; ``why`` is what it waits for, or why not."""
+
+    name: str
+    wave: int
+    devices: int
+    prepared: int
+    keeping: int
+    mixed: bool
+    why: str
+    decision: str = ""
+    decided: datetime | None = None
+    lease_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """Who paused a rollout, or that its gates did, when, and why."""
 
@@ -116,6 +132,7 @@ class RolloutDetail:
     pause: Pause | None = None
     waves: tuple[WaveRow, ...] = ()
     current: WaveRow | None = None
+    sites: tuple[SiteRow, ...] = ()
     failures: tuple[FailureGroup, ...] = ()
     waiting: tuple[tuple[str, int], ...] = ()
     again: bool = False

@@ -67,6 +67,11 @@ WAVE_LOOK = {
     "stopped": ("stopped", "dash", "off"),
     "not_begun": ("not begun", "ring", "off"),
 }
+SITE_LOOK = {
+    "": ("not decided", "turn", "info"),
+    "commit": ("commits", "dot", "ok"),
+    "revert": ("goes back", "square", "bad"),
+}
 DECISION_LOOK = {
     Decision.HOLD: ("hold", "turn", "info"),
     Decision.ROLL_BACK: ("roll back", "square", "bad"),
@@ -206,6 +211,10 @@ CAUSE_WORDS: dict[Cause, tuple[str, str]] = {
     Cause.NO_CONTACT: (
         "The server's acknowledgement has not arrived at the device.",
         "Check the link; the device keeps serving the candidate meanwhile.",
+    ),
+    Cause.SITE_REVERTED: (
+        "Its site went back as a whole, for another of its devices.",
+        "Look at the device that failed; then let the site try again.",
     ),
     Cause.LEASE_ENDED: ("No decision for the site arrived in time.", "Assign again when the whole site is reachable."),
     Cause.TRANSFER_FAILED: ("The transfer did not finish in time.", "Check the link, then assign again."),

@@ -280,6 +280,7 @@ def _slot(row: SlotRow) -> Slot:
         incarnation=IncarnationId(row.incarnation),
         seq=row.seq,
         said_at_s=row.said_at_s,
+        lease_until_s=row.lease_until_s,
     )
 
 
@@ -295,4 +296,5 @@ def _put_slot(session: Session, slot: Slot) -> None:
         incarnation=slot.incarnation,
         seq=slot.seq,
         said_at_s=slot.said_at_s,
+        lease_until_s=slot.lease_until_s,
     )

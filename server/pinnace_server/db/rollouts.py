@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, case, exists, func
 from sqlmodel import Session, col, select
 
 from pinnace_contract.ids import DeviceId, Digest, ModelName, ReleaseId, RolloutId, VersionName
-from pinnace_contract.latest import Cause, Intent, Outcome
+from pinnace_contract.latest import Cause, Intent, Outcome, SiteVerdict
 from pinnace_server.db import device_search, spelling
 from pinnace_server.db.batches import in_batches
 from pinnace_server.db.rows import Rows, marks, run
@@ -24,6 +24,7 @@ from pinnace_server.db.tables import (
     MemberRow,
     OwedRow,
     RolloutRow,
+    SiteRulingRow,
     WaveRow,
 )
 from pinnace_server.domain.muster import Mustered
@@ -41,6 +42,7 @@ from pinnace_server.domain.records import (
     RolloutState,
 )
 from pinnace_server.domain.rollout_policy.policy import SITE_LABEL, ZONE_LABEL
+from pinnace_server.domain.sites import SiteRuling
 
 _MAY_GET_NEW = (DeviceState.PENDING.value, DeviceState.ACTIVE.value)
 
@@ -51,6 +53,7 @@ _ROLLOUTS: Final = Rows(RolloutRow)
 _MEMBERS: Final = Rows(MemberRow)
 _WAVES: Final = Rows(WaveRow)
 _AGREEMENTS: Final = Rows(AgreementRow)
+_SITE_RULINGS: Final = Rows(SiteRulingRow)
 _EVIDENCE: Final = Rows(EvidenceRow)
 
 _STATES: Final = {state.value: state for state in MemberState}  # a lookup costs a tenth of making an enum's member
@@ -336,6 +339,28 @@ class SqlRollouts:
             roles=spelling.words(agreement.roles),
         )
 
+    def site_rulings(self, rollout: RolloutId) -> Sequence[SiteRuling]:
+        return [_site_ruling(row) for row in _SITE_RULINGS.where(self._session, "rollout = ? ORDER BY site", rollout)]
+
+    def site_ruling(self, rollout: RolloutId, site: str) -> SiteRuling | None:
+        row = _SITE_RULINGS.get(self._session, rollout, site)
+        return _site_ruling(row) if row else None
+
+    def add_site_ruling(self, rollout: RolloutId, ruling: SiteRuling) -> None:
+        _SITE_RULINGS.add(
+            self._session,
+            rollout=rollout,
+            site=ruling.site,
+            verdict=ruling.verdict.value,
+            why=ruling.why,
+            decided_at_s=ruling.decided_at_s,
+            prepared=ruling.prepared,
+            counted=ruling.counted,
+        )
+
+    def drop_site_ruling(self, rollout: RolloutId, site: str) -> None:
+        _SITE_RULINGS.delete(self._session, "rollout = ? AND site = ?", rollout, site)
+
     def counts(self, rollouts: Iterable[RolloutId]) -> Mapping[RolloutId, Mapping[str, int]]:
         found: dict[RolloutId, dict[str, int]] = {}
         for some in in_batches(rollouts):
@@ -456,6 +481,17 @@ def _wave(row: WaveRow) -> Wave:
 
 def _agreement(row: AgreementRow) -> Agreement:
     return Agreement(wave=row.wave, person=row.person, at_s=row.at_s, roles=tuple(row.roles.split()))
+
+
+def _site_ruling(row: SiteRulingRow) -> SiteRuling:
+    return SiteRuling(
+        site=row.site,
+        verdict=SiteVerdict(row.verdict),
+        why=row.why,
+        decided_at_s=row.decided_at_s,
+        prepared=row.prepared,
+        counted=row.counted,
+    )
 
 
 def _mustered(

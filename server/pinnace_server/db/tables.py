@@ -215,6 +215,7 @@ class SlotRow(SQLModel, table=True):
     incarnation: str
     seq: int = Field(sa_type=BigInteger)
     said_at_s: float
+    lease_until_s: float | None = None
 
 
 class ClaimRow(SQLModel, table=True):
@@ -329,6 +330,18 @@ class AgreementRow(SQLModel, table=True):
     person: str = Field(primary_key=True)
     at_s: float
     roles: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class SiteRulingRow(SQLModel, table=True):
+    __tablename__ = "site_rulings"
+
+    rollout: str = Field(primary_key=True, foreign_key="rollouts.id")
+    site: str = Field(primary_key=True)
+    verdict: str
+    why: str = Field(sa_column=Column(Text, nullable=False))
+    decided_at_s: float
+    prepared: int
+    counted: int
 
 
 class EvidenceRow(SQLModel, table=True):

@@ -40,6 +40,8 @@ _OWN_TROUBLE: Final = frozenset(
         Cause.WINDOW,
         Cause.VETO,
         Cause.NO_CONTACT,
+        Cause.LEASE_ENDED,
+        Cause.SITE_REVERTED,
         Cause.NO_FALLBACK,
         Cause.CLONE_SUSPECTED,
         Cause.REINSTALLED,

@@ -25,6 +25,7 @@ from pinnace_server.domain.plans import (
 )
 from pinnace_server.domain.policy import ROLLBACK_TERMS, Policy, Target
 from pinnace_server.domain.records import Device, DeviceState, MemberState
+from pinnace_server.domain.rollout_policy.policy import SITE_LABEL
 
 
 def plan(policy: Policy, observed: Fleet, parent: Plan | None, now_s: float) -> tuple[Plan | None, PlanReport]:
@@ -103,8 +104,8 @@ def _is_there(policy: Policy, target: Target, seen: Observed) -> bool:
         return False
     if assignment.entry.variants != target.variants and policy.intent is not Intent.ROLLBACK:
         return False
-    if assignment.outcome is None:
-        return True
+    if assignment.outcome is None:  # one whose site decides is not another rollout's to end, nor the other way round
+        return not assignment.entry.site_atomic and policy.lease_s is None
     if assignment.outcome is Outcome.COMMITTED:
         # What the device says it serves decides; a rollback whose device already left the release starts anew.
         serves = seen.slot.state.current.release if seen.slot and seen.slot.state.current else None
@@ -134,6 +135,8 @@ def _entry(policy: Policy, target: Target, seen: Observed) -> Entry:
     back = policy.intent is Intent.UPGRADE and current is not None and target.sequence < current.sequence
     intent = Intent.ROLLBACK if back else policy.intent
     terms = ROLLBACK_TERMS if intent is Intent.ROLLBACK else policy.terms
+    sited = policy.lease_s is not None and intent is Intent.UPGRADE
+    site = seen.device.labels.get(SITE_LABEL, "") if sited else ""
     return Entry(
         model=policy.model,
         generation=next_generation(seen.device),
@@ -150,4 +153,7 @@ def _entry(policy: Policy, target: Target, seen: Observed) -> Entry:
         replace=terms.replace,
         metered=terms.metered,
         rollout=policy.rollout,
+        site_atomic=bool(site),
+        site=site,
+        lease_s=policy.lease_s or 0 if site else 0,
     )

@@ -78,6 +78,8 @@ class Policy:
     """A rollout as the planner sees it. With ``supersedes`` it takes devices over from rollouts that are under way.
 
     ``held`` are devices that may not be assigned at this moment: their wave has not begun, or a budget is used up.
+    ``lease_s``: how long a prepared device waits for its site, which moves whole; None: each device for itself.
+    ``at_sites`` says of prepared devices what they wait for.
     """
 
     rollout: RolloutId
@@ -86,6 +88,8 @@ class Policy:
     waves: tuple[Wave, ...]
     terms: Terms = PLAIN_TERMS
     shadow: ShadowTerms | None = None
+    lease_s: int | None = None
     supersedes: bool = True
     cancelled: bool = False
     held: Mapping[DeviceId, Held] = field(default_factory=dict)
+    at_sites: Mapping[DeviceId, str] = field(default_factory=dict)

@@ -60,6 +60,8 @@ def report(policy: Policy, wave: int, seen: Observed, change: Change | None, now
             elif state is MemberState.ASSIGNED:
                 waiting = _waits(seen, now_s)
                 cause, detail = _said(seen)
+                if waiting is WaitingOn.SITE_DECISION:
+                    detail = policy.at_sites.get(member.device, detail)
                 detail = detail or member.detail
     return DeviceReport(device=member.device, wave=wave, state=state, waiting_on=waiting, cause=cause, detail=detail)
 

@@ -240,7 +240,8 @@ class Part(StrEnum):
 class Mover(NamedTuple):
     """One device of a rollout. ``healthy``: it is there, and serves what it should. ``site`` empty: it has none.
 
-    ``held``: what keeps this device by itself; it uses up no budget. A tuple, as a tick makes one of each device.
+    ``held``: what keeps this device by itself; it uses up no budget. ``together``: how many of its site go at once, 0
+    for one that goes by itself; ``begun``: some of them did already. A tuple, as a tick makes one of each device.
     """
 
     device: DeviceId
@@ -249,6 +250,8 @@ class Mover(NamedTuple):
     healthy: bool = True
     site: str = ""
     held: Held | None = None
+    together: int = 0
+    begun: bool = False
 
 
 class SiteOthers(NamedTuple):
@@ -314,6 +317,7 @@ class _Room:
         self._budgets = policy.budgets
         self._in_flight = sum(mover.part is Part.IN_FLIGHT for mover in movers)
         self._queues: Counter[str] = Counter()
+        self._let_go = {mover.site for mover in movers if mover.together and mover.begun}
         self._at_site = Counter(mover.site for mover in movers)
         self._healthy = Counter(mover.site for mover in movers if mover.healthy and mover.part is not Part.IN_FLIGHT)
         for site, rest in others.items():
@@ -321,9 +325,15 @@ class _Room:
             self._healthy[site] += rest.healthy
 
     def refusal(self, mover: Mover) -> Held | None:
+        if mover.together and mover.site in self._let_go:
+            return None  # a site that began goes whole, or it waits for itself
         most = self._budgets.devices_in_flight_max
-        if most is not None and self._in_flight >= most:
-            under_way = f"{most} devices are" if most > 1 else "one device is"
+        fits = self._in_flight + max(mover.together, 1) <= most if most is not None else True
+        if not fits and (self._in_flight or not mover.together):  # a site above the budget goes by itself
+            if mover.together:
+                site = f"site {mover.site} moves whole, {mover.together} devices"
+                return self._queued("", f"{site}, and the policy lets {most} at once")
+            under_way = f"{most} devices are" if most != 1 else "one device is"
             return self._queued("", f"{under_way} under way, as many as the policy lets")
         least, site = self._least(mover), mover.site
         if site and mover.healthy and self._healthy[site] - 1 < least:  # one that is ill is no loss to its site
@@ -338,6 +348,7 @@ class _Room:
 
     def take(self, mover: Mover) -> None:
         self._in_flight += 1
+        self._let_go |= {mover.site} if mover.together else set()
         self._healthy[mover.site] -= mover.healthy
 
     def _least(self, mover: Mover) -> int:

@@ -235,7 +235,10 @@ class Incarnation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """One model on one device, as the device last said under (``incarnation``, ``seq``)."""
+    """One model on one device, as the device last said under (``incarnation``, ``seq``).
+
+    ``lease_until_s``: when a prepared device goes back by itself, as the server has to take it.
+    """
 
     device: DeviceId
     model: ModelName
@@ -243,6 +246,7 @@ class Slot:
     incarnation: IncarnationId
     seq: int
     said_at_s: float
+    lease_until_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -526,6 +530,7 @@ class EventKind(StrEnum):
     WAVE_APPROVED = "wave_approved"
     WAVE_ASKED = "wave_asked"
     GATE_FIRED = "gate_fired"
+    SITE_DECIDED = "site_decided"
     ASSIGNED = "assigned"
     SIGNING_REFUSED = "signing_refused"
     NO_FALLBACK = "no_fallback"

@@ -6,6 +6,7 @@ names is the first of a chain: a device of the fourth wave is told what the firs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -15,6 +16,7 @@ from pinnace_contract.latest import Cause
 from pinnace_server.domain.plans import DeviceReport, WaitingOn
 from pinnace_server.domain.ramp import Ramp, Standing
 from pinnace_server.domain.records import MemberState, Rollout, RolloutState
+from pinnace_server.domain.sites import Site, waits
 from pinnace_server.domain.wave_report import WaveReport
 
 
@@ -32,6 +34,7 @@ class StepKind(StrEnum):
     PROMOTE = "promote"
     RETRY = "retry"
     OTHER_ROLLOUT = "other_rollout"
+    SITE = "site"
     ROOM = "room"
     WINDOW = "window"
     NAME_ZONE = "name_zone"
@@ -81,7 +84,6 @@ _ON_THE_DEVICE: Final = {
     WaitingOn.CONTACT: "it has proved the release, and waits for this server's acknowledgement",
     WaitingOn.REVERTING: "it goes back to its last good release",
     WaitingOn.RECEIPT: "it is done, and its receipt has not come yet",
-    WaitingOn.SITE_DECISION: "it is prepared, and waits for the decision of its site",
 }
 _THERE: Final = {
     WaitingOn.VETO: "an application on the device asked it to wait",
@@ -119,8 +121,9 @@ def of_rollout(
     ramp: Ramp | None,
     standing: Standing | None,
     said: WaveReport | None,
+    sites: Sequence[Site] = (),
 ) -> Answer:
-    """Return why a rollout is where it is. ``waiting`` counts its devices by what they wait on."""
+    """Return why a rollout is where it is. ``waiting`` counts devices by what they wait on; ``sites`` move whole."""
     if rollout.state is not RolloutState.ACTIVE:
         why = rollout.reason or f"every device of it is done, and it is {rollout.state}"
         return _about(rollout, why, NOTHING)
@@ -129,6 +132,9 @@ def of_rollout(
         n = "one device waits" if stopped == 1 else f"{stopped} devices wait"
         why = f"{n} because installs failed and were stopped" + (f"; {'; '.join(said.why)}" if said else "")
         return _about(rollout, why, _tried_again(rollout), WaitingOn.INSTALLS_STOPPED)
+    undecided = [each for each in sites if each.ruling is None and each.has_begun and each.missing]
+    if undecided and waiting.get(WaitingOn.SITE_DECISION, 0):
+        return _about(rollout, _sites_words(undecided), replace(_SITE, rollout=rollout.id), WaitingOn.SITE_DECISION)
     if ramp is not None and standing is not None and ramp.current is not None:
         why, step = _wave(rollout, ramp, standing, said)
         return _about(rollout, why, step, standing.waiting_on)
@@ -140,6 +146,12 @@ def of_rollout(
     words = "what most of its devices wait on; for one of them: pinnace why DEVICE"
     step = Step(kind=StepKind.DEVICE, words=words, rollout=rollout.id)
     return _about(rollout, f"its devices wait: {counted}", step, most)
+
+
+def _sites_words(undecided: Sequence[Site]) -> str:
+    shown = [f"site {each.name}: {each.prepared} of {len(each.counted)} prepared; {waits(each)}" for each in undecided]
+    more = len(shown) - SITES_SHOWN
+    return "; ".join(shown[:SITES_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def of_nothing(device: DeviceId, model: ModelName | None, version: VersionName | None, served: str) -> Answer:
@@ -205,6 +217,9 @@ def _device(
     if on in _ON_THE_DEVICE:
         why = _ON_THE_DEVICE[on] + (f" ({detail})" if detail else "")
         return why, Step(kind=StepKind.DEVICE, words="its next message", rollout=rollout.id)
+    if on is WaitingOn.SITE_DECISION:
+        why = detail or "it is prepared, and waits for the decision of its site"
+        return why, replace(_SITE, rollout=rollout.id)
     if on in _THERE:
         why = _THERE[on] + (f" ({detail})" if detail else "")
         return why, Step(kind=StepKind.SOMEBODY_THERE, words="somebody at the device, or time", rollout=rollout.id)
@@ -219,6 +234,8 @@ _PLAIN: Final = {
     WaitingOn.PLANNING: "the controller has not planned it yet",
     WaitingOn.RESTORED: "this server was put back from a backup, and the device has not said since what it runs",
 }
+SITES_SHOWN: Final = 5
+_SITE: Final = Step(kind=StepKind.SITE, words="the last of its site is prepared or fails, or its lease ends")
 _SPEAKS: Final = Step(kind=StepKind.CONTACT, words="it connects, and says what it runs")
 
 
@@ -240,6 +257,11 @@ def _held(rollout: Rollout, report: DeviceReport) -> Step:
         case WaitingOn.BUDGET:
             words = "a device that is under way is done, or one that is ill is well again"
             return Step(kind=StepKind.ROOM, words=words, rollout=rollout.id)
+        case WaitingOn.SITE:
+            words = (
+                "the others of its site can be told, or somebody takes them out (rollout narrow, device decommission)"
+            )
+            return Step(kind=StepKind.SITE, words=words, rollout=rollout.id)
         case WaitingOn.INSTALLS_STOPPED:
             return _tried_again(rollout)
         case WaitingOn.WINDOW:

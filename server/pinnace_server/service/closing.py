@@ -10,6 +10,7 @@ from pinnace_contract.latest import Cause, Intent, Outcome, Receipt
 from pinnace_server.domain import shadows
 from pinnace_server.domain.records import Assignment, Member, MemberState, RolloutState
 from pinnace_server.service.ports import Tables
+from pinnace_server.service.siting import comes_back
 
 _MEMBERS: Final = {
     Outcome.COMMITTED: MemberState.COMMITTED,
@@ -32,6 +33,8 @@ def close(tables: Tables, receipt: Receipt, now: float) -> list[str]:
         return []
     topics: list[str] = []
     assignment = tables.assignments.get(receipt.device, receipt.model)
+    if assignment is not None and _is_about(receipt, assignment) and comes_back(tables, assignment, receipt.cause):
+        return []  # its site commits, and the device, which did not hear so in time, has not ended
     if assignment is not None and _is_about(receipt, assignment):
         tables.assignments.save(
             replace(

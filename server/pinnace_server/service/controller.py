@@ -40,6 +40,7 @@ from pinnace_server.service.condition import refreshed
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.sets import save_set, withdrawn_for
+from pinnace_server.service.siting import Siting
 
 AT_ONCE: Final = 50  # devices planned in one transaction: half a second of work, during which ingest waits
 BATCH: Final = 200  # sets signed, silences told or sets renewed in one tick, so that a tick stays short
@@ -65,6 +66,7 @@ class Controller:
         self._shares: dict[ReleaseId, float | None] = {}
         self._calls = ramps.RollCalls()
         self._climbing = Climbing(world, rollouts, self._calls)
+        self._siting = Siting(world)
         self._changes = ChangedDevices()
         self._planned: frozenset[RolloutId] = frozenset()
         self._planned_all_at_s: float | None = None
@@ -76,6 +78,7 @@ class Controller:
             self.reissue,
             self.judge_all,
             self._climbing.climb_all,
+            self._siting.decide_all,
             self.plan_all,
             self.tell_owed,
             self.sign,
@@ -276,7 +279,7 @@ class Controller:
                     continue
                 generation = planner.next_generation(device)
                 known = tables.assignments.of([device.id])
-                entries = planner.reissued(tuple(each.entry for each in known), generation)
+                entries = planner.reissued(tuple(_for_a_new_store(tables, each) for each in known), generation)
                 for assignment, entry in zip(known, entries, strict=True):
                     tables.assignments.save(
                         replace(assignment, entry=entry, outcome=None, cause=Cause.NONE, detail="", ended_at_s=None)
@@ -340,8 +343,8 @@ class Controller:
         with self._world.store.write() as tables:
             for desired, payload in payloads:
                 newest = tables.assignments.desired(desired.device)
-                if newest is None or newest.generation != desired.generation:
-                    continue  # planned anew meanwhile: that one is signed next
+                if newest is None or newest.assignments != desired.assignments:
+                    continue  # planned anew meanwhile, or its site was decided: that one is signed next
                 tables.assignments.save_desired(replace(desired, signed_at_s=self._now()))
                 current.append((desired.device, payload))
         for device, payload in current:
@@ -504,6 +507,15 @@ def _finished(rollout: Rollout, counts: Mapping[str, int], now: float) -> Event:
         rollout=rollout.id,
         data={state: str(n) for state, n in counts.items()},
     )
+
+
+def _for_a_new_store(tables: Tables, assignment: Assignment) -> Entry:
+    """Return an entry as it is said again: nobody decides any more about a site that was decided."""
+    entry, rollout = assignment.entry, tables.rollouts.get(assignment.rollout)
+    waits = rollout is not None and rollout.state is RolloutState.ACTIVE and assignment.outcome is None
+    if not entry.site_atomic or (waits and tables.rollouts.site_ruling(assignment.rollout, entry.site) is None):
+        return entry
+    return replace(entry, site_atomic=False, site="", lease_s=0)
 
 
 def _control_of(entry: Entry) -> ReleaseId | None:

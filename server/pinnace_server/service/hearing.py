@@ -8,7 +8,7 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId, IncarnationId, ModelName
 from pinnace_contract.latest import Cause, ModelState, Phase, Presence, Reported, Runtime
-from pinnace_server.domain import eras, identity
+from pinnace_server.domain import eras, identity, sites
 from pinnace_server.domain.identity import Speaker
 from pinnace_server.domain.records import (
     Device,
@@ -80,7 +80,7 @@ class Hearing:
                 suspect(tables, device, reported.incarnation, "it claims a generation that was never made for it", now)
                 return self._told(device.id)
             before = {slot.model: slot for slot in tables.devices.slots([device.id])}
-            slots = [_slot(device, state, reported, now) for state in reported.models]
+            slots = [_slot(device, state, reported, now, before.get(state.model)) for state in reported.models]
             tables.devices.save_slots(device.id, slots)
             after = replace(
                 _awake(device, now),
@@ -187,7 +187,7 @@ def _awake(device: Device, now: float) -> Device:
     return replace(device, seen_at_s=now, silent=False)
 
 
-def _slot(device: Device, state: ModelState, reported: Reported, now: float) -> Slot:
+def _slot(device: Device, state: ModelState, reported: Reported, now: float, before: Slot | None) -> Slot:
     return Slot(
         device=device.id,
         model=state.model,
@@ -195,6 +195,7 @@ def _slot(device: Device, state: ModelState, reported: Reported, now: float) -> 
         incarnation=reported.incarnation,
         seq=reported.seq,
         said_at_s=now,
+        lease_until_s=sites.lease_until_s(state, reported.at_s, now, before),
     )
 
 

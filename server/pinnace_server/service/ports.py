@@ -58,6 +58,7 @@ from pinnace_server.domain.records import (
     Withdrawal,
 )
 from pinnace_server.domain.selector import Selector
+from pinnace_server.domain.sites import SiteRuling
 from pinnace_server.domain.stretches import Stretch
 
 # --- the database -------------------------------------------------------------------------------------------------
@@ -301,6 +302,23 @@ class Rollouts(Protocol):
 
     def save_agreement(self, rollout: RolloutId, agreement: Agreement) -> None:
         """Note that somebody agreed; who agreed before is noted with the newer time and roles."""
+        ...
+
+    def site_rulings(self, rollout: RolloutId) -> Sequence[SiteRuling]:
+        """Return what was decided about sites, by name."""
+        ...
+
+    def site_ruling(self, rollout: RolloutId, site: str) -> SiteRuling | None: ...
+    def add_site_ruling(self, rollout: RolloutId, ruling: SiteRuling) -> None:
+        """Write down what was decided about a site.
+
+        Raises:
+            IntegrityError: something was decided before, which stands.
+        """
+        ...
+
+    def drop_site_ruling(self, rollout: RolloutId, site: str) -> None:
+        """Forget what was decided, because the site tries again."""
         ...
 
     def counts(self, rollouts: Iterable[RolloutId]) -> Mapping[RolloutId, Mapping[str, int]]:

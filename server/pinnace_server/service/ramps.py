@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, RolloutId
 from pinnace_contract.latest import Window
-from pinnace_server.domain import install_results, planner, ramp, windows
+from pinnace_server.domain import install_results, planner, ramp, sites, windows
 from pinnace_server.domain.gates import installs
 from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.installs import Installs
@@ -24,8 +24,9 @@ from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp
 from pinnace_server.domain.records import DeviceState, Member, MemberState, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import gating
 from pinnace_server.domain.rollout_policy.policy import ZONE_LABEL, RolloutPolicy, Shadow, Unshadowed
+from pinnace_server.domain.sites import Site
 from pinnace_server.errors import Refused
-from pinnace_server.service import claims, observing, rules
+from pinnace_server.service import claims, observing, rules, siting
 from pinnace_server.service.ports import Tables
 
 OFFLINE: Final = "it is offline, and is told as soon as it is heard"
@@ -35,10 +36,12 @@ NEVER_SEEN: Final = "it was enrolled and never heard of since"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A rollout in waves at one moment. ``moving`` None: nobody waits in a wave that began."""
+    """A rollout in waves at one moment. ``moving`` None: nobody waits in a wave that began. ``sites``: those that move
+    whole, of waves that began."""
 
     ramp: Ramp
     moving: Moving | None = None
+    sites: Mapping[str, Site] = field(default_factory=dict)
 
     def held(self, members: Sequence[Member]) -> Mapping[DeviceId, Held]:
         """Return what keeps those of these members that wait."""
@@ -63,7 +66,18 @@ class Look:
             for wave in policy.waves
         )
         shadow = shadow_terms(self.ramp.policy)
-        return replace(policy, waves=waves, held=held, shadow=shadow, supersedes=self.ramp.policy.supersedes)
+        said = {
+            each.device: f"prepared; {sites.waits(site)}" for site in self.sites.values() for each in site.residents
+        }
+        return replace(
+            policy,
+            waves=waves,
+            held=held,
+            shadow=shadow,
+            lease_s=siting.lease_s(self.ramp.policy),
+            at_sites=said,
+            supersedes=self.ramp.policy.supersedes,
+        )
 
 
 def ramp_of(tables: Tables, rollout: Rollout) -> Ramp | None:
@@ -134,18 +148,23 @@ def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None
     found = ramp_of(tables, rollout)
     if found is None:
         return None
+    calls = calls or RollCalls()
+    at_sites: Mapping[str, Site] = {}
+    if siting.lease_s(found.policy) is not None:
+        at_sites = siting.sites_of(tables, rollout, found.begun, calls.of(tables, rollout.id), now_s)
     if found.paused or rollout.state is not RolloutState.ACTIVE:
-        return Look(ramp=found)
+        return Look(ramp=found, sites=at_sites)
     if not tables.rollouts.anybody_waits(rollout.id, found.begun):
-        return Look(ramp=found)
-    muster = (calls or RollCalls()).of(tables, rollout.id)
+        return Look(ramp=found, sites=at_sites)
+    muster = calls.of(tables, rollout.id)
     rivals = claims.rivals(tables, rollout, None)
     stopped = {number: stopped_installs(found.policy, muster, number) for number in found.begun}
     zones = _Zones(found.policy, now_s)
     movers = [_mover(each, now_s, rivals.get(each.device), stopped.get(each.wave), zones) for each in muster]
     guards_sites = found.policy.budgets.healthy_per_site_min is not None
     others = tables.rollouts.site_others(rollout.id, now_s) if guards_sites else ramp.NO_OTHERS
-    return Look(ramp=found, moving=ramp.moving(found, movers, others))
+    movers = sites.whole(movers, at_sites, found.begun)
+    return Look(ramp=found, moving=ramp.moving(found, movers, others), sites=at_sites)
 
 
 def report(tables: Tables, rollout: Rollout, members: Sequence[Member], look: Look | None, now_s: float) -> PlanReport:

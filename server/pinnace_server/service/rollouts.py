@@ -27,22 +27,28 @@ from pinnace_server.domain.records import (
     Slot,
 )
 from pinnace_server.domain.rollout_policy.policy import OnRollback
+from pinnace_server.domain.sites import Site
 from pinnace_server.errors import Code, Conflict, NotFound
 from pinnace_server.service import going_back, matching, observing, ramps, rules
 from pinnace_server.service.catalogue import found_version
 from pinnace_server.service.fleet import found_device
 from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.siting import is_to_commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """A rollout and how it stands. ``ramp`` None: a plain assignment, without waves. ``counts``: by wave and state."""
+    """A rollout and how it stands. ``ramp`` None: a plain assignment, without waves. ``counts``: by wave and state.
+
+    ``sites`` are those that move whole, of waves that began.
+    """
 
     rollout: Rollout
     report: PlanReport
     evidence: Counts
     ramp: Ramp | None = None
     counts: Mapping[int, Mapping[MemberState, int]] = field(default_factory=dict)
+    sites: tuple[Site, ...] = ()
 
 
 class Rollouts:
@@ -80,6 +86,7 @@ class Rollouts:
             evidence=tables.rollouts.evidence(rollout.id),
             ramp=seen.ramp if seen is not None else None,
             counts=tables.rollouts.wave_counts(rollout.id),
+            sites=tuple(seen.sites.values()) if seen is not None else (),
         )
 
     def match(self, model: ModelName, version: str, selected: str) -> matching.Match:
@@ -197,7 +204,11 @@ class Rollouts:
             found = found_rollout(tables, rollout)
             if found.state is not RolloutState.ACTIVE:
                 raise Conflict(f"rollout {rollout} is {found.state} already", hint="to move its devices back: rollback")
-            under_way = [member for member in tables.rollouts.members(rollout) if member.state is MemberState.ASSIGNED]
+            under_way = [
+                member
+                for member in tables.rollouts.members(rollout)
+                if member.state is MemberState.ASSIGNED and not _stays_with_its_site(tables, found, member)
+            ]
             ended = replace(found, state=RolloutState.CANCELLED, reason=reason, ended_at_s=now)
             tables.rollouts.save(ended)
             tables.events.append(_ending(ended, EventKind.ROLLOUT_CANCELLED, actor, Severity.WARNING))
@@ -240,10 +251,14 @@ class Rollouts:
         owned = [
             member
             for member in tables.rollouts.members(rollout.id)
-            if _is_owned(tables, rollout, member) and (member.state is MemberState.ASSIGNED or not stay)
+            if _is_owned(tables, rollout, member) and (_goes_back(tables, rollout, member) or not stay)
         ]
         if rollout.state is RolloutState.CANCELLED:  # who was under way then is on its way back already
-            owned = [member for member in owned if member.state is MemberState.COMMITTED]
+            owned = [
+                member
+                for member in owned
+                if member.state is MemberState.COMMITTED or _stays_with_its_site(tables, rollout, member)
+            ]
             if not owned:
                 raise Conflict(f"rollout {rollout.id} was cancelled", hint="no device keeps what it brought")
         now = self._world.clock.now()
@@ -309,6 +324,16 @@ def _is_owned(tables: Tables, rollout: Rollout, member: Member) -> bool:
         return False
     assignment = tables.assignments.get(member.device, rollout.model)
     return assignment is not None and assignment.rollout == rollout.id
+
+
+def _goes_back(tables: Tables, rollout: Rollout, member: Member) -> bool:
+    """Tell whether a device is under way, and its site is not on its way to keep the release."""
+    return member.state is MemberState.ASSIGNED and not _stays_with_its_site(tables, rollout, member)
+
+
+def _stays_with_its_site(tables: Tables, rollout: Rollout, member: Member) -> bool:
+    assignment = tables.assignments.get(member.device, rollout.model)
+    return member.state is MemberState.ASSIGNED and is_to_commit(tables, assignment)
 
 
 def _stays(rollout: Rollout) -> bool:

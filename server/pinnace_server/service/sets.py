@@ -9,6 +9,7 @@ from pinnace_contract.ids import DeviceId, ReleaseId
 from pinnace_contract.latest import AssignmentSet, Endpoint, Entry, WithdrawnRelease
 from pinnace_server.domain.records import Assignment, DesiredSet, Device
 from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.siting import decisions_for
 
 WITHDRAWN_MAX: Final = 16  # of one set, which has 8 KiB; devices remember what earlier ones said
 
@@ -18,7 +19,8 @@ def save_set(tables: Tables, world: World, device: Device, generation: int) -> N
 
     A set without entries has its use as well: it brings the device the key that acknowledgements are signed with.
     """
-    entries = tuple(_still_meant(assignment) for assignment in tables.assignments.of([device.id]))
+    assignments = tables.assignments.of([device.id])
+    entries = tuple(_still_meant(assignment) for assignment in assignments)
     tables.assignments.save_desired(
         DesiredSet(
             device=device.id,
@@ -31,6 +33,7 @@ def save_set(tables: Tables, world: World, device: Device, generation: int) -> N
                 endpoints=tuple(Endpoint(url=url) for url in world.endpoints),
                 message_keys=(world.signing.message_key(),),
                 withdrawn=withdrawn_for(tables, device.id),
+                site_decisions=decisions_for(tables, assignments),
             ),
         )
     )

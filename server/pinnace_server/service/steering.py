@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, ModelName, RolloutId
-from pinnace_contract.latest import Intent
+from pinnace_contract.latest import Cause, Intent
 from pinnace_server.domain import ramp as ramps
 from pinnace_server.domain.gates.foresight import Fleet, Foresight, foresee
 from pinnace_server.domain.ramp import Agreement, Ramp, Ruling, RulingKind
@@ -21,11 +21,11 @@ from pinnace_server.domain.records import (
     Version,
 )
 from pinnace_server.domain.rollout_policy import gating
-from pinnace_server.domain.rollout_policy.policy import AllAtOnce, Canary, Cohort, RolloutPolicy, Shadow
+from pinnace_server.domain.rollout_policy.policy import AllAtOnce, Canary, Cohort, RolloutPolicy, Shadow, SiteAtomic
 from pinnace_server.domain.selector import Selector
 from pinnace_server.domain.witness import STRETCH_S
 from pinnace_server.errors import Code, Conflict, Refused
-from pinnace_server.service import going_back, joining, matching, observing, rules
+from pinnace_server.service import going_back, joining, matching, observing, rules, siting
 from pinnace_server.service.catalogue import found_version
 from pinnace_server.service.joining import Dealt
 from pinnace_server.service.ports import Tables, World
@@ -35,7 +35,7 @@ from pinnace_server.service.rollouts import found_rollout
 FORESEEN_DEVICES_MAX: Final = 100  # whose last day says what the fleet is like
 DAY_S: Final = 86_400.0
 _RETRIED: Final = (MemberState.FAILED, MemberState.REVERTED, MemberState.REJECTED)
-_CARRIED_OUT: Final = (Canary, AllAtOnce, Shadow)
+_CARRIED_OUT: Final = (Canary, AllAtOnce, Shadow, SiteAtomic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +212,10 @@ class Steering:
                 raise Conflict(f"the release did not end badly on {', '.join(sorted(strange)[:5])}", hint="pinnace why")
             if not badly:
                 raise Conflict(f"no device of rollout {rollout} ended badly and could try again")
+            badly = [*siting.try_again(tables, rollout, badly)]
             tables.rollouts.save_members(
-                replace(each, state=MemberState.WAITING, detail="", changed_at_s=now) for each in badly
+                replace(each, state=MemberState.WAITING, cause=Cause.NONE, detail="", changed_at_s=now)
+                for each in badly
             )
             n = len(badly)
             self._log(tables, found, EventKind.ROLLOUT_RETRIED, actor, f"{n} device{'s' * (n != 1)} try again")
@@ -266,7 +268,7 @@ def _may_go(version: Version, policy: RolloutPolicy, people: Collection[str] | N
         )
     if not isinstance(policy.strategy, _CARRIED_OUT):
         raise Refused(
-            f"policy.strategy: expected canary, shadow or all_at_once, found {policy.strategy.KIND}",
+            f"policy.strategy: expected canary, shadow, site_atomic or all_at_once, found {policy.strategy.KIND}",
             hint="this server does not carry that strategy out yet",
         )
     for at, each in enumerate(policy.approvals if people is not None else ()):

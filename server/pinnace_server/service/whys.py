@@ -8,7 +8,7 @@ from pinnace_server.domain.ramp import Ramp, Standing
 from pinnace_server.domain.records import DeviceState, Member, Rollout, RolloutState
 from pinnace_server.domain.wave_report import WaveReport
 from pinnace_server.domain.why import Answer
-from pinnace_server.service import ramps
+from pinnace_server.service import ramps, siting
 from pinnace_server.service.fleet import found_device
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.rollouts import found_rollout
@@ -68,7 +68,12 @@ class Whys:
             report = ramps.report(tables, found, members, ramps.look(tables, found, now), now)
             of = ramps.ramp_of(tables, found)
             return why.of_rollout(
-                found, dict(report.waiting()), ramp=of, standing=standing_of(of, now), said=said_of(of)
+                found,
+                dict(report.waiting()),
+                ramp=of,
+                standing=standing_of(of, now),
+                said=said_of(of),
+                sites=tuple(siting.sites_now(tables, found, now).values()),
             )
 
     def _ended(self, tables: Tables, device: DeviceId, now: float) -> list[Answer]:

@@ -9,7 +9,17 @@ from pinnace_agent.core import device, effects, events
 from pinnace_agent.core.device import Change, DeviceState
 from pinnace_agent.core.slot import Slot
 from pinnace_agent.core.surroundings import Host, HostRuntime, Surroundings
-from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ModelName, ReleaseId, VersionName, digest_of
+from pinnace_contract.ids import (
+    BootId,
+    DeviceId,
+    Digest,
+    IncarnationId,
+    ModelName,
+    ReleaseId,
+    RolloutId,
+    VersionName,
+    digest_of,
+)
 from pinnace_contract.latest import (
     P95,
     ArmMode,
@@ -32,6 +42,8 @@ from pinnace_contract.latest import (
     Release,
     Requirements,
     Runtime,
+    SiteDecision,
+    SiteVerdict,
     SystemHealth,
     TensorSpec,
     Tolerance,
@@ -88,6 +100,10 @@ def id_of(made: Release) -> ReleaseId:
 
 
 V1, V2, V3 = release(1), release(2), release(3)
+LEASE_S = 3_600
+ROLLOUT, SITE = RolloutId("r-7"), "lyon"
+SITED: dict[str, Any] = {"site_atomic": True, "rollout": ROLLOUT, "site": SITE, "lease_s": LEASE_S}
+"""What an entry says whose site decides."""
 SHADOW_S = 3_600
 
 
@@ -192,6 +208,14 @@ class Driver:
     def assign(self, made: Release, **more: Any) -> Self:
         self.release = made
         return self.take_set(self.entry(made, **more))
+
+    def decide(self, verdict: SiteVerdict, **more: Any) -> Self:
+        """The director says the same set again, with the word for the site of its newest entry."""
+        generation = self.state.generation
+        given = {"rollout": ROLLOUT, "site": SITE, "generation": generation, "verdict": verdict}
+        decision = SiteDecision(**given | more)
+        entry = self.entry(self.release, generation=generation, **SITED)
+        return self.take_set(entry, generation=generation, site_decisions=(decision,))
 
     def cancel(self) -> Self:
         return self.take_set(generation=self.state.generation + 1)
@@ -311,6 +335,7 @@ class Driver:
             Phase.SHADOW: lambda: self.shadowing().tick(SHADOW_S),
             Phase.TRIAL: lambda: self.activated().served(100),
             Phase.AWAITING_CONTACT: lambda: self.activated().contact(),
+            Phase.PREPARED: lambda: self.activated().decide(SiteVerdict.COMMIT),
             Phase.REVERTING: self.reverted,
         }
         for _ in range(20):

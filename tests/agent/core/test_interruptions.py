@@ -10,10 +10,10 @@ from pinnace_agent.core.lifecycle import PHASES, TABLE
 from pinnace_agent.core.slot import Slot
 from pinnace_contract.ids import ModelName
 from pinnace_contract.latest import Cause, Intent, Outcome, Phase, TrialPolicy, WithdrawMode
-from tests.agent.core.scene import MODEL, V1, V2, V3, Driver, id_of, shadow_of
+from tests.agent.core.scene import MODEL, SITED, V1, V2, V3, Driver, id_of, shadow_of
 
 BEFORE_TRIAL = (Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING, Phase.STAGED, Phase.SELF_TEST, Phase.SHADOW)
-ACTIVATED = (Phase.TRIAL, Phase.AWAITING_CONTACT)
+ACTIVATED = (Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED)
 
 
 def standing_in(phase: Phase) -> Driver:
@@ -24,7 +24,8 @@ def standing_in(phase: Phase) -> Driver:
     if phase is Phase.REVERTING:
         d.assign(V2).to(Phase.TRIAL).activated().exits(Cause.LOAD_FAILED)
     else:
-        d.assign(V2, arms=shadow_of(V1) if phase is Phase.SHADOW else None).to(phase)
+        more = {Phase.SHADOW: {"arms": shadow_of(V1)}, Phase.PREPARED: SITED}.get(phase, {})
+        d.assign(V2, **more).to(phase)
     d.receipts.clear()
     return d
 
@@ -91,7 +92,7 @@ def test_rollback_in_mid_trial_ends_on_what_was_committed() -> None:
 
 
 def test_entry_that_is_not_understood_still_takes_the_place_of_an_older_one() -> None:
-    d = standing_in(Phase.TRIAL).assign(V3, site_atomic=True)
+    d = standing_in(Phase.TRIAL).assign(V3, intent=Intent.UNKNOWN)
     assert d.slot.waiting is not None
     assert d.slot.waiting.refusal is not None
     d.reverted()

@@ -29,6 +29,7 @@ from pinnace_contract.latest import (
 )
 from tests.agent.core.scene import (
     MISSED,
+    SITED,
     START_S,
     V1,
     V2,
@@ -330,9 +331,24 @@ CASES = [
         ends=[(REJECTED, Cause.AGENT_TOO_OLD)],
     ),
     Case(
-        sentence="a site-atomic entry is refused by name, not ignored",
-        story=lambda d: d.assign(V2, site_atomic=True),
-        ends=[(REJECTED, Cause.AGENT_TOO_OLD)],
+        sentence="a site-atomic entry without the name of its site is refused",
+        story=lambda d: d.assign(V2, **SITED | {"site": ""}),
+        ends=[(REJECTED, Cause.RELEASE_INVALID)],
+    ),
+    Case(
+        sentence="a site-atomic entry whose lease never ends is refused",
+        story=lambda d: d.assign(V2, **SITED | {"lease_s": 0}),
+        ends=[(REJECTED, Cause.RELEASE_INVALID)],
+    ),
+    Case(
+        sentence="a lease without a site is refused, not ignored",
+        story=lambda d: d.assign(V2, lease_s=60),
+        ends=[(REJECTED, Cause.RELEASE_INVALID)],
+    ),
+    Case(
+        sentence="a site does not decide about a rollback",
+        story=lambda d: d.install(V1).assign(V1, **SITED | {"intent": Intent.ROLLBACK}),
+        ends=[(Outcome.COMMITTED, Cause.NONE), (REJECTED, Cause.RELEASE_INVALID)],
     ),
     Case(
         sentence="an intent of a newer server is refused",

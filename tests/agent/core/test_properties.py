@@ -13,7 +13,7 @@ from pinnace_agent.core.device import DeviceState
 from pinnace_agent.core.lifecycle import PHASES, TRANSITIONS_MAX
 from pinnace_agent.core.reported import active, reported
 from pinnace_contract import codec
-from pinnace_contract.ids import BootId
+from pinnace_contract.ids import BootId, RolloutId
 from pinnace_contract.latest import (
     ArmMode,
     Arms,
@@ -25,12 +25,14 @@ from pinnace_contract.latest import (
     Phase,
     Receipt,
     Reported,
+    SiteDecision,
+    SiteVerdict,
     Swap,
     TrialMode,
     TrialPolicy,
     WithdrawMode,
 )
-from tests.agent.core.scene import MISSED, MODEL, PASSED, Driver, id_of, release, variant
+from tests.agent.core.scene import MISSED, MODEL, PASSED, ROLLOUT, SITE, SITED, Driver, id_of, release, variant
 
 RELEASES = [
     release(number, epoch=number // 3, variants=(variant(f"a{number}", memory=100), variant(f"b{number}")))
@@ -70,6 +72,7 @@ class DeviceUnderTest(RuleBasedStateMachine):
         self.served_once = False
         self.stopped: set[str] = set()
         self.applied: list[int] = []
+        self.sited: set[int] = set()
 
     @property
     def has_slot(self) -> bool:
@@ -93,7 +96,7 @@ class DeviceUnderTest(RuleBasedStateMachine):
         trial=st.sampled_from([TrialPolicy(), TrialPolicy(mode=TrialMode.NONE), TrialPolicy(inferences=10)]),
         contact=st.sampled_from(list(ContactMode)[:2]),
         swap=st.sampled_from([Swap.AUTO, Swap.STOP_FIRST]),
-        odd=st.sampled_from(["", "", "", "", "site_atomic", "lease"]),
+        odd=st.sampled_from(["", "", "", "", "site", "site", "site", "nameless", "lease"]),
         shadow=st.sampled_from(["", "", "right", "right", "right", "short", "elsewhere", "split"]),
     )
     def assign(self, number, intent, jump, attempt, trial, contact, swap, odd, shadow) -> None:
@@ -109,14 +112,16 @@ class DeviceUnderTest(RuleBasedStateMachine):
             trial=trial,
             contact=ContactPolicy(mode=contact),
             swap=swap,
-            site_atomic=odd == "site_atomic",
             lease_until_s=5 if odd == "lease" else None,
+            **SITED if odd == "site" else {"site_atomic": odd == "nameless"},
             arms=self.arms(shadow),
         )
         before = self.d.state
         self.d.take_set(entry)
         if generation > before.generation:
             self.applied.append(generation)
+            if odd == "site" and intent is Intent.UPGRADE:
+                self.sited.add(generation)
         else:
             assert self.d.state.slots == before.slots
         self.saved()
@@ -157,6 +162,20 @@ class DeviceUnderTest(RuleBasedStateMachine):
         self.d.take(device.contact(self.d.state, event, self.d.around))
         self.saved()
 
+    @precondition(lambda self: self.has_slot)
+    @rule(verdict=st.sampled_from(list(SiteVerdict)), foreign=st.sampled_from(["", "", "", "rollout", "site", "old"]))
+    def decide(self, verdict, foreign) -> None:
+        """The same set again, with a decision: of all that it says, only what is about the entry at hand counts."""
+        generation = self.d.slot.generation - (foreign == "old")
+        site = "elsewhere" if foreign == "site" else SITE
+        rollout = RolloutId("r-8") if foreign == "rollout" else ROLLOUT
+        before = self.d.state.slots
+        word = SiteDecision(rollout=rollout, site=site, generation=max(0, generation), verdict=verdict)
+        self.d.take_set(generation=self.d.state.generation, site_decisions=(word,))
+        if foreign or verdict is SiteVerdict.UNKNOWN:
+            assert self.d.state.slots == before
+        self.saved()
+
     # --- the shell's answers ---
 
     @has_work()
@@ -183,7 +202,7 @@ class DeviceUnderTest(RuleBasedStateMachine):
                 d.self_test_failed(failure) if failure else d.self_tested()
             case Phase.SHADOW:
                 d.candidate_exits(failure) if failure else d.shadowing()
-            case Phase.TRIAL | Phase.AWAITING_CONTACT:
+            case Phase.TRIAL | Phase.AWAITING_CONTACT | Phase.PREPARED:
                 d.exits(failure) if failure else d.activated()
             case Phase.REVERTING:
                 d.revert_failed() if failure else d.reverted()
@@ -201,7 +220,7 @@ class DeviceUnderTest(RuleBasedStateMachine):
         self.d.compared(pairs, int(pairs * share))
         self.saved()
 
-    @in_phase(Phase.TRIAL, Phase.AWAITING_CONTACT)
+    @in_phase(Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED)
     @rule(inferences=st.integers(0, 80), errors=st.integers(0, 2), replay=st.booleans(), passed=st.booleans())
     def serve(self, inferences, errors, replay, passed) -> None:
         if replay:
@@ -267,6 +286,13 @@ class DeviceUnderTest(RuleBasedStateMachine):
         assert slot.serving is not None
         assert slot.serving.release == slot.work.entry.arms.control
         assert not [each for each in self.d.effects if isinstance(each, effects.Activate | effects.Revert)]
+
+    @invariant()
+    def what_a_site_decides_about_is_kept_only_when_the_site_said_so(self) -> None:
+        for receipt in self.d.change.receipts:
+            if receipt.outcome is Outcome.COMMITTED and receipt.generation in self.sited and not receipt.detail:
+                said = [each for each in self.d.state.site_decisions if each.generation == receipt.generation]
+                assert [each.verdict for each in said] == [SiteVerdict.COMMIT]
 
     @invariant()
     def generations_only_grow_and_none_is_applied_twice(self) -> None:

@@ -20,6 +20,7 @@ REPEATED = {
     Phase.SHADOW: [effects.Serve, effects.Shadow],
     Phase.TRIAL: [effects.Activate],
     Phase.AWAITING_CONTACT: [effects.Activate, effects.SendReportNow],
+    Phase.PREPARED: [effects.Activate],
     Phase.REVERTING: [effects.Revert],
 }
 

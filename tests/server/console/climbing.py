@@ -17,6 +17,7 @@ from pinnace_server.console.shown_rollouts import (
     Pause,
     RolloutDetail,
     RolloutPreview,
+    SiteRow,
     WavePreview,
     WaveRow,
 )
@@ -88,6 +89,12 @@ def waves(now: datetime, hostile: str, agreed: tuple[str, ...], under_way: int) 
     return first, second, third, WaveRow(number=4, holdback=True, devices=2, look="not_begun", waiting=2)
 
 
+def sites(now: datetime, hostile: str) -> tuple[SiteRow, ...]:
+    waits = SiteRow(name=f"lyon {hostile}", wave=2, devices=4, prepared=2, keeping=0, mixed=False, why=hostile)
+    decided = replace(waits, name="kiel", prepared=4, keeping=3, mixed=True, decision="commit", decided=now)
+    return replace(waits, lease_until=now + timedelta(minutes=20)), decided, replace(decided, decision="revert")
+
+
 def detail(
     one: shown.Progress,
     history: Sequence[shown.Event],
@@ -119,6 +126,7 @@ def detail(
         pause=Pause(by="ana", why=paused, since=now - timedelta(minutes=5)) if paused else None,
         waves=rows,
         current=None if plain else rows[1],
+        sites=() if plain else sites(now, hostile),
         failures=(failures,),
         waiting=(("EARLIER_WAVE", 4), ("ANSWER", 5)),
         again=True,

@@ -17,6 +17,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 MANUAL = DOCS / "operating-the-server.md"
 ROLLOUTS = DOCS / "rollouts.md"
 SHADOW = DOCS / "shadow.md"
+SITE_ATOMIC = DOCS / "site-atomic.md"
 
 
 def test_every_option_of_serve_is_in_the_manual() -> None:
@@ -27,8 +28,8 @@ def test_every_option_of_serve_is_in_the_manual() -> None:
     assert {option for option in options if option.startswith("--")} - {"--help"} == documented
 
 
-UNSAID = (WaitingOn.PLANNING, WaitingOn.OFFERED, WaitingOn.SITE_DECISION)
-"""Over within seconds; and no strategy of this server decides for sites."""
+UNSAID = (WaitingOn.PLANNING, WaitingOn.OFFERED)
+"""Over within seconds."""
 
 
 def fields(tree: object, path: str = "") -> list[str]:
@@ -56,6 +57,13 @@ def test_every_setting_of_a_shadow_is_in_the_manual() -> None:
     assert isinstance(strategy, dict)
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", SHADOW.read_text(), re.MULTILINE))
     assert set(strategy) - {"kind"} == documented
+
+
+def test_every_setting_of_whole_sites_is_in_the_manual() -> None:
+    strategy = reading.plain(reading.read({"cohort": "", "strategy": "site_atomic"}))["strategy"]
+    assert isinstance(strategy, dict)
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", SITE_ATOMIC.read_text(), re.MULTILINE))
+    assert set(strategy) - {"kind"} <= documented
 
 
 @pytest.mark.parametrize("on", [each for each in WaitingOn if each not in UNSAID])

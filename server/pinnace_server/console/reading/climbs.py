@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from pinnace_server.console import shown, shown_rollouts
 from pinnace_server.console.reading import values
+from pinnace_server.domain import sites as of_sites
 from pinnace_server.domain import wave_report
 from pinnace_server.domain.gates.verdicts import Reason
 from pinnace_server.domain.plans import DeviceReport, WaitingOn
 from pinnace_server.domain.ramp import Ramp, Standing, Wave
 from pinnace_server.domain.records import MemberState, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy.policy import RolloutPolicy
+from pinnace_server.domain.sites import Site
 from pinnace_server.domain.wave_report import WaveReport
 from pinnace_server.domain.why import Answer
 from pinnace_server.service.steering import Preview
@@ -72,6 +74,25 @@ def waves(
     if of is None:
         return ()
     return tuple(_wave(rollout, of, wave, counts.get(wave.number, {})) for wave in of.waves)
+
+
+def sites(found: Iterable[Site]) -> tuple[shown_rollouts.SiteRow, ...]:
+    """Return the sites that move whole, and how each stands."""
+    return tuple(
+        shown_rollouts.SiteRow(
+            name=site.name,
+            wave=site.wave,
+            devices=len(site.counted),
+            prepared=site.prepared,
+            keeping=site.keeping,
+            mixed=site.mixed,
+            why=of_sites.waits(site) if site.ruling is None else site.ruling.why,
+            decision="" if site.ruling is None else site.ruling.verdict.value,
+            decided=None if site.ruling is None else values.moment(site.ruling.decided_at_s),
+            lease_until=values.moment_or_none(site.lease_until_s if site.ruling is None else None),
+        )
+        for site in found
+    )
 
 
 def is_holdback(policy: RolloutPolicy, wave: int) -> bool:

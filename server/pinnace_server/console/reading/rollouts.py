@@ -19,7 +19,7 @@ from pinnace_server.domain.records import EventKind, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.domain.rollout_policy.policy import Membership
 from pinnace_server.domain.wave_report import WaveReport
-from pinnace_server.service import ramps
+from pinnace_server.service import ramps, siting
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.rollouts import found_rollout
 from pinnace_server.service.steering import Steering
@@ -66,7 +66,7 @@ class RolloutReads:
             report = self._reports.get(tables, found, progress.total + progress.left_out, now)
             waves = climbs.waves(found, climb.ramp, tables.rollouts.wave_counts(found.id))
             current = climb.ramp.current if climb.ramp is not None else None
-            waiting = report.waiting()
+            waiting, sites = report.waiting(), siting.sites_now(tables, found, now)
             history = tables.events.listing(queries.EventQuery(rollout=found.id, page=Page(limit=HISTORY_ROWS)))
             policy = climb.ramp.policy if climb.ramp is not None else None
             return shown_rollouts.RolloutDetail(
@@ -74,8 +74,16 @@ class RolloutReads:
                 cohort=found.selector,
                 dynamic=policy is not None and policy.cohort.membership is Membership.DYNAMIC,
                 why=climbs.why(
-                    why.of_rollout(found, dict(waiting), ramp=climb.ramp, standing=climb.standing, said=climb.said)
+                    why.of_rollout(
+                        found,
+                        dict(waiting),
+                        ramp=climb.ramp,
+                        standing=climb.standing,
+                        said=climb.said,
+                        sites=tuple(sites.values()),
+                    )
                 ),
+                sites=climbs.sites(sites.values()),
                 pause=_pause(tables, found),
                 waves=waves,
                 current=next((each for each in waves if current and each.number == current.number), None),

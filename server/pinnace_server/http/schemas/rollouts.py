@@ -12,7 +12,7 @@ from pinnace_server.domain.policy import Terms
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.http.schemas.body import asked, like
 from pinnace_server.http.schemas.catalogue import OTHER_DIGEST
-from pinnace_server.http.schemas.steering import Wave
+from pinnace_server.http.schemas.steering import Site, Wave
 from pinnace_server.service import matching, rollouts, rules
 
 _ROLLOUT = {
@@ -195,12 +195,14 @@ class RolloutDetail(Rollout):
             "evidence": {"inferences": 250, "labels": 0},
             "policy": {"cohort": {"selector": "site=lyon"}},
             "waves": [],
+            "sites": [],
         }
     )
 
     waiting_on: dict[str, int]
     policy: dict[str, Any] | None = Field(description="With every field; null for a plain assignment.")
     waves: list[Wave] = Field(description="None for a plain assignment. The holdback is the last.")
+    sites: list[Site] = Field(description="Sites that move whole, of waves that began; only with `site_atomic`.")
     evidence: dict[str, int] = Field(description="Answers on this release by devices that keep it: the rule's inputs.")
 
     @classmethod
@@ -215,6 +217,7 @@ class RolloutDetail(Rollout):
             waves=[]
             if progress.ramp is None
             else [Wave.of(wave, dict(progress.counts.get(wave.number, {}))) for wave in progress.ramp.waves],
+            sites=[Site.of(site) for site in progress.sites],
             evidence={
                 "inferences": evidence.n,
                 "errors": evidence.errors,

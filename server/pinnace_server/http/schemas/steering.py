@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from pinnace_server.domain import ramp, wave_report
+from pinnace_server.domain import ramp, sites, wave_report
 from pinnace_server.domain.records import MemberState
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.domain.why import Answer, StepKind
@@ -38,6 +38,19 @@ _WAVE = {
         "devices": {"wave": 3, "reachable": 3, "committed": 3, "reporting": 6, "speaking": 6},
         "record": "",
     },
+}
+_SITE = {
+    "site": "lyon",
+    "wave": 1,
+    "devices": 4,
+    "prepared": 2,
+    "keeping": 0,
+    "mixed": False,
+    "waits_for": ["camera-7-a1b2c3", "camera-8-d4e5f6"],
+    "decision": None,
+    "why": "waits for 2 of 4 at site lyon (camera-7-a1b2c3, camera-8-d4e5f6)",
+    "decided_at_s": None,
+    "lease_until_s": 1795442500.0,
 }
 _WHY = {
     "about": "camera-7-a1b2c3",
@@ -187,6 +200,42 @@ class Wave(BaseModel):
             promoted_at_s=wave.promoted_at_s,
             promoted_by=wave.promoted_by,
             verdict=None if said is None else _verdict(said),
+        )
+
+
+class Site(BaseModel):
+    """How a site stands that moves whole."""
+
+    model_config = like(_SITE)
+
+    site: str
+    wave: int
+    devices: int = Field(description="Those that its decision waits for.")
+    prepared: int = Field(description="Those that are prepared, or keep the release.")
+    keeping: int
+    mixed: bool = Field(description="Some keep the release and others do not, by what they last said.")
+    waits_for: list[str] = Field(description="Devices that are not prepared.")
+    decision: str | None = Field(description="`commit` or `revert`; null while nothing is decided.")
+    why: str
+    decided_at_s: float | None
+    lease_until_s: float | None = Field(description="When its first prepared device goes back by itself.")
+
+    @classmethod
+    def of(cls, site: sites.Site) -> Site:
+        """Return a site as a body."""
+        ruling = site.ruling
+        return cls(
+            site=site.name,
+            wave=site.wave,
+            devices=len(site.counted),
+            prepared=site.prepared,
+            keeping=site.keeping,
+            mixed=site.mixed,
+            waits_for=[each.device for each in site.missing] if ruling is None else [],
+            decision=None if ruling is None else ruling.verdict.value,
+            why=sites.waits(site) if ruling is None else ruling.why,
+            decided_at_s=None if ruling is None else ruling.decided_at_s,
+            lease_until_s=site.lease_until_s if ruling is None else None,
         )
 
 

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import BootId, IncarnationId, RolloutId, VersionName
-from pinnace_contract.latest import Arm, Intent, Outcome, Receipt, WithdrawMode
+from pinnace_contract.latest import Arm, Intent, Outcome, Receipt, SiteVerdict, WithdrawMode
 from pinnace_server.domain import selector
 from pinnace_server.domain.aliases import AliasRule, Approval, Means, Pointing
 from pinnace_server.domain.gates.streams import Tally
@@ -41,6 +41,7 @@ from pinnace_server.domain.records import (
     TokenId,
     Withdrawal,
 )
+from pinnace_server.domain.sites import SiteRuling
 from pinnace_server.service.ports import Tables
 from tests.server.db.contract.rows import (
     BOOT,
@@ -219,6 +220,19 @@ def _stretch(c: Random) -> Change:
     return write
 
 
+def _site_ruling(c: Random) -> Change:
+    """Decide about a site; it was decided before in some rollouts, and is forgotten first."""
+    name, site = RolloutId(c.choice(ROLLOUTS)), c.choice(["lyon", "kiel"])
+    verdict = c.choice([SiteVerdict.COMMIT, SiteVerdict.REVERT])
+    said = SiteRuling(site=site, verdict=verdict, why="so", decided_at_s=NOW, prepared=c.randint(0, 3), counted=3)
+
+    def write(tables: Tables) -> None:
+        tables.rollouts.drop_site_ruling(name, site)
+        tables.rollouts.add_site_ruling(name, said)
+
+    return write
+
+
 def _wave(c: Random) -> Change:
     name, n = RolloutId(c.choice(ROLLOUTS)), c.randint(1, 3)
     if c.random() < 0.5:
@@ -349,6 +363,7 @@ _DRAWS: Final = [
     *[_told] * 2,
     _rollout,
     _wave,
+    _site_ruling,
     _stretch,
     *[_member] * 2,
     *[_receipt] * 2,
@@ -462,6 +477,7 @@ def _of_rollouts(tables: Tables) -> Answers:
         every = [each.device for each in tables.rollouts.members(name)]
         yield f"some members {name}", list(tables.rollouts.some_members(name, every[::2]))
         yield f"agreements {name}", list(tables.rollouts.agreements(name))
+        yield f"site rulings {name}", list(tables.rollouts.site_rulings(name))
         yield f"member {name}", tables.rollouts.member(name, camera(1))
     for n, of in product(DEVICES, MODELS):
         yield f"assignment {n} {of}", tables.assignments.get(camera(n), of)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from pinnace_contract.ids import RolloutId
-from pinnace_contract.latest import Cause, Intent, Outcome
+from pinnace_contract.latest import Cause, Intent, Outcome, SiteVerdict
 from pinnace_server.db import batches
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.queries import Page, RolloutQuery
 from pinnace_server.domain.ramp import Agreement, SiteOthers, Wave
 from pinnace_server.domain.records import Counts, DeviceState, MemberState, PlanId, RolloutState
+from pinnace_server.domain.sites import SiteRuling
 from pinnace_server.service.ports import Store
 from tests.server.db.contract.rows import (
     DIGITS,
@@ -483,8 +485,28 @@ class TestWaves:
         with store.read() as tables:
             assert list(tables.rollouts.agreements(R1)) == [bob, later]
 
+    def test_what_is_decided_about_a_site_is_written_down_once(self, store: Store) -> None:
+        lyon = SiteRuling(
+            site="lyon", verdict=SiteVerdict.COMMIT, why="all are", decided_at_s=NOW, prepared=3, counted=3
+        )
+        kiel = replace(lyon, site="kiel", verdict=SiteVerdict.REVERT, why="camera-1: CRASHED", prepared=1)
+        for ruling in (lyon, kiel):
+            written(store, lambda tables, ruling=ruling: tables.rollouts.add_site_ruling(R1, ruling))
+        with pytest.raises(VIOLATED), store.write() as tables:
+            tables.rollouts.add_site_ruling(R1, replace(kiel, site="lyon"))
+        with store.read() as tables:
+            assert list(tables.rollouts.site_rulings(R1)) == [kiel, lyon]
+            assert tables.rollouts.site_ruling(R1, "lyon") == lyon
+            assert tables.rollouts.site_ruling(R1, "paris") is None
+        written(store, lambda tables: tables.rollouts.drop_site_ruling(R1, "kiel"))
+        with store.read() as tables:
+            assert list(tables.rollouts.site_rulings(R1)) == [lyon]
+
     def test_a_wave_has_a_rollout(self, store: Store) -> None:
         with pytest.raises(VIOLATED), store.write() as tables:
             tables.rollouts.save_wave(R2, Wave(number=1, devices=0))
         with pytest.raises(VIOLATED), store.write() as tables:
             tables.rollouts.save_agreement(R2, Agreement(wave=1, person="ann", at_s=NOW))
+        ruling = SiteRuling(site="x", verdict=SiteVerdict.COMMIT, why="", decided_at_s=NOW, prepared=1, counted=1)
+        with pytest.raises(VIOLATED), store.write() as tables:
+            tables.rollouts.add_site_ruling(R2, ruling)

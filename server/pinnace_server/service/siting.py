@@ -1,0 +1,255 @@
+"""Sites that move whole, from rows: how each stands, and what is decided about it, written down before it is said.
+
+What is decided is ``domain.sites``'s. A ruling is made again from the rows of the transaction that keeps it, and kept
+once; the sets that carry it are in the same transaction, to be signed. So a server that is killed in between says what
+it wrote, and of two servers one decides.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from pinnace_contract.ids import DeviceId, RolloutId
+from pinnace_contract.latest import Cause, Entry, Phase, SiteDecision, SiteVerdict
+from pinnace_server.domain import sites
+from pinnace_server.domain.muster import Mustered
+from pinnace_server.domain.records import (
+    SERVER,
+    Assignment,
+    DeviceState,
+    Event,
+    EventKind,
+    Member,
+    MemberState,
+    Rollout,
+    RolloutState,
+    Severity,
+    Slot,
+)
+from pinnace_server.domain.rollout_policy.policy import RolloutPolicy, SiteAtomic
+from pinnace_server.domain.sites import Resident, Site, SiteRuling, Stay
+from pinnace_server.service import rules
+from pinnace_server.service.ports import Tables, World
+
+_WITH_ITS_SITE: Final = (Cause.SITE_REVERTED, Cause.LEASE_ENDED)  # nothing was wrong with the device
+_BADLY: Final = (MemberState.FAILED, MemberState.REVERTED, MemberState.REJECTED)
+_OUT: Final = (MemberState.SKIPPED, MemberState.SUPERSEDED, MemberState.CANCELLED)
+_NOT_COUNTED: Final = (DeviceState.QUARANTINED, DeviceState.DECOMMISSIONED)
+
+_log = logging.getLogger(__name__)
+
+
+def lease_s(policy: RolloutPolicy) -> int | None:
+    """Return how long a prepared device waits for its site; None: the rollout does not move whole sites."""
+    return policy.strategy.lease_s if isinstance(policy.strategy, SiteAtomic) else None
+
+
+def sites_of(
+    tables: Tables, rollout: Rollout, begun: Collection[int], muster: Sequence[Mustered], now_s: float
+) -> Mapping[str, Site]:
+    """Return the sites of waves that began, by name. ``muster`` is the rollout's roll call."""
+    mine = [each for each in muster if each.site and each.wave in begun]
+    told = [each.device for each in mine if each.state is MemberState.ASSIGNED]
+    slots = {slot.device: slot for slot in tables.devices.slots(told, rollout.model)}
+    entries = {
+        each.device: each.entry
+        for each in tables.assignments.of(told)
+        if each.model == rollout.model and each.rollout == rollout.id
+    }
+    rulings = {each.site: each for each in tables.rollouts.site_rulings(rollout.id)}
+    found: dict[str, list[Mustered]] = {}
+    for each in mine:
+        entry = entries.get(each.device)
+        # Who was told belongs to the site that it was told of, whatever its label says since.
+        found.setdefault(entry.site if entry is not None and entry.site else each.site, []).append(each)
+    return {
+        name: Site(
+            name=name,
+            wave=min(each.wave for each in here),
+            residents=tuple(_resident(each, entries.get(each.device), slots.get(each.device), now_s) for each in here),
+            ruling=rulings.get(name),
+        )
+        for name, here in sorted(found.items())
+    }
+
+
+def sites_now(tables: Tables, rollout: Rollout, now_s: float) -> Mapping[str, Site]:
+    """Return the same, and no site where the rollout does not move whole ones."""
+    policy = rules.policy_of(rollout)
+    if policy is None or lease_s(policy) is None:
+        return {}
+    begun = {wave.number for wave in tables.rollouts.waves(rollout.id) if wave.started_at_s is not None}
+    return sites_of(tables, rollout, begun, tables.rollouts.muster(rollout.id), now_s)
+
+
+def decisions_for(tables: Tables, assignments: Iterable[Assignment]) -> tuple[SiteDecision, ...]:
+    """Return what a device's set says about sites: the rulings about entries that have not ended."""
+    found = []
+    for assignment in assignments:
+        entry = assignment.entry
+        if not entry.site_atomic or entry.rollout is None or assignment.outcome is not None:
+            continue
+        ruling = tables.rollouts.site_ruling(entry.rollout, entry.site)
+        if ruling is not None:
+            found.append(
+                SiteDecision(
+                    rollout=entry.rollout, site=entry.site, generation=entry.generation, verdict=ruling.verdict
+                )
+            )
+    return tuple(found)
+
+
+def comes_back(tables: Tables, assignment: Assignment, cause: Cause) -> bool:
+    """Tell whether a device that went back because its lease ended is told to commit all the same."""
+    entry = assignment.entry
+    if cause is not Cause.LEASE_ENDED or not entry.site_atomic or entry.rollout is None:
+        return False
+    ruling = tables.rollouts.site_ruling(entry.rollout, entry.site)
+    return ruling is not None and ruling.verdict is SiteVerdict.COMMIT
+
+
+def is_to_commit(tables: Tables, model_assignment: Assignment | None) -> bool:
+    """Tell whether a device under way belongs to a site that commits: it stays with its site, whatever is cancelled."""
+    if model_assignment is None or model_assignment.outcome is not None:
+        return False
+    return any(each.verdict is SiteVerdict.COMMIT for each in decisions_for(tables, [model_assignment]))
+
+
+def try_again(tables: Tables, rollout: RolloutId, members: Sequence[Member]) -> Sequence[Member]:
+    """Let the sites of these members try again as a whole; return everybody who does, these members included."""
+    reverted = {each.site for each in tables.rollouts.site_rulings(rollout) if each.verdict is SiteVerdict.REVERT}
+    at = {each.device: each.site for each in tables.rollouts.muster(rollout)}
+    again = {at[each.device] for each in members} & reverted
+    for site in sorted(again):
+        tables.rollouts.drop_site_ruling(rollout, site)
+    named = {each.device for each in members}
+    others = [
+        each
+        for each in tables.rollouts.members(rollout)
+        if each.device not in named
+        and at[each.device] in again
+        and (each.cause in _WITH_ITS_SITE or each.state in _BADLY)
+    ]
+    return [*members, *others]
+
+
+class Siting:
+    """Decides about sites; for the controller's thread."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def decide_all(self) -> None:
+        """Decide whatever can be decided, of every active rollout that moves whole sites."""
+        with self._world.store.read() as tables:
+            due = [(rollout.id, site) for rollout in tables.rollouts.active() for site in self._due(tables, rollout)]
+        for rollout, site in due:
+            try:
+                with self._world.store.write() as tables:
+                    topics = self._decide(tables, rollout, site)
+            except Exception:  # one site must not keep the others waiting while their leases run
+                _log.exception("site %s of rollout %s cannot be decided about and is tried again", site, rollout)
+            else:
+                self._world.changes.notify(topics)
+
+    def _due(self, tables: Tables, rollout: Rollout) -> Sequence[str]:
+        now = self._world.clock.now()
+        found = sites_now(tables, rollout, now)
+        return [site.name for site in found.values() if sites.decide(site, now) is not None]
+
+    def _decide(self, tables: Tables, name: RolloutId, site: str) -> list[str]:
+        rollout, now = tables.rollouts.get(name), self._world.clock.now()
+        if rollout is None or rollout.state is not RolloutState.ACTIVE:
+            return []
+        found = sites_now(tables, rollout, now).get(site)
+        ruling = sites.decide(found, now) if found is not None else None
+        if found is None or ruling is None or tables.rollouts.site_ruling(name, site) is not None:
+            return []  # somebody else was faster, or something was heard meanwhile
+        tables.rollouts.add_site_ruling(name, ruling)
+        tables.events.append(_decided(rollout, ruling, now))
+        here = [each.device for each in found.residents]
+        if ruling.verdict is SiteVerdict.REVERT:
+            self._let_go(tables, name, here, ruling, now)
+        for device in here:
+            self._say(tables, device)
+        return ["rollouts", f"rollout:{name}", "events", "devices", *(f"device:{device}" for device in here)]
+
+    def _let_go(
+        self, tables: Tables, rollout: RolloutId, here: Sequence[DeviceId], ruling: SiteRuling, now: float
+    ) -> None:
+        """Nobody who still waits is told of a release that its site left."""
+        tables.rollouts.save_members(
+            replace(
+                each,
+                state=MemberState.SKIPPED,
+                cause=Cause.SITE_REVERTED,
+                detail=f"site {ruling.site} went back: {ruling.why}",
+                changed_at_s=now,
+            )
+            for each in tables.rollouts.some_members(rollout, here)
+            if each.state is MemberState.WAITING
+        )
+
+    def _say(self, tables: Tables, device: DeviceId) -> None:
+        """Say a device's set again with what is decided: nothing else of it changes, so neither does its generation."""
+        desired = tables.assignments.desired(device)
+        if desired is None:
+            return
+        said = decisions_for(tables, tables.assignments.of([device]))
+        if said != desired.assignments.site_decisions:
+            again = replace(desired.assignments, site_decisions=said)
+            tables.assignments.save_desired(replace(desired, assignments=again, signed_at_s=None))
+
+
+def _resident(each: Mustered, entry: Entry | None, slot: Slot | None, now_s: float) -> Resident:
+    stay, lease = _stay(each, entry, slot), None
+    if stay is Stay.PREPARED and slot is not None:
+        lease = slot.lease_until_s if slot.lease_until_s is not None else slot.said_at_s
+    return Resident(
+        device=each.device,
+        stay=stay,
+        there=each.is_there(now_s),
+        why=each.cause.value if each.state in _BADLY else "",
+        lease_until_s=lease,
+    )
+
+
+def _stay(each: Mustered, entry: Entry | None, slot: Slot | None) -> Stay:
+    if each.state in _OUT or each.device_state in _NOT_COUNTED:
+        return Stay.OUT
+    if each.state is MemberState.COMMITTED:
+        return Stay.KEEPS
+    if each.state in _BADLY:
+        return Stay.ENDED_BADLY
+    if each.state is MemberState.WAITING:
+        return Stay.WAITING
+    if entry is None or slot is None or slot.state.generation != entry.generation:
+        return Stay.UNDER_WAY
+    if slot.state.phase is Phase.PREPARED:
+        return Stay.PREPARED
+    keeps = slot.state.current is not None and slot.state.current.release == entry.release
+    return Stay.KEEPS if slot.state.phase is Phase.IDLE and keeps else Stay.UNDER_WAY
+
+
+def _decided(rollout: Rollout, ruling: SiteRuling, now: float) -> Event:
+    commits = ruling.verdict is SiteVerdict.COMMIT
+    what = "commits" if commits else "goes back"
+    return Event(
+        at_s=now,
+        kind=EventKind.SITE_DECIDED,
+        actor=SERVER,
+        summary=f"site {ruling.site} {what} as a whole with {rollout.model} {rollout.version}: {ruling.why}"[:500],
+        severity=Severity.INFO if commits else Severity.WARNING,
+        model=rollout.model,
+        version=rollout.version,
+        rollout=rollout.id,
+        data={
+            "site": ruling.site,
+            "verdict": ruling.verdict.value,
+            "prepared": str(ruling.prepared),
+            "counted": str(ruling.counted),
+        },
+    )
