@@ -34,7 +34,7 @@ from pinnace_sim.memory.store import MemoryStore
 from pinnace_sim.network import Message, Network
 from pinnace_sim.plan import DevicePlan, Nature, Order, OrderKind, Plan
 from pinnace_sim.quiet import silence
-from pinnace_sim.schedule import Schedule
+from pinnace_sim.schedule import NOON_S, Schedule
 from pinnace_sim.server import Disk, Killed, SimServer
 from pinnace_sim.wave_checks import WaveChecks
 
@@ -65,9 +65,16 @@ class Outcome:
 class World:
     """Plays a plan once."""
 
-    def __init__(self, plan: Plan, *, keeps_log: bool = False, store: Callable[[], Disk] = MemoryStore) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        keeps_log: bool = False,
+        store: Callable[[], Disk] = MemoryStore,
+        origin_s: float = NOON_S,
+    ) -> None:
         self.plan = plan
-        self.schedule = Schedule()
+        self.schedule = Schedule(origin_s)
         self.journal = Journal(lambda: self.schedule.now_s, keeps=keeps_log)
         self.journal.head(plan.tree())
         self.counts: Counter[str] = Counter()
@@ -91,6 +98,7 @@ class World:
             self.server.ticked = waiting.Teller(self.server, self.journal).tell
         self.checks.serves = self._serves
         self.natures: dict[ReleaseId, Nature] = {}
+        self.amounts: dict[ReleaseId, float] = {}  # of those whose nature has one, where it is not the usual one
         self._only_on: dict[ReleaseId, str] = {}  # the class of hardware on which a version is of its nature
         self.served: dict[ReleaseId, set[str]] = {}  # the devices that ever did, by the names of their plans
         self.rollouts: list[RolloutId] = []
@@ -154,7 +162,7 @@ class World:
             elsewhere = self.natures.get(release, Nature.GOOD) if here else Nature.GOOD
             return plan.nature_of(self.checks.names.get(release, ""), elsewhere)
 
-        return SimDevice(
+        made = SimDevice(
             plan,
             self.plan.seed,
             schedule=self.schedule,
@@ -164,6 +172,8 @@ class World:
             nature_of=nature_of,
             watch=self.checks,
         )
+        made.amount_of = lambda release: self.amounts.get(release, 0.0)
+        return made
 
     def _begin(self) -> None:
         self.server.start()

@@ -354,8 +354,9 @@ class Reports(Protocol):
         """Add up what these devices counted for a release, over everything that is kept."""
         ...
 
-    def answered(self, device: DeviceId, minute_from: int, minute_to: int) -> Mapping[ModelName, int]:
-        """Count what a device answered to applications in these minutes, by model, and not what a shadow answered."""
+    def answered(self, device: DeviceId, minute_from: int, minute_to: int) -> Mapping[ModelName, Counts]:
+        """Count what a device answered to applications in these minutes, and how much of it failed (``n`` and
+        ``errors``), by model, and not what a shadow answered."""
         ...
 
     def stretch(

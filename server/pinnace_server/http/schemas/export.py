@@ -24,6 +24,7 @@ _MODEL = {
     "current": _RUNNING,
     "last_good": [],
     "answered_an_hour": 600.0,
+    "error_share": 0.002,
 }
 _LINK = {"window_s": 604800.0, "changes_a_day": 6.0, "online_share": 0.93}
 _DEVICE = {
@@ -80,6 +81,7 @@ class ExportedModel(BaseModel):
     answered_an_hour: float | None = Field(
         description="Inferences an hour over the last day that the device was there; null: nothing was counted."
     )
+    error_share: float | None = Field(ge=0, le=1, description="How much of that failed; null: nothing was counted.")
 
 
 class ExportedLink(BaseModel):
@@ -265,4 +267,5 @@ def _model(slot: records.Slot, profile: export.Profile) -> ExportedModel:
         current=Running.of(state.current),
         last_good=[one for each in state.last_good if (one := Running.of(each))],
         answered_an_hour=profile.answered_an_hour.get(slot.model),
+        error_share=profile.error_share.get(slot.model),
     )
