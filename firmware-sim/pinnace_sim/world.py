@@ -98,6 +98,7 @@ class World:
             self.server.ticked = waiting.Teller(self.server, self.journal).tell
         self.checks.serves = self._serves
         self.natures: dict[ReleaseId, Nature] = {}
+        self.model = MODEL
         self.amounts: dict[ReleaseId, float] = {}  # of those whose nature has one, where it is not the usual one
         self._only_on: dict[ReleaseId, str] = {}  # the class of hardware on which a version is of its nature
         self.served: dict[ReleaseId, set[str]] = {}  # the devices that ever did, by the names of their plans
@@ -347,7 +348,7 @@ class World:
             return
 
         def dies() -> None:
-            serving = run.workers.serving(MODEL)
+            serving = run.workers.serving(self.model)
             if device.run is run and not self._calm and serving is not None and serving.release == release:
                 device.power_cut(DEAD_S)
 
@@ -452,7 +453,7 @@ class World:
             case FaultKind.CLONE:
                 return self._clone(device, incident.lasts_s)
             case FaultKind.VETO:
-                return device.veto(MODEL, incident.lasts_s)
+                return device.veto(self.model, incident.lasts_s)
             case FaultKind.WORKER_CRASH:
                 return device.kill_worker(ExitCause.CRASHED)
             case FaultKind.WORKER_HANG:
