@@ -78,7 +78,7 @@ def play(setup: Setup, seed: int) -> Played:
     """Play one world; the same setup and seed always end the same way."""
     began_s = time.process_time()
     world = World(plan(setup, seed))
-    watch = _Watch(world, setup.begun_s)
+    watch = Watch(world, setup.begun_s)
     outcome = world.run(over=watch.over)
     played = watch.played(seed, "" if outcome.violation is None else str(outcome.violation))
     return replace(played, cpu_s=time.process_time() - began_s)
@@ -148,7 +148,7 @@ def _device(draw: random.Random, number: int) -> DevicePlan:
     )
 
 
-class _Watch:
+class Watch:
     """Looks at a world's rollout from time to time."""
 
     def __init__(self, world: World, begun_s: float) -> None:

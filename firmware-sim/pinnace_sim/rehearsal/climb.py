@@ -19,6 +19,7 @@ from pinnace_server.domain.gates.verdicts import Reason
 from pinnace_server.domain.records import Event, EventKind, MemberState, RolloutState
 from pinnace_server.domain.rollout_policy.policy import RolloutPolicy
 from pinnace_server.errors import ServerError
+from pinnace_server.service import matching
 from pinnace_server.service.enrolment import Enrolment
 from pinnace_server.service.ports import Tables
 from pinnace_server.service.steering import Preview
@@ -115,11 +116,13 @@ class ClimbTwin(Twin):
         with silence():
             self._enrol()
             try:
-                return self.server.steering.preview(
+                seen = self.server.steering.preview(
                     model=self.model, version=self.scenario.target.version, policy=self.climb.policy
                 )
+                matching.some(seen.dealt.match)
             except ServerError as error:
-                raise CannotBegin(f"{error}{f' ({error.hint})' if error.hint else ''}") from error
+                raise CannotBegin(str(error)) from error
+        return seen
 
     def climbed(self) -> Climbed:
         """Play it.

@@ -152,12 +152,12 @@ def rehearse(
     seeds = rehearsal.of.seeds
     try:
         ClimbTwin(scenario_of(rehearsal, rehearsal.natures[0], seeds[0]), seeds[0]).preview()
+        found: dict[tuple[int, int], Climbed] = {}
+        for key, climbed in _played(rehearsal, processes):
+            found[key] = climbed
+            told(len(found))
     except CannotBegin as error:
         raise CannotRehearse(f"policy {rehearsal.given.name} cannot be played: {error}") from error
-    found: dict[tuple[int, int], Climbed] = {}
-    for key, climbed in _played(rehearsal, processes):
-        found[key] = climbed
-        told(len(found))
     natures = tuple(
         summed(supposed, [found[number, seed] for seed in seeds]) for number, supposed in enumerate(rehearsal.natures)
     )

@@ -22,6 +22,7 @@ PAST_HOURS: Final = 6.0
 PAST_HOURS_MAX: Final = 48.0
 REPORT_EVERY_S: Final = 600  # gates count in stretches of ten minutes
 REPORT_EVERY_S_MAX: Final = 3_600
+BEGINS_S: Final = (946_684_800.0, 4_102_444_800.0)  # a snapshot of a server without a clock says 1970
 _NEVER: Final = "never"
 _UNITS: Final = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 
@@ -85,7 +86,7 @@ def _asked(
         given=given,
         natures=supposed,
         past_hours=chosen.past_hours,
-        begins_at_s=fleet.made_at_s if begins_at_s is None else begins_at_s,
+        begins_at_s=_begins(fleet.made_at_s if begins_at_s is None else begins_at_s),
         person_delay_s=delay_s,
         report_every_s=chosen.report_every,
     )
@@ -107,6 +108,12 @@ def _moment(text: str) -> float:
     except ValueError as error:
         raise CannotRehearse(f"--begins-at: expected a time as 2026-12-01T22:00+01:00, found {text!r}") from error
     return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+
+
+def _begins(at_s: float) -> float:
+    if not BEGINS_S[0] <= at_s <= BEGINS_S[1]:
+        raise CannotRehearse(f"--begins-at: expected a time between 2000 and 2100, found {at_s:g} s after 1970")
+    return at_s
 
 
 def _delay(text: str) -> float | None:
