@@ -50,7 +50,7 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--faults", choices=["none", "usual"], default="none", help="what breaks meanwhile")
     parser.add_argument("--hours", type=float, metavar="H", help="how far to look (default: 72; of a policy: its own)")
     parser.add_argument("--sample", type=int, default=SAMPLE, metavar="N", help="devices in a world (default: 100)")
-    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help="how many worlds (default: 5)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="how many worlds (default: 5; of a policy: 3 a nature)")
     parser.add_argument("--first-seed", type=int, default=1, metavar="N", help="the first one's seed (default: 1)")
     parser.add_argument(
         "--link-bytes-s", type=float, default=BYTES_S, metavar="N", help="without a trace (default: 1000000)"
@@ -82,7 +82,8 @@ def _rehearse(chosen: argparse.Namespace) -> int:
 
 def _asked(chosen: argparse.Namespace, fleet: Snapshot, release: str) -> Rehearsal:
     hours = HOURS if chosen.hours is None else chosen.hours
-    within("--seeds", chosen.seeds, 1, SEEDS_MAX)
+    seeds = (policy_cli.SEEDS if policy_cli.is_asked(chosen) else SEEDS) if chosen.seeds is None else chosen.seeds
+    within("--seeds", seeds, 1, SEEDS_MAX)
     within("--sample", chosen.sample, 1, snapshot.DEVICES_MAX)
     within("--hours", hours, 0.1, HOURS_MAX)
     within("--link-bytes-s", chosen.link_bytes_s, 1, traces.BYTES_S_MAX)
@@ -99,7 +100,7 @@ def _asked(chosen: argparse.Namespace, fleet: Snapshot, release: str) -> Rehears
         model=ModelName(target.model),
         target=target,
         terms=Terms(trial=trial),
-        seeds=tuple(range(chosen.first_seed, chosen.first_seed + chosen.seeds)),
+        seeds=tuple(range(chosen.first_seed, chosen.first_seed + seeds)),
         sample=chosen.sample,
         hours=hours,
         bytes_s=chosen.link_bytes_s,

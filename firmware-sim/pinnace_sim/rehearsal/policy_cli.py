@@ -18,6 +18,7 @@ from pinnace_sim.rehearsal.forecast import Rehearsal
 from pinnace_sim.rehearsal.snapshot import Snapshot
 
 NATURES: Final = ("good", "errors:3%")
+SEEDS: Final = 3  # with two natures a minute of two cores for 40 devices
 PAST_HOURS: Final = 6.0
 PAST_HOURS_MAX: Final = 48.0
 REPORT_EVERY_S: Final = 600  # gates count in stretches of ten minutes

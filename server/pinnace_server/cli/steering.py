@@ -86,11 +86,20 @@ def _start(api: Api, chosen: argparse.Namespace) -> int:
     choice = {"model": chosen.model, "version": chosen.version, "policy": policy}
     if chosen.dry_run:
         seen = api.post("/rollouts/preview", choice)
-        print(shown.as_json(seen) if chosen.json else _preview(seen))
+        print(shown.as_json(seen) if chosen.json else f"{_preview(seen)}\n{_rehearsed(chosen)}")
         return 0
     rollout = api.post("/rollouts", {**choice, "reason": chosen.reason})
     what = f"{_devices(sum(rollout['devices'].values()))} to {rollout['model']} {rollout['version']}"
     return _print(chosen, rollout, f"rollout {rollout['id']}: {what}; see: pinnace why {rollout['id']}")
+
+
+def _rehearsed(chosen: argparse.Namespace) -> str:
+    """Return how to see what its gates would do: a preview deals devices, and plays nothing."""
+    policy = chosen.policy or "POLICY"
+    return (
+        "to play it on twins of the fleet first: pinnace export fleet --out fleet.json && "
+        f"pinnace-sim rehearse --fleet fleet.json --release {chosen.model}@{chosen.version} --policy {policy}"
+    )
 
 
 def _policy(file: Path) -> dict[str, Any]:
