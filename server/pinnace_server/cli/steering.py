@@ -127,6 +127,9 @@ def _preview(seen: dict[str, Any]) -> str:
     if seen["already_on_it"]:
         lines.append(f"{_devices(len(seen['already_on_it']))} on it already")
     lines += [f"left out: {device}: {why}" for device, why in seen["excluded"].items()]
+    if len(seen["variants"]) > 1 or seen["policy"]["variant"]["kind"] != "as_released":
+        counted = sorted(seen["variants"].items(), key=lambda each: (-each[1], each[0]))
+        lines += [f"{_devices(n)} try {name} first" for name, n in counted]
     if seen["foresight"]:
         lines.append(seen["foresight"])
     return "\n".join(shown.cell(line, 400) for line in lines)
@@ -217,6 +220,8 @@ def _answer_words(answer: dict[str, Any]) -> str:
         f"  why   {answer['why']}",
         f"  next  {step['words']}{when}",
     ]
+    if answer["variant"]:
+        lines.append(f"  variant {answer['variant']}")
     if step["command"]:
         lines.append(f"        {step['command']}")
     return "\n".join(shown.cell(line, 1000) for line in lines)

@@ -59,6 +59,7 @@ from pinnace_server.domain.records import (
 )
 from pinnace_server.domain.selector import Selector
 from pinnace_server.domain.stretches import Stretch
+from pinnace_server.domain.variants import ProfileSource, VariantProfile
 
 # --- the database -------------------------------------------------------------------------------------------------
 
@@ -385,6 +386,19 @@ class Reports(Protocol):
         ...
 
 
+class Profiles(Protocol):
+    """What variants take on classes of hardware; see ``service.variant_profiles``."""
+
+    def get(
+        self, release: ReleaseId, variant: Digest, hardware: str, runtime: str, source: ProfileSource
+    ) -> VariantProfile | None: ...
+    def of_release(self, release: ReleaseId) -> Sequence[VariantProfile]:
+        """Return every row of a release, by variant, hardware, runtime and source."""
+        ...
+
+    def save(self, profile: VariantProfile) -> None: ...
+
+
 class Events(Protocol):
     """The append-only log."""
 
@@ -434,6 +448,8 @@ class Tables(Protocol):
     def rollouts(self) -> Rollouts: ...
     @property
     def receipts(self) -> Receipts: ...
+    @property
+    def profiles(self) -> Profiles: ...
     @property
     def reports(self) -> Reports: ...
     @property
