@@ -260,5 +260,7 @@ def _assumptions(rehearsal: PolicyRehearsal) -> Iterator[str]:
     else:
         hours = rehearsal.person_delay_s / HOUR_S
         yield f"who must agree does so {hours:g} h after a wave began to wait; nobody steps in otherwise"
+    if len(rehearsal.of.target.variants) > 1:
+        yield "how fast variants are is not in the snapshot: each is as fast, and tried as the release lists them"
     if rehearsal.given.policy.cohort.trust_reported:
         yield "labels that devices report themselves are not in the snapshot: only an operator's count here"

@@ -127,9 +127,8 @@ def _preview(seen: dict[str, Any]) -> str:
     if seen["already_on_it"]:
         lines.append(f"{_devices(len(seen['already_on_it']))} on it already")
     lines += [f"left out: {device}: {why}" for device, why in seen["excluded"].items()]
-    if len(seen["variants"]) > 1 or seen["policy"]["variant"]["kind"] != "as_released":
-        counted = sorted(seen["variants"].items(), key=lambda each: (-each[1], each[0]))
-        lines += [f"{_devices(n)} try {name} first" for name, n in counted]
+    counted = sorted(seen["variants"].items(), key=lambda each: (-each[1], each[0]))
+    lines += [f"{name} first: {_devices(n)}" for name, n in counted]
     if seen["foresight"]:
         lines.append(seen["foresight"])
     return "\n".join(shown.cell(line, 400) for line in lines)

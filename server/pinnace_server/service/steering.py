@@ -50,8 +50,10 @@ class Preview:
     foresight: Foresight | None
 
     def variants(self) -> Mapping[str, int]:
-        """Count the devices that try each variant first, by what it is called in this version."""
+        """Count the devices that try each variant first, by what it is called; empty where there is only one."""
         among = self.version.body.variants
+        if len(among) < 2:
+            return {}
         names = {each.digest: variants.label(each, among) for each in among}
         return Counter(names[each.variants[0]] for each in self.dealt.choices.values())
 
