@@ -10,16 +10,11 @@ import json
 import random
 import time
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
-from pinnace_contract.ids import RolloutId
-from pinnace_server.domain import wave_report
-from pinnace_server.domain.gates.verdicts import Reason
-from pinnace_server.domain.plans import WaitingOn
-from pinnace_server.domain.ramp import Wave
-from pinnace_server.domain.records import RolloutState
 from pinnace_sim import chance as chances
+from pinnace_sim import climbs
+from pinnace_sim.climbs import End
 from pinnace_sim.faults import USUAL, FaultKind, Faults, Rate, incidents_around
 from pinnace_sim.plan import DevicePlan, Nature, Order, OrderKind, Plan
 from pinnace_sim.temper import LATENCY_S, Temper
@@ -35,23 +30,11 @@ SITES: Final = ("kiel", "lyon", "turin")
 ASKED_AN_HOUR: Final = (60.0, 120.0, 600.0)
 ERRORS_MEAN, ERRORS_SPREAD = 0.01, 0.7  # of the whole fleet, and of its devices relative to it
 ERRORS_MAX: Final = 0.05  # a release promises its devices no more than a tenth
-_STOPPED: Final = {Reason.INSTALLS_STOPPED, Reason.HARDWARE_STOPPED}
 
 NOISY: Final = replace(
     USUAL, rates=(*USUAL.rates, (FaultKind.ABSENCE, Rate(a_day=0.05, lasts_s=(HOUR_S, 12 * HOUR_S))))
 )
 """The faults of a fleet in good order, and devices that are away for hours."""
-
-
-class End(StrEnum):
-    """What became of a rollout."""
-
-    PROMOTED = "promoted"  # through its last wave, by its gates
-    MOVED_BACK = "moved_back"
-    INSTALLS_STOPPED = "installs_stopped"
-    HELD = "held"  # before its last wave
-    BUDGET_HELD = "budget_held"  # in its last wave, of which the budget of healthy devices keeps the rest
-    HELD_LAST = "held_last"  # every device was told: nothing was left to stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +78,7 @@ def play(setup: Setup, seed: int) -> Played:
     """Play one world; the same setup and seed always end the same way."""
     began_s = time.process_time()
     world = World(plan(setup, seed))
-    watch = _Watch(world, setup.begun_s)
+    watch = Watch(world, setup.begun_s)
     outcome = world.run(over=watch.over)
     played = watch.played(seed, "" if outcome.violation is None else str(outcome.violation))
     return replace(played, cpu_s=time.process_time() - began_s)
@@ -165,7 +148,7 @@ def _device(draw: random.Random, number: int) -> DevicePlan:
     )
 
 
-class _Watch:
+class Watch:
     """Looks at a world's rollout from time to time."""
 
     def __init__(self, world: World, begun_s: float) -> None:
@@ -176,49 +159,23 @@ class _Watch:
         world = self._world
         if world.schedule.now_s < self._begun_s or not world.server.is_on:
             return False
-        name = self._name()
-        if name is None:
-            return False
-        with world.server.store.read() as tables:
-            rollout = tables.rollouts.get(name)
-        return rollout is None or rollout.state is not RolloutState.ACTIVE or bool(rollout.paused)
+        name = climbs.newest(world.server, world.rollouts)
+        return name is not None and climbs.is_over(world.server, name)
 
     def played(self, seed: int, problem: str) -> Played:
         """Return how it ended."""
-        world, name = self._world, self._name()
+        world = self._world
+        name = climbs.newest(world.server, world.rollouts)
         if name is None:
             raise RuntimeError(f"seed {seed}: the rollout never began; {problem}")
-        with world.server.store.read() as tables:
-            rollout, waves = tables.rollouts.get(name), tables.rollouts.waves(name)
-        assert rollout is not None
-        waits = world.server.rollouts.progress(name).report.devices
-        budget = any(each.waiting_on is WaitingOn.BUDGET for each in waits)
-        current = next((each for each in waves if each.promoted_at_s is None), waves[-1])
-        report = wave_report.read(current.verdict)
+        found = climbs.stand(world.server, name)
         return Played(
             seed=seed,
-            end=_end(rollout.state, waves, report, budget=budget),
-            served=len(world.served.get(rollout.release, ())) if rollout.release else 0,
+            end=found.end,
+            served=len(world.served.get(found.rollout.release, ())) if found.rollout.release else 0,
             hours=(world.schedule.now_s - self._begun_s) / HOUR_S,
-            wave=current.number,
-            waves=len(waves),
-            why="; ".join(report.why) if report is not None else "",
+            wave=found.current.number,
+            waves=len(found.waves),
+            why="; ".join(found.report.why) if found.report is not None else "",
             problem=problem,
         )
-
-    def _name(self) -> RolloutId | None:
-        with self._world.server.store.read() as tables:
-            named = [each for each in self._world.rollouts if (r := tables.rollouts.get(each)) is not None and r.rules]
-        return named[-1] if named else None
-
-
-def _end(state: RolloutState, waves: list[Wave], report: wave_report.WaveReport | None, *, budget: bool) -> End:
-    if state is RolloutState.HALTED:
-        return End.MOVED_BACK
-    if all(each.promoted_at_s is not None for each in waves):
-        return End.PROMOTED
-    if report is not None and _STOPPED & set(report.reasons):
-        return End.INSTALLS_STOPPED
-    if any(each.started_at_s is None for each in waves):
-        return End.HELD
-    return End.BUDGET_HELD if budget else End.HELD_LAST

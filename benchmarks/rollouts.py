@@ -26,9 +26,10 @@ from typing import Final, get_args
 import figures
 import rollout_worlds
 from figures import Figure
-from rollout_worlds import BAD_HARDWARE, End, Played, Setup
+from rollout_worlds import BAD_HARDWARE, Played, Setup
 
 from pinnace_server.domain.rollout_policy.policy import Strategy
+from pinnace_sim.climbs import End
 from pinnace_sim.plan import Nature
 
 GATES: Final = {"soak_s": 3_600}

@@ -28,7 +28,7 @@ from pinnace_sim.inbox import Inbox
 from pinnace_sim.patience import Patience
 from pinnace_sim.power import PowerCut, Stuck
 from pinnace_sim.runtime import RUNTIME, Workers
-from pinnace_sim.schedule import NOON_S, Due
+from pinnace_sim.schedule import Due
 from pinnace_sim.steps import FIRST_STEP_S, Steps
 from pinnace_sim.watch import Told
 from pinnace_sim.watched_store import WatchedStore
@@ -73,6 +73,7 @@ class AgentRun:
             emit=self.hear,
             chance=device.chance,
             nature_of=device.nature_of,
+            amount_of=device.amount_of,
             problem=self._problem,
             started=self._started,
             inferences_an_hour=device.plan.inferences_an_hour,
@@ -150,7 +151,7 @@ class AgentRun:
 
     def wall(self) -> float:
         """Return what the board believes to be Unix time."""
-        return max(0.0, NOON_S + self.schedule.now_s + self.ahead_s + self.device.skew_s)
+        return max(0.0, self.schedule.origin_s + self.schedule.now_s + self.ahead_s + self.device.skew_s)
 
     def guarded(self, action: Callable[[], object]) -> bool:
         """Run a piece of the agent; False where it did not survive it."""

@@ -29,7 +29,7 @@ from pinnace_sim.disk_trouble import DiskTrouble
 from pinnace_sim.journal import Journal
 from pinnace_sim.network import Network
 from pinnace_sim.plan import DevicePlan, Nature
-from pinnace_sim.schedule import NOON_S, Schedule
+from pinnace_sim.schedule import Schedule
 from pinnace_sim.watch import Watch
 
 SURELY_CUT_S: Final = 2.0  # a power cut that waits for the disk's next operations does not wait longer
@@ -55,6 +55,7 @@ class SimDevice:
         self.plan, self.name, self.seed = plan, plan.name, seed
         self.schedule, self.network, self.journal, self.counts = schedule, network, journal, counts
         self.nature_of, self.watch = nature_of, watch
+        self.amount_of: Callable[[ReleaseId], float] = lambda _release: 0.0
         self.chance = chances.stream(seed, f"device {plan.name}")
         self.key = chances.DeviceKey(seed, plan.name)
         self.disk = Disk(capacity_bytes=plan.disk_bytes)
@@ -100,7 +101,7 @@ class SimDevice:
             nature_of=self.nature_of,
             watch=self.watch,
         )
-        twin.key = self.key
+        twin.key, twin.amount_of = self.key, self.amount_of
         twin._make_store(IncarnationId(chances.stream_hex(twin.chance, 16)), *self.enrolled)
         return twin
 
@@ -194,7 +195,7 @@ class SimDevice:
     def start_in_1970(self, off_s: float, lasts_s: float = 0.0) -> None:
         """Lose the power on a board whose clock has no battery."""
         self.power_cut(off_s)
-        self.jump_clock(-NOON_S - self.schedule.now_s, lasts_s)
+        self.jump_clock(-self.schedule.origin_s - self.schedule.now_s, lasts_s)
 
     def slow_down(self, seconds: float) -> bool:
         """Let inference be slow for a while; tell whether there is a run."""

@@ -63,6 +63,7 @@ class Timer(Protocol):
 class _Worker:
     ref: WorkerRef
     nature: Nature
+    amount: float = 0.0
     loaded: bool = False
     serving: bool = False
     served: bool = False
@@ -75,7 +76,11 @@ class _Worker:
 
 @dataclass(slots=True, kw_only=True)
 class Workers:
-    """All workers of one run of an agent. ``problem`` looks at a worker's files; ``started`` is told of each start."""
+    """All workers of one run of an agent. ``problem`` looks at a worker's files; ``started`` is told of each start.
+
+    ``amount_of``: the share of answers that fail, or by how much more they take, of a release of such a nature; 0: what
+    is usual for its nature.
+    """
 
     timer: Timer
     emit: Callable[[WorkerEvent], None]
@@ -85,6 +90,7 @@ class Workers:
     started: Callable[[Start], None]
     inferences_an_hour: float
     temper: Temper = EVEN_TEMPER
+    amount_of: Callable[[ReleaseId], float] = lambda _release: 0.0
     slow_until_s: float = 0.0
     answered: int = 0
     _workers: dict[WorkerId, _Worker] = field(default_factory=dict)
@@ -103,7 +109,7 @@ class Workers:
         """Begin to load."""
         self._last_id += 1
         ref = WorkerRef(id=WorkerId(self._last_id), model=order.model, release=order.release, variant=order.variant)
-        worker = _Worker(ref=ref, nature=self.nature_of(order.release))
+        worker = _Worker(ref=ref, nature=self.nature_of(order.release), amount=self.amount_of(order.release))
         self._workers[ref.id] = worker
         self.started(order)
         self._later(self.chance.uniform(*LOAD_S), worker, lambda: self._load(worker, order))
@@ -279,12 +285,14 @@ class Workers:
         )
 
     def _errors(self, worker: _Worker, n: int) -> int:
-        share = max(_ERROR_SHARES.get(worker.nature, 0.0), self.temper.error_share)
+        usual = _ERROR_SHARES.get(worker.nature, 0.0)
+        share = max((worker.amount or usual) if usual else 0.0, self.temper.error_share)
         return sum(self.chance.random() < share for _ in range(n)) if share else 0
 
     def _latencies(self, worker: _Worker, n: int) -> Histogram:
         slow = worker.nature is Nature.SLOW or self.timer.now_s < self.slow_until_s
-        slower = SLOWER_TIMES if worker.nature is Nature.SLOWER_20_PERCENT else 1.0
+        times = 1 + worker.amount if worker.amount else SLOWER_TIMES
+        slower = times if worker.nature is Nature.SLOWER_20_PERCENT else 1.0
         middle_s = self.temper.latency_s * (SLOW_TIMES if slow else slower)
         found = Histogram()
         spread = self.temper.latency_spread

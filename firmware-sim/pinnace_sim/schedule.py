@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-NOON_S: Final = 1_795_435_200.0  # Unix time of second 0
+NOON_S: Final = 1_795_435_200.0  # Unix time of second 0, where nobody says otherwise
 EVENTS_MAX: Final = 50_000_000  # of one world: a loop that makes work for itself ends in an error, not in a long night
 
 
@@ -33,9 +33,10 @@ class Due:
 
 
 class Schedule:
-    """Seconds since the world began."""
+    """Seconds since the world began, at ``origin_s`` of Unix time."""
 
-    def __init__(self) -> None:
+    def __init__(self, origin_s: float = NOON_S) -> None:
+        self.origin_s = origin_s
         self.now_s = 0.0
         self.done = 0
         self._due: list[tuple[float, int, Due]] = []

@@ -41,7 +41,7 @@ from pinnace_sim import chance as chances
 from pinnace_sim.contention import Interleaved, Others
 from pinnace_sim.journal import Journal
 from pinnace_sim.network import SERVER, Connection, Message, Network
-from pinnace_sim.schedule import NOON_S, Due, Schedule
+from pinnace_sim.schedule import Due, Schedule
 
 TICK_S: Final = 1.0  # after something changed, as in the program
 REST_S: Final = 900.0  # when nothing does: what the clock alone makes due is at most this late
@@ -110,7 +110,7 @@ class SimServer:
 
     def now(self) -> float:
         """Return Unix seconds."""
-        return NOON_S + self.schedule.now_s
+        return self.schedule.origin_s + self.schedule.now_s
 
     # --- life --------------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ from pinnace_sim.memory.store import MemoryStore
 from pinnace_sim.network import Message, Network
 from pinnace_sim.plan import DevicePlan, Nature, Order, OrderKind, Plan
 from pinnace_sim.quiet import silence
-from pinnace_sim.schedule import Schedule
+from pinnace_sim.schedule import NOON_S, Schedule
 from pinnace_sim.server import Disk, Killed, SimServer
 from pinnace_sim.site_checks import SiteChecks
 from pinnace_sim.wave_checks import WaveChecks
@@ -66,9 +66,16 @@ class Outcome:
 class World:
     """Plays a plan once."""
 
-    def __init__(self, plan: Plan, *, keeps_log: bool = False, store: Callable[[], Disk] = MemoryStore) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        keeps_log: bool = False,
+        store: Callable[[], Disk] = MemoryStore,
+        origin_s: float = NOON_S,
+    ) -> None:
         self.plan = plan
-        self.schedule = Schedule()
+        self.schedule = Schedule(origin_s)
         self.journal = Journal(lambda: self.schedule.now_s, keeps=keeps_log)
         self.journal.head(plan.tree())
         self.counts: Counter[str] = Counter()
@@ -92,6 +99,8 @@ class World:
             self.server.ticked = waiting.Teller(self.server, self.journal).tell
         self.checks.serves = self._serves
         self.natures: dict[ReleaseId, Nature] = {}
+        self.model = MODEL
+        self.amounts: dict[ReleaseId, float] = {}  # of those whose nature has one, where it is not the usual one
         self._only_on: dict[ReleaseId, str] = {}  # the class of hardware on which a version is of its nature
         self.served: dict[ReleaseId, set[str]] = {}  # the devices that ever did, by the names of their plans
         self.rollouts: list[RolloutId] = []
@@ -165,7 +174,7 @@ class World:
             elsewhere = self.natures.get(release, Nature.GOOD) if here else Nature.GOOD
             return plan.nature_of(self.checks.names.get(release, ""), elsewhere)
 
-        return SimDevice(
+        made = SimDevice(
             plan,
             self.plan.seed,
             schedule=self.schedule,
@@ -175,6 +184,8 @@ class World:
             nature_of=nature_of,
             watch=self.checks,
         )
+        made.amount_of = lambda release: self.amounts.get(release, 0.0)
+        return made
 
     def _begin(self) -> None:
         self.server.start()
@@ -353,7 +364,7 @@ class World:
             return
 
         def dies() -> None:
-            serving = run.workers.serving(MODEL)
+            serving = run.workers.serving(self.model)
             if device.run is run and not self._calm and serving is not None and serving.release == release:
                 device.power_cut(DEAD_S)
 
@@ -458,7 +469,7 @@ class World:
             case FaultKind.CLONE:
                 return self._clone(device, incident.lasts_s)
             case FaultKind.VETO:
-                return device.veto(MODEL, incident.lasts_s)
+                return device.veto(self.model, incident.lasts_s)
             case FaultKind.WORKER_CRASH:
                 return device.kill_worker(ExitCause.CRASHED)
             case FaultKind.WORKER_HANG:

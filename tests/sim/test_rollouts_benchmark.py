@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import rollout_worlds
-from benchmarks.rollout_worlds import BAD_HARDWARE, End, Setup
+from benchmarks.rollout_worlds import BAD_HARDWARE, Setup
 from pinnace_contract.ids import DeviceId
+from pinnace_sim.climbs import End
 from pinnace_sim.plan import DevicePlan, Nature, Plan
 from pinnace_sim.scenarios.ending import played
 from pinnace_sim.scenarios.form import device, first, world

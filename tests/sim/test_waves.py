@@ -13,12 +13,12 @@ from pinnace_server.service.climbing import Climbing
 from pinnace_server.service.controller import Controller
 from pinnace_sim import cli, stories, wave_stories
 from pinnace_sim.checks import Rule
-from pinnace_sim.device import NOON_S
 from pinnace_sim.faults import NONE
 from pinnace_sim.plan import Nature, OrderKind, Plan
 from pinnace_sim.scenarios import waves as scenarios
 from pinnace_sim.scenarios.ending import played
 from pinnace_sim.scenarios.form import begun, device, first, made, steered, world
+from pinnace_sim.schedule import NOON_S
 from pinnace_sim.world import World
 
 pytestmark = pytest.mark.slow

@@ -16,6 +16,7 @@ from pinnace_sim.memory.aliases import MemoryAliases
 from pinnace_sim.memory.catalogue import MemoryModels, MemoryVersions
 from pinnace_sim.memory.fleet import MemoryDevices
 from pinnace_sim.memory.log import MemoryClaims, MemoryEvents, MemoryJobs
+from pinnace_sim.memory.profiles import MemoryProfiles
 from pinnace_sim.memory.rollouts import MemoryAssignments, MemoryRollouts
 from pinnace_sim.memory.tables import Disk
 from pinnace_sim.memory.telemetry import MemoryReceipts, MemoryReports
@@ -37,6 +38,7 @@ class MemoryTables:
         self.assignments = MemoryAssignments(disk)
         self.rollouts = MemoryRollouts(disk)
         self.receipts = MemoryReceipts(disk)
+        self.profiles = MemoryProfiles(disk)
         self.reports = MemoryReports(disk)
         self.events = MemoryEvents(disk)
         self.claims = MemoryClaims(disk)

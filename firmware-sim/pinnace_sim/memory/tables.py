@@ -49,9 +49,11 @@ from pinnace_server.domain.records import (
 )
 from pinnace_server.domain.sites import SiteRuling
 from pinnace_server.domain.stretches import Stretch
+from pinnace_server.domain.variants import ProfileSource, VariantProfile
 from pinnace_sim.memory.undo import Undo
 
 StretchKey: TypeAlias = tuple[ModelName, int, ReleaseId, Arm]
+ProfileKey: TypeAlias = tuple[Digest, str, str, ProfileSource]
 MinuteKey: TypeAlias = tuple[DeviceId, ModelName, ReleaseId, Digest, Arm]
 
 
@@ -115,6 +117,7 @@ class Disk:
     receipt_of_counter: dict[tuple[DeviceId, IncarnationId, int], ReceiptId] = field(default_factory=dict)
     last_counter: dict[tuple[DeviceId, IncarnationId, ModelName, int], int] = field(default_factory=dict)
     attempts: dict[tuple[ReleaseId, DeviceId], int] = field(default_factory=dict)
+    profiles: dict[ReleaseId, dict[ProfileKey, VariantProfile]] = field(default_factory=dict)
 
     # reports; ``minute_numbers`` are the keys of ``minutes`` in order, ``totals`` what all minutes add up to
     ranges: dict[tuple[DeviceId, BootId], tuple[ReceivedRange, ...]] = field(default_factory=dict)

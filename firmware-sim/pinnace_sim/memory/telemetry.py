@@ -144,11 +144,12 @@ class MemoryReports:
                 total = total.plus(of_device)
         return total
 
-    def answered(self, device: DeviceId, minute_from: int, minute_to: int) -> Mapping[ModelName, int]:
-        found: dict[ModelName, int] = {}
+    def answered(self, device: DeviceId, minute_from: int, minute_to: int) -> Mapping[ModelName, Counts]:
+        found: dict[ModelName, Counts] = {}
         for minute in self.minutes(device, None, minute_from, minute_to):
             if minute.arm is not Arm.SHADOW:
-                found[minute.model] = found.get(minute.model, 0) + minute.n
+                counted = Counts(n=minute.n, errors=sum(minute.errors.values()))
+                found[minute.model] = found.get(minute.model, Counts()).plus(counted)
         return {model: found[model] for model in sorted(found)}
 
     def stretch(self, device: DeviceId, model: ModelName, release: ReleaseId, arm: Arm, number: int) -> Stretch | None:

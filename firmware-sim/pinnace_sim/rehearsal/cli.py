@@ -1,4 +1,4 @@
-"""``pinnace-sim rehearse``: what an assignment would do to the operator's fleet."""
+"""``pinnace-sim rehearse``: what an assignment or a policy would do to the operator's fleet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +15,10 @@ from pinnace_server.domain.policy import Terms
 from pinnace_sim import trace_cli, traces
 from pinnace_sim.errors import CannotRehearse
 from pinnace_sim.faults import NONE, USUAL
-from pinnace_sim.rehearsal import forecast, snapshot
-from pinnace_sim.rehearsal.forecast import Forecast, Rehearsal, Spread
+from pinnace_sim.rehearsal import forecast, policy_cli, snapshot, sources, telling
+from pinnace_sim.rehearsal.forecast import Forecast, Rehearsal
+from pinnace_sim.rehearsal.snapshot import Snapshot
+from pinnace_sim.rehearsal.sources import within
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -30,16 +31,16 @@ HOURS_MAX: Final = 24.0 * 31
 BYTES_S: Final = 1_000_000.0
 SHOWN_MAX: Final = 20
 _TRIAL: Final = TrialPolicy()
-_CELL_MAX: Final = 140
 
 
 def add_parser(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = commands.add_parser("rehearse", help="play an assignment on twins of your fleet, and say how it would go")
-    parser.add_argument("--release", required=True, metavar="MODEL@VERSION", help="a name, or an alias")
-    parser.add_argument(
-        "--fleet", type=Path, required=True, metavar="SNAPSHOT", help="what pinnace export fleet --out wrote"
+    parser = commands.add_parser(
+        "rehearse", help="play an assignment or a policy on twins of your fleet, and say how it would go"
     )
+    parser.add_argument("--release", metavar="MODEL@VERSION", help="a name, or an alias")
+    parser.add_argument("--fleet", type=Path, metavar="SNAPSHOT", help="what pinnace export fleet --out wrote")
+    policy_cli.add_arguments(parser)
     parser.add_argument("--trace", type=Path, metavar="FILE", help=trace_cli.HELP)
     parser.add_argument("--trial", choices=["live", "none"], default="live", help="default: %(default)s")
     parser.add_argument(
@@ -47,9 +48,9 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--trial-time", type=int, default=_TRIAL.duration_s, metavar="S", help="default: %(default)s")
     parser.add_argument("--faults", choices=["none", "usual"], default="none", help="what breaks meanwhile")
-    parser.add_argument("--hours", type=float, default=HOURS, metavar="H", help="how far to look (default: 72)")
+    parser.add_argument("--hours", type=float, metavar="H", help="how far to look (default: 72; of a policy: its own)")
     parser.add_argument("--sample", type=int, default=SAMPLE, metavar="N", help="devices in a world (default: 100)")
-    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help="how many worlds (default: 5)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="how many worlds (default: 5; of a policy: 3 a nature)")
     parser.add_argument("--first-seed", type=int, default=1, metavar="N", help="the first one's seed (default: 1)")
     parser.add_argument(
         "--link-bytes-s", type=float, default=BYTES_S, metavar="N", help="without a trace (default: 1000000)"
@@ -60,7 +61,11 @@ def add_parser(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _rehearse(chosen: argparse.Namespace) -> int:
-    rehearsal = _asked(chosen)
+    if policy_cli.is_asked(chosen):
+        return policy_cli.rehearse(chosen, _asked)
+    if not chosen.release:
+        raise CannotRehearse("--release: expected MODEL@VERSION, found none")
+    rehearsal = _asked(chosen, sources.fleet_of(chosen), chosen.release)
     live = sys.stderr.isatty() and not chosen.json
 
     def told(done: int) -> None:
@@ -75,15 +80,16 @@ def _rehearse(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(chosen: argparse.Namespace) -> Rehearsal:
-    _within("--seeds", chosen.seeds, 1, SEEDS_MAX)
-    _within("--sample", chosen.sample, 1, snapshot.DEVICES_MAX)
-    _within("--hours", chosen.hours, 0.1, HOURS_MAX)
-    _within("--link-bytes-s", chosen.link_bytes_s, 1, traces.BYTES_S_MAX)
-    _within("--trial-inferences", chosen.trial_inferences, 1, 1_000_000)
-    _within("--trial-time", chosen.trial_time, 1, 30 * 86_400)
-    fleet = snapshot.read(chosen.fleet)
-    target = forecast.found_target(fleet, chosen.release)
+def _asked(chosen: argparse.Namespace, fleet: Snapshot, release: str) -> Rehearsal:
+    hours = HOURS if chosen.hours is None else chosen.hours
+    seeds = (policy_cli.SEEDS if policy_cli.is_asked(chosen) else SEEDS) if chosen.seeds is None else chosen.seeds
+    within("--seeds", seeds, 1, SEEDS_MAX)
+    within("--sample", chosen.sample, 1, snapshot.DEVICES_MAX)
+    within("--hours", hours, 0.1, HOURS_MAX)
+    within("--link-bytes-s", chosen.link_bytes_s, 1, traces.BYTES_S_MAX)
+    within("--trial-inferences", chosen.trial_inferences, 1, 1_000_000)
+    within("--trial-time", chosen.trial_time, 1, 30 * 86_400)
+    target = forecast.found_target(fleet, release)
     trial = (
         TrialPolicy(inferences=chosen.trial_inferences, duration_s=chosen.trial_time)
         if chosen.trial == "live"
@@ -94,18 +100,13 @@ def _asked(chosen: argparse.Namespace) -> Rehearsal:
         model=ModelName(target.model),
         target=target,
         terms=Terms(trial=trial),
-        seeds=tuple(range(chosen.first_seed, chosen.first_seed + chosen.seeds)),
+        seeds=tuple(range(chosen.first_seed, chosen.first_seed + seeds)),
         sample=chosen.sample,
-        hours=chosen.hours,
+        hours=hours,
         bytes_s=chosen.link_bytes_s,
         trace=traces.read(chosen.trace) if chosen.trace is not None else None,
         faults=USUAL if chosen.faults == "usual" else NONE,
     )
-
-
-def _within(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise CannotRehearse(f"{name}: expected {least:g} to {most:g}, found {value:g}")
 
 
 def words(found: Forecast) -> str:
@@ -124,13 +125,13 @@ def _numbers(found: Forecast) -> list[str]:
     rows: list[tuple[str, ...]] = [("", "MEDIAN", "90TH PCT")]
     for share, spread in found.durations_s.items():
         name = "the last one that can" if share >= 1 else f"{share * 100:.0f} % of those that can"
-        rows.append((f"committed: {name}", *(_duration(each) for each in (spread.median, spread.p90))))
-    rows.append(("devices that commit", *_pair(found.committed, _count)))
-    rows.append(("bytes in all", *_pair(found.total_bytes, _size)))
-    lines = _table(rows)
+        rows.append((f"committed: {name}", *(telling.duration(each) for each in (spread.median, spread.p90))))
+    rows.append(("devices that commit", *telling.pair(found.committed, telling.count)))
+    rows.append(("bytes in all", *telling.pair(found.total_bytes, telling.size)))
+    lines = telling.table(rows)
     if found.device_bytes:
         p50, p95 = found.device_bytes.values()
-        lines.append(f"bytes of a device that commits: {_size(p50)} (p50), {_size(p95)} (p95)")
+        lines.append(f"bytes of a device that commits: {telling.size(p50)} (p50), {telling.size(p95)} (p95)")
     return lines
 
 
@@ -138,51 +139,16 @@ def _left(found: Forecast) -> list[str]:
     if not found.left:
         return ["No device is left behind."]
     rows: list[tuple[str, ...]] = [("LEFT BEHIND", "MEDIAN", "90TH PCT")]
-    rows += [(fate.value, *_pair(spread, _count)) for fate, spread in found.fates.items()]
+    rows += [(fate.value, *telling.pair(spread, telling.count)) for fate, spread in found.fates.items()]
     devices: list[tuple[str, ...]] = [("DEVICE", "REASON", "IN WORLDS", "")]
     devices += [
-        (each.device, each.fate.value, f"{each.left} of {each.worlds}", _cut(each.detail))
+        (each.device, each.fate.value, f"{each.left} of {each.worlds}", telling.cut(each.detail))
         for each in found.left[:SHOWN_MAX]
     ]
     more = len(found.left) - SHOWN_MAX
-    return [*_table(rows), "", *_table(devices), *([f"and {more} more (--json shows all)"] if more > 0 else [])]
+    rest = [f"and {more} more (--json shows all)"] if more > 0 else []
+    return [*telling.table(rows), "", *telling.table(devices), *rest]
 
 
 def _assumed(found: Forecast) -> list[str]:
     return [f"- {each}" for each in found.assumptions]
-
-
-def _pair(spread: Spread, shown: Callable[[float | None], str]) -> tuple[str, str]:
-    return shown(spread.median), shown(spread.p90)
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    for unit, divisor in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * divisor:
-            return f"{seconds / divisor:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _count(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def _size(size_bytes: float | None) -> str:
-    if size_bytes is None:
-        return "-"
-    for unit, divisor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= divisor:
-            return f"{size_bytes / divisor:.1f} {unit}"
-    return f"{size_bytes:.0f} B"
-
-
-def _cut(text: str) -> str:
-    shown = "".join(letter if letter.isprintable() else "�" for letter in text)
-    return shown if len(shown) <= _CELL_MAX else f"{shown[: _CELL_MAX - 1]}…"

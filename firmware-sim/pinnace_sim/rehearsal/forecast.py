@@ -275,6 +275,15 @@ def _left(worlds: Sequence[tuple[Part, ...]]) -> tuple[Left, ...]:
 
 
 def _assumptions(rehearsal: Rehearsal) -> Iterator[str]:
+    yield from fleet_assumptions(rehearsal)
+    yield "the release is good on every device, and what devices answer does not move them back"
+    unknown = sum(profiles.unknown_of(each, rehearsal.model).rate for each in rehearsal.snapshot.devices)
+    if unknown and rehearsal.terms.trial.mode is not TrialMode.NONE:
+        yield f"{unknown} device(s) have counted no inferences: their trials end by time"
+
+
+def fleet_assumptions(rehearsal: Rehearsal) -> Iterator[str]:
+    """Yield what is assumed of devices and links, whatever is played on them."""
     snapshot, unknown = rehearsal.snapshot, Unknown()
     for each in snapshot.devices:
         unknown = unknown.plus(profiles.unknown_of(each, rehearsal.model))
@@ -298,12 +307,9 @@ def _assumptions(rehearsal: Rehearsal) -> Iterator[str]:
     else:
         yield "links are the trace's, from its beginning, and not what the server saw of them"
     yield "a device that is away is on: it goes on serving, and a trial under way goes on"
-    yield "the release is good on every device, and what devices answer does not move them back"
     served, lost = _served(rehearsal)
     if lost:
         yield f"{lost} version(s) that serve now are not in the snapshot: taken to be as large as the release"
-    if unknown.rate and rehearsal.terms.trial.mode is not TrialMode.NONE:
-        yield f"{unknown.rate} device(s) have counted no inferences: their trials end by time"
     if unknown.disk:
         yield f"{unknown.disk} device(s) have not said how much disk is free: taken to have room"
     if unknown.memory:

@@ -5,6 +5,7 @@ What the server did not know is taken to be usual, and counted, so that a foreca
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ from pinnace_sim import chance as chances
 from pinnace_sim.links import LinkRow
 from pinnace_sim.plan import DevicePlan
 from pinnace_sim.rehearsal.snapshot import FleetDevice
+from pinnace_sim.temper import EVEN_TEMPER, LATENCY_S, Temper
 
 DAY_S: Final = 86_400.0
 DISK_BYTES: Final = 1 << 40  # where the server does not know: room for everything
 MEMORY_BYTES: Final = 1 << 36
+LATENCY_SPREAD: Final = 0.35  # sigma of the logarithm; the server keeps no more than a p95 for this
+P95_SIGMAS: Final = 1.645
+ERROR_SHARE: Final = 0.001  # where nothing was counted
 CHANGES_A_DAY_MAX: Final = 5_000.0  # a link that flaps faster is dark for less than a keepalive
 
 
@@ -51,7 +56,7 @@ def unknown_of(device: FleetDevice, model: str) -> Unknown:
     )
 
 
-def plan_of(device: FleetDevice, name: str, model: str, *, bytes_s: float) -> DevicePlan:
+def plan_of(device: FleetDevice, name: str, model: str, *, bytes_s: float, tempered: bool = False) -> DevicePlan:
     """Return the plan of a device's twin. What is free is said when it serves what it serves now; see ``twin``."""
     return DevicePlan(
         name=name,
@@ -65,6 +70,17 @@ def plan_of(device: FleetDevice, name: str, model: str, *, bytes_s: float) -> De
         hardware=device.hardware,
         agent_version=device.agent_version,
         runtimes=device.runtimes,
+        temper=temper_of(device, model) if tempered else EVEN_TEMPER,
+    )
+
+
+def temper_of(device: FleetDevice, model: str) -> Temper:
+    """Return how fast a device answers and how often it fails, from the p95 and the share of errors of its last day."""
+    median_s = LATENCY_S
+    if device.p95_ms:
+        median_s = device.p95_ms / 1_000 / math.exp(P95_SIGMAS * LATENCY_SPREAD)
+    return Temper(
+        latency_s=median_s, latency_spread=LATENCY_SPREAD, error_share=device.error_share.get(model, ERROR_SHARE)
     )
 
 

@@ -11,14 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pinnace_contract import codec
 from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import Digest, ModelName, VersionName, digest_of
 from pinnace_contract.latest import (
     CHUNK_BYTES_MAX,
+    Baseline,
     Blob,
     Chunk,
+    ConfidenceBaseline,
     Data,
     Datatype,
+    Expectations,
     Golden,
     IoContract,
     Precision,
@@ -32,11 +36,17 @@ from pinnace_contract.topics import Down, DownTopic, parse
 from pinnace_server.service.wishes import Rates
 from pinnace_sim.network import Message
 from pinnace_sim.rehearsal.snapshot import FleetVersion
+from pinnace_sim.temper import BELOW_SHARE
 
 MEMORY_BYTES_MAX: Final = 384 * 1024 * 1024  # of the files on all disks of one world
 COPIES: Final = 2  # what a device serves, and what comes
 FACTOR_MAX: Final = 256  # chunks of 256 bytes; beyond, their headers would weigh too much
 SMALLEST_BYTES: Final = 16
+_CONFIDENCE: Final = ConfidenceBaseline(
+    output="y", samples=1_000, threshold=0.6, share_below=BELOW_SHARE, bins=(0,) * 16
+)
+_BASELINE: Final = codec.to_json(Baseline(confidence=_CONFIDENCE))
+"""What a twin promises of its own answers, so that gates have something to hold it against."""
 
 
 def factor_for(devices: int, largest_bytes: int) -> int:
@@ -90,6 +100,8 @@ class TwinDraft:
 
     variants: tuple[Variant, ...]
     golden: Golden
+    baseline: Blob
+    expectations: Expectations
     requirements: Requirements
     contents: Mapping[Digest, bytes]
 
@@ -109,6 +121,8 @@ class TwinDraft:
             ),
             variants=self.variants,
             golden=self.golden,
+            baseline=self.baseline,
+            expectations=self.expectations,
             requirements=self.requirements,
         )
 
@@ -118,13 +132,16 @@ def draft(version: FleetVersion, chance: random.Random, factor: int, *, is_serve
     chunk_bytes = CHUNK_BYTES_MAX if is_served else CHUNK_BYTES_MAX // factor
     contents: dict[Digest, bytes] = {}
 
-    def blob(size_bytes: int) -> Blob:
-        content = chance.randbytes(max(SMALLEST_BYTES, size_bytes // factor))
+    def kept(content: bytes) -> Blob:
         made = _cut(content, chunk_bytes)
         contents[made.digest] = content
         return made
 
-    golden = blob(version.other_bytes)
+    def blob(size_bytes: int) -> Blob:
+        return kept(chance.randbytes(max(SMALLEST_BYTES, size_bytes // factor)))
+
+    baseline = kept(_BASELINE)
+    golden = blob(version.other_bytes - len(_BASELINE) * factor)
     variants = tuple(
         Variant(
             blob=blob(each.size_bytes),
@@ -139,6 +156,8 @@ def draft(version: FleetVersion, chance: random.Random, factor: int, *, is_serve
     return TwinDraft(
         variants=variants,
         golden=Golden(blob=golden, vectors=8, tolerances=tolerances[:16]),
+        baseline=baseline,
+        expectations=version.expects,
         requirements=Requirements() if is_served else version.requires,
         contents=contents,
     )

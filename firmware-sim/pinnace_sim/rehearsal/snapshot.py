@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pinnace_contract.latest import Requirements, Runtime
+from pinnace_contract.latest import P95, Expectations, Requirements, Runtime
 from pinnace_sim.errors import BadSnapshot
 
 FORMAT: Final = "pinnace-fleet"
@@ -31,7 +31,10 @@ class SeenLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetDevice:
-    """One device. ``runs`` and ``answered_an_hour`` are by model; None is what the server did not know."""
+    """One device. ``runs``, ``answered_an_hour`` and ``error_share`` are by model; None: the server did not know.
+
+    ``labels`` are an operator's; an anonymous snapshot has none.
+    """
 
     id: str
     hardware: str
@@ -47,6 +50,9 @@ class FleetDevice:
     link: SeenLink | None
     runs: Mapping[str, str]
     answered_an_hour: Mapping[str, float]
+    error_share: Mapping[str, float]
+    labels: Mapping[str, str]
+    p95_ms: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +75,7 @@ class FleetVersion:
     sequence: int
     other_bytes: int
     requires: Requirements
+    expects: Expectations
     variants: tuple[FleetVariant, ...]
 
     @property
@@ -105,6 +112,15 @@ def read(path: Path) -> Snapshot:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadSnapshot(path, f"it cannot be read ({error})") from error
+    return of_tree(path, tree)
+
+
+def of_tree(path: Path, tree: object) -> Snapshot:
+    """Return the snapshot of a tree; ``path`` says in messages where it is from.
+
+    Raises:
+        BadSnapshot
+    """
     if not isinstance(tree, dict) or tree.get("format") != FORMAT:
         raise BadSnapshot(path, f"expected an object whose format is {FORMAT}")
     if tree.get("format_version") != FORMAT_VERSION:
@@ -152,11 +168,18 @@ def _device(tree: Mapping[str, Any]) -> FleetDevice:
             for each in models
             if each.get("answered_an_hour") is not None
         },
+        error_share={
+            str(each["model"]): min(1.0, max(0.0, float(each["error_share"])))
+            for each in models
+            if each.get("error_share") is not None
+        },
+        labels={str(key): str(value) for key, value in (tree.get("labels") or {}).items()},
+        p95_ms=_number(tree.get("p95_ms")),
     )
 
 
 def _version(tree: Mapping[str, Any]) -> FleetVersion:
-    requires = tree.get("requires") or {}
+    requires, expects = tree.get("requires") or {}, tree.get("expects") or {}
     return FleetVersion(
         model=str(tree["model"]),
         version=str(tree["version"]),
@@ -167,6 +190,13 @@ def _version(tree: Mapping[str, Any]) -> FleetVersion:
             hardware=tuple(str(each) for each in requires.get("hardware", ())),
             agent_version=str(requires.get("agent_version", "")),
             memory_bytes=int(requires.get("memory_bytes", 0)),
+        ),
+        expects=Expectations(
+            error_rate_max=min(1.0, max(0.0, float(expects.get("error_rate_max", Expectations().error_rate_max)))),
+            p95=tuple(
+                P95(hardware=str(each["hardware"]), p95_ms=max(0.0, float(each["p95_ms"])))
+                for each in expects.get("p95", ())
+            ),
         ),
         variants=tuple(
             FleetVariant(

@@ -22,6 +22,7 @@ from pinnace_server.domain.plans import DeviceReport, WaitingOn
 from pinnace_server.domain.policy import Terms
 from pinnace_server.domain.records import DeviceState, MemberState, RolloutState
 from pinnace_server.errors import ServerError
+from pinnace_server.service.enrolment import Enrolment
 from pinnace_sim import chance as chances
 from pinnace_sim.device import SimDevice
 from pinnace_sim.disk import Disk
@@ -32,6 +33,7 @@ from pinnace_sim.quiet import silence
 from pinnace_sim.rehearsal import scale
 from pinnace_sim.rehearsal.profiles import availability, plan_of
 from pinnace_sim.rehearsal.snapshot import QUARANTINED, FleetDevice, FleetVersion
+from pinnace_sim.schedule import NOON_S
 from pinnace_sim.traces import Trace
 from pinnace_sim.watch import Told
 from pinnace_sim.world import OPERATOR, World
@@ -62,7 +64,10 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What is to be rehearsed. With the issue "Rollouts" a policy and its gates stand beside ``terms``."""
+    """What is to be rehearsed, apart from a policy and its gates, which ``climb`` plays.
+
+    ``tempered``: devices answer as fast and fail as often as theirs do.
+    """
 
     model: ModelName
     target: FleetVersion
@@ -72,6 +77,7 @@ class Scenario:
     hours: float
     bytes_s: float
     share: float = 1.0
+    tempered: bool = False
     trace: Trace | None = None
     faults: Faults = NONE
 
@@ -95,7 +101,7 @@ class _RoomForItself(Disk):
         super()._begin(operation, path, more_bytes if operation == "allocate" else 0)
 
 
-class _NobodyLooks:
+class NobodyLooks:
     """``watch.Watch``, for worlds in which only the outcome counts."""
 
     def booted(self, device: SimDevice, state: AgentState) -> None: ...
@@ -113,10 +119,10 @@ class _NobodyLooks:
 class Twin(World):
     """Plays a scenario once."""
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int, *, origin_s: float = NOON_S) -> None:
         names = {f"d{number:05d}": each for number, each in enumerate(scenario.devices)}
-        super().__init__(_plan(scenario, names, seed))
-        self.scenario, self.profiles = scenario, names
+        super().__init__(_plan(scenario, names, seed), origin_s=origin_s)
+        self.scenario, self.profiles, self.model = scenario, names, scenario.model
         self.factor = scale.factor_for(
             len(names), max(each.size_bytes_max for each in (scenario.target, *scenario.versions))
         )
@@ -150,10 +156,15 @@ class Twin(World):
         ):
             self._make(version)
         claim = self.server.enrolment.create(uses=max(1, len(self.devices)), life_s=CLAIM_S, actor=OPERATOR)
+        enrols = self._enrolment()
         for name, device in self.devices.items():
-            device.enrol(claim.text, self.server.enrolment.enrol)
-            if _takes_part(self.profiles[name]):
+            device.enrol(claim.text, enrols.enrol)
+            if takes_part(self.profiles[name]):
                 self.schedule.after(device.chance.uniform(0.0, 5.0), device.power_on)
+
+    def _enrolment(self) -> Enrolment:
+        """Return who takes devices in."""
+        return self.server.enrolment
 
     def _make(self, version: FleetVersion) -> None:
         """Register a twin of a version. Of what is served already only the size on the disk matters."""
@@ -177,7 +188,7 @@ class Twin(World):
         self.schedule.run_until(self.schedule.now_s + SETTLE_STEP_S)
         groups: dict[str, list[DeviceId]] = {}
         for name, each in self.profiles.items():
-            if _takes_part(each) and self.scenario.model in each.runs:
+            if takes_part(each) and self.scenario.model in each.runs:
                 groups.setdefault(each.runs[self.scenario.model], []).append(self.devices[name].id)
         proven = Terms(trial=TrialPolicy(mode=TrialMode.NONE), contact=ContactPolicy(mode=ContactMode.NONE))
         for version, devices in groups.items():
@@ -217,7 +228,7 @@ class Twin(World):
     # --- the release
 
     def _assign_the_release(self) -> RolloutId | None:
-        """Assign as an operator does who names no devices. A rollout's policy and gates are to be given here."""
+        """Assign as an operator does who names no devices."""
         match = self.server.rollouts.match(self.scenario.model, self.scenario.target.version, "")
         self._excluded = match.excluded
         self._begun_s = self.schedule.now_s
@@ -253,7 +264,7 @@ class Twin(World):
     def _is_any_hopeful(self, end_s: float) -> bool:
         open_ones = (MemberState.WAITING, MemberState.ASSIGNED)
         return any(
-            _takes_part(self.profiles[name]) and not self._is_dark(name, self.schedule.now_s, end_s)
+            takes_part(self.profiles[name]) and not self._is_dark(name, self.schedule.now_s, end_s)
             for name, device in self.devices.items()
             if (report := self._reports.get(device.id)) is not None and report.state in open_ones
         )
@@ -280,7 +291,7 @@ class Twin(World):
             return Fate.QUARANTINED, "it gets no new assignments until somebody readmits it"
         if device in self._excluded:
             return Fate.NO_VARIANT, self._excluded[device]
-        if not _takes_part(each):
+        if not takes_part(each):
             return Fate.OFFLINE, "it was never there"
         if report is None:
             return Fate.FAILED, "it was not assigned"
@@ -300,7 +311,7 @@ class Twin(World):
 
     def _device(self, plan: DevicePlan) -> SimDevice:
         device = super()._device(plan)
-        device.watch, device.disk = _NobodyLooks(), _RoomForItself(capacity_bytes=plan.disk_bytes)
+        device.watch, device.disk = NobodyLooks(), _RoomForItself(capacity_bytes=plan.disk_bytes)
         return device
 
     def _published(self, topic: topics.Topic, payload: bytes) -> None:
@@ -329,7 +340,7 @@ _FATES: Final[Mapping[Cause, Fate]] = {
 }
 
 
-def _takes_part(each: FleetDevice) -> bool:
+def takes_part(each: FleetDevice) -> bool:
     """Tell whether a device ever spoke and may be assigned something."""
     return each.seen_at_s is not None and each.state != QUARANTINED
 
@@ -340,7 +351,10 @@ def _plan(scenario: Scenario, names: Mapping[str, FleetDevice], seed: int) -> Pl
         seed=seed,
         hours=scenario.hours,
         calm_hours=0.0,
-        devices=tuple(plan_of(each, name, scenario.model, bytes_s=scenario.bytes_s) for name, each in names.items()),
+        devices=tuple(
+            plan_of(each, name, scenario.model, bytes_s=scenario.bytes_s, tempered=scenario.tempered)
+            for name, each in names.items()
+        ),
         orders=(),
         messages=scenario.faults.messages,
         incidents=scenario.faults.incidents(seed, list(names), seconds),

@@ -86,11 +86,20 @@ def _start(api: Api, chosen: argparse.Namespace) -> int:
     choice = {"model": chosen.model, "version": chosen.version, "policy": policy}
     if chosen.dry_run:
         seen = api.post("/rollouts/preview", choice)
-        print(shown.as_json(seen) if chosen.json else _preview(seen))
+        print(shown.as_json(seen) if chosen.json else f"{_preview(seen)}\n{_rehearsed(chosen)}")
         return 0
     rollout = api.post("/rollouts", {**choice, "reason": chosen.reason})
     what = f"{_devices(sum(rollout['devices'].values()))} to {rollout['model']} {rollout['version']}"
     return _print(chosen, rollout, f"rollout {rollout['id']}: {what}; see: pinnace why {rollout['id']}")
+
+
+def _rehearsed(chosen: argparse.Namespace) -> str:
+    """Return how to see what its gates would do: a preview deals devices, and plays nothing."""
+    policy = chosen.policy or "POLICY"
+    return (
+        "to play it on twins of the fleet first: pinnace export fleet --out fleet.json && "
+        f"pinnace-sim rehearse --fleet fleet.json --release {chosen.model}@{chosen.version} --policy {policy}"
+    )
 
 
 def _policy(file: Path) -> dict[str, Any]:
@@ -118,6 +127,8 @@ def _preview(seen: dict[str, Any]) -> str:
     if seen["already_on_it"]:
         lines.append(f"{_devices(len(seen['already_on_it']))} on it already")
     lines += [f"left out: {device}: {why}" for device, why in seen["excluded"].items()]
+    counted = sorted(seen["variants"].items(), key=lambda each: (-each[1], each[0]))
+    lines += [f"{name} first: {_devices(n)}" for name, n in counted]
     if seen["foresight"]:
         lines.append(seen["foresight"])
     return "\n".join(shown.cell(line, 400) for line in lines)
@@ -208,6 +219,8 @@ def _answer_words(answer: dict[str, Any]) -> str:
         f"  why   {answer['why']}",
         f"  next  {step['words']}{when}",
     ]
+    if answer["variant"]:
+        lines.append(f"  variant {answer['variant']}")
     if step["command"]:
         lines.append(f"        {step['command']}")
     return "\n".join(shown.cell(line, 1000) for line in lines)

@@ -306,6 +306,7 @@ class SqlRollouts:
                 cause=member.cause.value,
                 detail=member.detail,
                 changed_at_s=member.changed_at_s,
+                chosen=member.chosen,
             )
 
     def waves(self, rollout: RolloutId) -> Sequence[Wave]:
@@ -540,4 +541,5 @@ def _member(row: MemberRow) -> Member:
         cause=Cause(row.cause),
         detail=row.detail,
         changed_at_s=row.changed_at_s,
+        chosen=row.chosen,
     )

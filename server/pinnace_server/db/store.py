@@ -25,6 +25,7 @@ from pinnace_server.db.aliases import SqlAliases
 from pinnace_server.db.catalogue import SqlModels, SqlVersions
 from pinnace_server.db.fleet import SqlDevices
 from pinnace_server.db.log import SqlClaims, SqlEvents, SqlJobs
+from pinnace_server.db.profiles import SqlProfiles
 from pinnace_server.db.rollouts import SqlAssignments, SqlRollouts
 from pinnace_server.db.rows import run
 from pinnace_server.db.telemetry import SqlReceipts, SqlReports
@@ -50,6 +51,7 @@ class SqlTables:
         self.assignments = SqlAssignments(session)
         self.rollouts = SqlRollouts(session)
         self.receipts = SqlReceipts(session)
+        self.profiles = SqlProfiles(session)
         self.reports = SqlReports(session)
         self.events = SqlEvents(session)
         self.claims = SqlClaims(session)

@@ -306,6 +306,23 @@ class MemberRow(SQLModel, table=True):
     cause: str
     detail: str
     changed_at_s: float
+    chosen: str = Field(sa_column=Column(Text, nullable=False, server_default=""))
+
+
+class VariantProfileRow(SQLModel, table=True):
+    __tablename__ = "variant_profiles"
+
+    release: str = Field(primary_key=True)
+    variant: str = Field(primary_key=True)
+    hardware: str = Field(primary_key=True)
+    runtime: str = Field(primary_key=True)
+    source: str = Field(primary_key=True)
+    p50_ms: float
+    p95_ms: float
+    peak_memory_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    inferences: int = Field(sa_type=BigInteger)
+    results: int = Field(sa_type=BigInteger)
+    at_s: float
 
 
 class WaveRow(SQLModel, table=True):

@@ -237,9 +237,9 @@ class SqlReports:
             )
         return total
 
-    def answered(self, device: DeviceId, minute_from: int, minute_to: int) -> Mapping[ModelName, int]:
+    def answered(self, device: DeviceId, minute_from: int, minute_to: int) -> Mapping[ModelName, Counts]:
         found = self._session.exec(
-            select(MinuteRow.model, func.sum(MinuteRow.n))
+            select(MinuteRow.model, func.sum(MinuteRow.n), func.sum(MinuteRow.error_count))
             .where(
                 col(MinuteRow.device) == device,
                 col(MinuteRow.minute).between(minute_from, minute_to),
@@ -248,7 +248,7 @@ class SqlReports:
             .group_by(col(MinuteRow.model))
             .order_by(col(MinuteRow.model))
         )
-        return {ModelName(model): n for model, n in found}
+        return {ModelName(model): Counts(n=int(n), errors=int(errors)) for model, n, errors in found}
 
     def stretch(self, device: DeviceId, model: ModelName, release: ReleaseId, arm: Arm, number: int) -> Stretch | None:
         row = _STRETCHES.get(self._session, device, model, number, release, arm.value)

@@ -359,7 +359,8 @@ class MemberState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One device of a rollout: where it should go, and how far it is."""
+    """One device of a rollout: where it should go, and how far it is. ``chosen``: why the first of ``variants`` is,
+    empty where the order is the release's."""
 
     rollout: RolloutId
     device: DeviceId
@@ -371,6 +372,7 @@ class Member:
     cause: Cause = Cause.NONE
     detail: str = ""
     changed_at_s: float
+    chosen: str = ""
 
 
 # --- what devices sent --------------------------------------------------------------------------------------------

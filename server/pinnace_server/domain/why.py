@@ -59,7 +59,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Why something is where it is. ``model`` and ``version`` are what the rollout moves, or what is served."""
+    """Why something is where it is. ``model`` and ``version`` are what the rollout moves, or what is served.
+
+    ``variant``: which one the device tries first and why, empty where that is as released.
+    """
 
     about: str
     state: str
@@ -70,6 +73,7 @@ class Answer:
     model: ModelName | None = None
     version: VersionName | None = None
     rollout: RolloutId | None = None
+    variant: str = ""
 
 
 NOTHING: Final = Step(kind=StepKind.NOTHING, words="nothing is left to do")

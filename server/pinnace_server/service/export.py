@@ -14,7 +14,7 @@ from pinnace_contract.ids import DeviceId, ModelName
 from pinnace_server.domain import link, statuses
 from pinnace_server.domain.link import Link
 from pinnace_server.domain.queries import DeviceQuery, EventQuery, Listing, Page
-from pinnace_server.domain.records import AliasName, Device, Version
+from pinnace_server.domain.records import AliasName, Counts, Device, Version
 from pinnace_server.service.fleet import Seen, seen
 from pinnace_server.service.ports import Tables, World
 
@@ -29,7 +29,8 @@ ANONYMOUS_CHARS: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One device as it is exported. ``link`` None: never there. ``answered_an_hour`` has what was counted."""
+    """One device as it is exported. ``link`` None: never there. ``answered_an_hour`` has what was counted, and
+    ``error_share`` how much of it failed."""
 
     id: str
     labels: Mapping[str, str]
@@ -37,6 +38,7 @@ class Profile:
     online: bool
     link: Link | None
     answered_an_hour: Mapping[ModelName, float]
+    error_share: Mapping[ModelName, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +85,15 @@ def anonymous(device: DeviceId, salt: str) -> str:
 
 def _profile(tables: Tables, each: Seen, now: float, salt: str | None) -> Profile:
     device = each.device
+    answered, hours = _answered(tables, device, now)
     return Profile(
         id=device.id if salt is None else anonymous(device.id, salt),
         labels=device.labels if salt is None else {},
         seen=each,
         online=statuses.is_online(device, now),
         link=_link(tables, device, now),
-        answered_an_hour=_rates(tables, device, now),
+        answered_an_hour={model: counts.n / hours for model, counts in answered.items()},
+        error_share={model: counts.errors / counts.n for model, counts in answered.items() if counts.n},
     )
 
 
@@ -104,14 +108,14 @@ def _link(tables: Tables, device: Device, now: float) -> Link | None:
     return link.link_of(reversed(newest.rows), online=statuses.is_online(device, now), from_s=from_s, now_s=now)
 
 
-def _rates(tables: Tables, device: Device, now: float) -> dict[ModelName, float]:
-    """Look at the last day that the device was there: one that is away has not stopped answering for that."""
+def _answered(tables: Tables, device: Device, now: float) -> tuple[Mapping[ModelName, Counts], float]:
+    """Return what was counted in the last day that the device was there, and in how many hours: one that is away has
+    not stopped answering for that."""
     if device.seen_at_s is None:
-        return {}
+        return {}, 0.0
     to_s = min(device.seen_at_s, now)
     from_s = max(to_s - RATE_WINDOW_S, device.enrolled_at_s)
     hours = (to_s - from_s) / HOUR_S
     if hours <= 0:
-        return {}
-    answered = tables.reports.answered(device.id, int(from_s // 60), int(to_s // 60))
-    return {model: n / hours for model, n in answered.items()}
+        return {}, 0.0
+    return tables.reports.answered(device.id, int(from_s // 60), int(to_s // 60)), hours

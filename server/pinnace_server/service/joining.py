@@ -22,10 +22,12 @@ from pinnace_server.domain.records import (
     Version,
 )
 from pinnace_server.domain.rollout_policy.policy import SITE_LABEL, Membership, RolloutPolicy
+from pinnace_server.domain.variants import Choice
 from pinnace_server.domain.waves import Candidate
 from pinnace_server.service import matching, rules
 from pinnace_server.service.matching import Match
 from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.variant_profiles import Chooser
 
 JOINERS_MAX: Final = 1_000  # in one transaction; the others join at the next look
 NARROWED: Final = "the cohort was narrowed, and means it no more"
@@ -33,10 +35,12 @@ NARROWED: Final = "the cohort was narrowed, and means it no more"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dealt:
-    """A cohort and the wave of each of its devices; the holdback has the number after the last wave's."""
+    """A cohort, the wave of each of its devices (the holdback has the number after the last wave's), and the order in
+    which each tries the variants."""
 
     match: Match
     numbers: Mapping[DeviceId, int]
+    choices: Mapping[DeviceId, Choice]
 
 
 def cohort(tables: Tables, version: Version, policy: RolloutPolicy) -> Match:
@@ -50,12 +54,19 @@ def cohort(tables: Tables, version: Version, policy: RolloutPolicy) -> Match:
 def deal(tables: Tables, version: Version, policy: RolloutPolicy) -> Dealt:
     """Deal the devices that a policy means now."""
     found, salt = cohort(tables, version, policy), waves.salt_of(version.model, version.version)
-    return Dealt(match=found, numbers=waves.deal(salt, policy, [_candidate(each) for each in found.devices]))
+    chooser = Chooser(tables, version, policy)
+    return Dealt(
+        match=found,
+        numbers=waves.deal(salt, policy, [_candidate(each) for each in found.devices]),
+        choices={each.id: chooser.of(each) for each in found.devices},
+    )
 
 
-def members_of(rollout: Rollout, version: Version, policy: RolloutPolicy, dealt: Dealt) -> list[Member]:
+def members_of(rollout: Rollout, version: Version, dealt: Dealt) -> list[Member]:
     """Return the members of a rollout that begins."""
-    return [_member(rollout, version, policy, each, dealt.numbers[each.id]) for each in dealt.match.devices]
+    return [
+        _member(rollout, version, dealt.choices[each.id], each, dealt.numbers[each.id]) for each in dealt.match.devices
+    ]
 
 
 def save_waves(tables: Tables, rollout: RolloutId, policy: RolloutPolicy, numbers: Mapping[DeviceId, int]) -> None:
@@ -116,8 +127,9 @@ def _joined(tables: Tables, name: RolloutId, now: float, actor: str) -> list[Dev
     # No gate looks back at a wave that was promoted, so nobody joins one.
     first = next((each.number for each in tables.rollouts.waves(name) if each.promoted_at_s is None), 1)
     numbers = {each.id: max(dealt[each.id], first) for each in new}
+    chooser = Chooser(tables, version, policy)
     tables.rollouts.save_members(
-        replace(_member(rollout, version, policy, each, numbers[each.id]), changed_at_s=now) for each in new
+        replace(_member(rollout, version, chooser.of(each), each, numbers[each.id]), changed_at_s=now) for each in new
     )
     save_waves(tables, name, policy, _numbers(tables, name))
     tables.events.append(_told(rollout, [each.id for each in new], now, actor))
@@ -143,13 +155,14 @@ def _candidate(device: Device) -> Candidate:
     return Candidate(device=device.id, hardware=device.hardware, site=device.labels.get(SITE_LABEL, ""))
 
 
-def _member(rollout: Rollout, version: Version, policy: RolloutPolicy, device: Device, wave: int) -> Member:
+def _member(rollout: Rollout, version: Version, choice: Choice, device: Device, wave: int) -> Member:
     return Member(
         rollout=rollout.id,
         device=device.id,
         wave=wave,
         release=version.release,
-        variants=matching.variants_within(version, device, policy.budgets.bytes_per_device_max),
+        variants=choice.variants,
+        chosen=choice.why,
         changed_at_s=rollout.created_at_s,
     )
 

@@ -20,6 +20,7 @@ from pinnace_server.domain.records import (
     Severity,
 )
 from pinnace_server.domain.telemetry import Coverage
+from pinnace_server.service import variant_profiles
 from pinnace_server.service.closing import close
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.fleet import found_device
@@ -64,6 +65,9 @@ class Outcomes:
             topics = ["devices", f"device:{device.id}", "events", f"model:{receipt.model}"]
             if counted:
                 topics += close(tables, receipt, now)
+                profile = variant_profiles.of_receipt(receipt, device, now)
+                if profile is not None:
+                    variant_profiles.note(tables, profile)
                 tables.devices.save(refreshed(tables, replace(device, seen_at_s=now, silent=False)))
         self._world.changes.notify(topics)
 

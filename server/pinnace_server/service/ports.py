@@ -60,6 +60,7 @@ from pinnace_server.domain.records import (
 from pinnace_server.domain.selector import Selector
 from pinnace_server.domain.sites import SiteRuling
 from pinnace_server.domain.stretches import Stretch
+from pinnace_server.domain.variants import ProfileSource, VariantProfile
 
 # --- the database -------------------------------------------------------------------------------------------------
 
@@ -377,8 +378,9 @@ class Reports(Protocol):
         """Add up what these devices counted for a release, over everything that is kept."""
         ...
 
-    def answered(self, device: DeviceId, minute_from: int, minute_to: int) -> Mapping[ModelName, int]:
-        """Count what a device answered to applications in these minutes, by model, and not what a shadow answered."""
+    def answered(self, device: DeviceId, minute_from: int, minute_to: int) -> Mapping[ModelName, Counts]:
+        """Count what a device answered to applications in these minutes, and how much of it failed (``n`` and
+        ``errors``), by model, and not what a shadow answered."""
         ...
 
     def stretch(
@@ -405,6 +407,19 @@ class Reports(Protocol):
     def prune(self, *, minute_before: int, stretch_before: int, raw_before_s: float) -> int:
         """Forget what is older; return how many rows went."""
         ...
+
+
+class Profiles(Protocol):
+    """What variants take on classes of hardware; see ``service.variant_profiles``."""
+
+    def get(
+        self, release: ReleaseId, variant: Digest, hardware: str, runtime: str, source: ProfileSource
+    ) -> VariantProfile | None: ...
+    def of_release(self, release: ReleaseId) -> Sequence[VariantProfile]:
+        """Return every row of a release, by variant, hardware, runtime and source."""
+        ...
+
+    def save(self, profile: VariantProfile) -> None: ...
 
 
 class Events(Protocol):
@@ -456,6 +471,8 @@ class Tables(Protocol):
     def rollouts(self) -> Rollouts: ...
     @property
     def receipts(self) -> Receipts: ...
+    @property
+    def profiles(self) -> Profiles: ...
     @property
     def reports(self) -> Reports: ...
     @property

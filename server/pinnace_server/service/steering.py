@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from pinnace_contract.ids import DeviceId, ModelName, RolloutId
 from pinnace_contract.latest import Cause, Intent
 from pinnace_server.domain import ramp as ramps
+from pinnace_server.domain import variants
 from pinnace_server.domain.gates.foresight import Fleet, Foresight, foresee
 from pinnace_server.domain.ramp import Agreement, Ramp, Ruling, RulingKind
 from pinnace_server.domain.records import (
@@ -43,8 +45,17 @@ class Preview:
     """What a rollout would do: its waves, and what they could notice of the first one that has devices."""
 
     policy: RolloutPolicy
+    version: Version
     dealt: Dealt
     foresight: Foresight | None
+
+    def variants(self) -> Mapping[str, int]:
+        """Count the devices that try each variant first, by what it is called; empty where there is only one."""
+        among = self.version.body.variants
+        if len(among) < 2:
+            return {}
+        names = {each.digest: variants.label(each, among) for each in among}
+        return Counter(names[each.variants[0]] for each in self.dealt.choices.values())
 
 
 class Steering:
@@ -65,7 +76,9 @@ class Steering:
         with self._world.store.read() as tables:
             found = _may_go(found_version(tables, model, version), policy, people)
             dealt = joining.deal(tables, found, policy)
-            return Preview(policy=policy, dealt=dealt, foresight=_foreseen(tables, found, policy, dealt, now))
+            return Preview(
+                policy=policy, version=found, dealt=dealt, foresight=_foreseen(tables, found, policy, dealt, now)
+            )
 
     def begin(
         self,
@@ -103,7 +116,7 @@ class Steering:
             )
             dealt = joining.deal(tables, found, policy)
             matching.some(dealt.match)
-            going_back.begin(tables, rollout, joining.members_of(rollout, found, policy, dealt))
+            going_back.begin(tables, rollout, joining.members_of(rollout, found, dealt))
             joining.save_waves(tables, rollout.id, policy, dealt.numbers)
         self._told(rollout)
         return rollout

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pinnace_contract.ids import DeviceId, RolloutId
 from pinnace_server.domain import ramp, wave_report, why
 from pinnace_server.domain.ramp import Ramp, Standing
@@ -105,4 +107,5 @@ def said_of(of: Ramp | None) -> WaveReport | None:
 def _of_member(tables: Tables, rollout: Rollout, member: Member, now: float) -> Answer:
     (report,) = ramps.report(tables, rollout, [member], ramps.look(tables, rollout, now), now).devices
     of = ramps.ramp_of(tables, rollout)
-    return why.of_device(rollout, report, ramp=of, standing=standing_of(of, now), said=said_of(of))
+    found = why.of_device(rollout, report, ramp=of, standing=standing_of(of, now), said=said_of(of))
+    return replace(found, variant=member.chosen)

@@ -58,6 +58,8 @@ class TestDevices:
         (model,) = one["models"]
         assert (model["model"], model["current"]["version"], model["phase"]) == (MODEL, "1", "idle")
         assert model["answered_an_hour"] == pytest.approx(3600.0)
+        assert model["error_share"] == 0.0
+        assert found["versions"][0]["expects"] == {"error_rate_max": 0.02, "p95": []}
 
     def test_link_is_read_from_the_log(self, api_server: Api) -> None:
         device = served(api_server)

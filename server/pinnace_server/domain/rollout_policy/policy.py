@@ -16,6 +16,7 @@ from pinnace_contract.ids import DeviceId
 from pinnace_server.domain.policy import PLAIN_TERMS, Terms
 from pinnace_server.domain.rollout_policy.sizes import Rest, Share, WaveSize, percent
 from pinnace_server.domain.selector import Selector
+from pinnace_server.domain.variants import Fastest, VariantRule
 from pinnace_server.domain.windows import WEEKLY_MAX, Weekly, ZoneName
 
 SITE_LABEL: Final = "site"
@@ -308,7 +309,7 @@ class OnRollback(StrEnum):
 
 DEFAULT_WAVES: Final[tuple[WaveSize, ...]] = (_TWENTIETH, _QUARTER, Rest())
 ONE_WAVE: Final[tuple[WaveSize, ...]] = (Rest(),)
-_CANARY, _GATES, _BUDGETS = Canary(), Gates(), Budgets()
+_CANARY, _GATES, _BUDGETS, _FASTEST = Canary(), Gates(), Budgets(), Fastest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,12 +318,14 @@ class RolloutPolicy:
 
     ``holdback``: so much of the cohort, with its mix of hardware and at least one device, stays on the old release as
     the control group and moves last. ``waves`` are shares of the others.
+    ``variant``: which one each device tries first.
     ``silence_s``: a device that was last heard so long ago, after it was to activate, counts as one that failed.
     Between rollouts that want one device the higher ``priority`` wins, then the older; ``supersedes`` takes over.
     """
 
     cohort: Cohort
     strategy: Strategy = _CANARY
+    variant: VariantRule = _FASTEST
     waves: tuple[WaveSize, ...] = limited(DEFAULT_WAVES, smallest=1, largest=WAVES_MAX)
     holdback: Share | None = _TWENTIETH
     gates: Gates = _GATES

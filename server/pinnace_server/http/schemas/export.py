@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from pinnace_contract.latest import Requirements, Variant
+from pinnace_contract.latest import Expectations, Requirements, Variant
 from pinnace_server.domain import link, records
 from pinnace_server.domain.records import DeviceState
 from pinnace_server.http.schemas.body import like
@@ -24,6 +24,7 @@ _MODEL = {
     "current": _RUNNING,
     "last_good": [],
     "answered_an_hour": 600.0,
+    "error_share": 0.002,
 }
 _LINK = {"window_s": 604800.0, "changes_a_day": 6.0, "online_share": 0.93}
 _DEVICE = {
@@ -53,6 +54,7 @@ _VARIANT = {
     "size_bytes": 103424,
     "peak_memory_bytes": 1200000,
 }
+_EXPECTS: dict[str, Any] = {"error_rate_max": 0.02, "p95": [{"hardware": "*", "p95_ms": 20.0}]}
 _REQUIRES: dict[str, Any] = {"hardware": [], "agent_version": "", "memory_bytes": 0}
 _VERSION = {
     "model": "digits",
@@ -64,6 +66,7 @@ _VERSION = {
     "release_bytes": 4096,
     "other_bytes": 52000,
     "requires": _REQUIRES,
+    "expects": _EXPECTS,
     "variants": [_VARIANT],
 }
 
@@ -80,6 +83,7 @@ class ExportedModel(BaseModel):
     answered_an_hour: float | None = Field(
         description="Inferences an hour over the last day that the device was there; null: nothing was counted."
     )
+    error_share: float | None = Field(ge=0, le=1, description="How much of that failed; null: nothing was counted.")
 
 
 class ExportedLink(BaseModel):
@@ -191,6 +195,30 @@ class ExportedRequirements(BaseModel):
         )
 
 
+class ExportedP95(BaseModel):
+    """What a class of hardware is to reach; `*` is every class not named."""
+
+    hardware: str
+    p95_ms: float
+
+
+class ExportedExpectations(BaseModel):
+    """What a release says of itself, and a device holds its trial against."""
+
+    model_config = like(_EXPECTS)
+
+    error_rate_max: float
+    p95: list[ExportedP95]
+
+    @classmethod
+    def of(cls, expectations: Expectations) -> ExportedExpectations:
+        """Return expectations as a body."""
+        return cls(
+            error_rate_max=expectations.error_rate_max,
+            p95=[ExportedP95(hardware=each.hardware, p95_ms=each.p95_ms) for each in expectations.p95],
+        )
+
+
 class ExportedVersion(BaseModel):
     """One version, and how much of it goes to a device: the release file, the other files, and one variant."""
 
@@ -205,6 +233,7 @@ class ExportedVersion(BaseModel):
     release_bytes: int
     other_bytes: int = Field(description="Golden vectors, baseline and assets: every device takes them.")
     requires: ExportedRequirements
+    expects: ExportedExpectations
     variants: list[ExportedVariant]
 
     @classmethod
@@ -222,6 +251,7 @@ class ExportedVersion(BaseModel):
             release_bytes=version.size_bytes,
             other_bytes=sum({blob.digest: blob.size_bytes for blob in others}.values()),
             requires=ExportedRequirements.of(body.requirements),
+            expects=ExportedExpectations.of(body.expectations),
             variants=[ExportedVariant.of(variant) for variant in body.variants],
         )
 
@@ -265,4 +295,5 @@ def _model(slot: records.Slot, profile: export.Profile) -> ExportedModel:
         current=Running.of(state.current),
         last_good=[one for each in state.last_good if (one := Running.of(each))],
         answered_an_hour=profile.answered_an_hour.get(slot.model),
+        error_share=profile.error_share.get(slot.model),
     )

@@ -61,6 +61,7 @@ _WHY = {
     "model": "digits",
     "version": "2",
     "rollout": "r-0a1b2c3d4e",
+    "variant": "int8-static because 4.1 ms p95 on jetson-orin, fp32 11 ms; from 212 receipts",
     "next": {
         "kind": "promote",
         "words": "its gates promote the wave, or a person does",
@@ -113,6 +114,7 @@ class RolloutPreview(BaseModel):
             "waves": [{"number": 1, "devices": ["camera-7-a1b2c3"], "hardware": {"pi4": 1}}],
             "already_on_it": [],
             "excluded": {"camera-8-d4e5f6": "quarantined: CLONE_SUSPECTED"},
+            "variants": {"int8-static": 1},
             "foresight": "this fleet can notice error ratios above ×3 and p95 above +20 % within 28 hours",
         }
     )
@@ -121,6 +123,7 @@ class RolloutPreview(BaseModel):
     waves: list[WavePreview]
     already_on_it: list[str]
     excluded: dict[str, str]
+    variants: dict[str, int] = Field(description="How many devices try which variant first; empty: there is one.")
     foresight: str = Field(description="What the first wave could notice, going by the cohort's last day.")
 
     @classmethod
@@ -142,6 +145,7 @@ class RolloutPreview(BaseModel):
             ],
             already_on_it=list(seen.dealt.match.already_on_it),
             excluded={str(device): reason for device, reason in seen.dealt.match.excluded.items()},
+            variants=dict(seen.variants()),
             foresight=NOTHING_FORESEEN if seen.foresight is None else seen.foresight.text,
         )
 
@@ -266,6 +270,7 @@ class Why(BaseModel):
     model: str | None
     version: str | None
     rollout: str | None
+    variant: str = Field(description="Which variant it tries first and why; empty: as the release lists them.")
     next: NextStep
 
     @classmethod
@@ -281,6 +286,7 @@ class Why(BaseModel):
             model=answer.model,
             version=answer.version,
             rollout=answer.rollout,
+            variant=answer.variant,
             next=NextStep(
                 kind=step.kind,
                 words=step.words,

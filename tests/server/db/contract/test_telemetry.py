@@ -313,10 +313,14 @@ class TestMinutes:
 
     def test_answers_of_a_device_are_counted_by_model_and_without_shadows(self, store: Store) -> None:
         self.merge(store, minute(1, 1, n=3), minute(1, 2, n=4), minute(1, 4, n=100), minute(2, 2, n=100))
-        self.merge(store, minute(1, 2, release=release("2"), n=5), minute(1, 2, model=WORDS, n=6))
+        failed = replace(minute(1, 2, release=release("2"), n=5), errors={"runtime": 2, "timeout": 1})
+        self.merge(store, failed, minute(1, 2, model=WORDS, n=6))
         self.merge(store, minute(1, 2, arm=Arm.SHADOW, n=100))
         with store.read() as tables:
-            assert list(tables.reports.answered(camera(1), 1, 3).items()) == [(DIGITS, 12), (WORDS, 6)]
+            assert list(tables.reports.answered(camera(1), 1, 3).items()) == [
+                (DIGITS, Counts(n=12, errors=3)),
+                (WORDS, Counts(n=6)),
+            ]
             assert dict(tables.reports.answered(camera(3), 1, 3)) == {}
 
     def test_counts_are_of_each_device_once_and_of_one_release(self, store: Store) -> None:
