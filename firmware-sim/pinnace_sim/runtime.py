@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pinnace_agent.adapters.worker_process import Start
+from pinnace_agent.outcomes import Answerer
 from pinnace_agent.worker import events
 from pinnace_agent.worker.events import ExitCause, WorkerEvent, WorkerId, WorkerRef
 from pinnace_agent.worker.protocol import Truth
@@ -98,6 +99,10 @@ class Workers:
 
     def label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
         """Nobody here knows the truth."""
+
+    def who_answered(self, request: str) -> Answerer | None:
+        """Nobody here names an answer."""
+        return None
 
     def start(self, order: Start) -> WorkerRef:
         """Begin to load."""
