@@ -1,7 +1,8 @@
 """``agent.sock``: what applications on the device tell the supervisor, and what they may ask it.
 
 Ground-truth labels, outcomes, vetoes, accepted contracts, status. It reads, bounds and hands on; the daemon's
-``Applications`` only enqueues or shows a snapshot, because it is called from this module's thread. Inference has a socket of its own.
+``Applications`` only enqueues or shows a snapshot, because it is called from this module's thread. Inference has a
+socket of its own.
 """
 
 from __future__ import annotations

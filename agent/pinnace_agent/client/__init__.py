@@ -87,7 +87,9 @@ class Client:
 
         ``group`` declares whom or what the answer was about, for the guard ``fairness``.
         """
-        given: dict[str, object] = {"request": request} | ({"group": group} if group else {})
+        given: dict[str, object] = {"request": request}
+        if group:
+            given["group"] = group
         self.labels(model, [given | ({"label": label} if correct is None else {"correct": correct})])
 
     def labels(self, model: str, labels: Sequence[Mapping[str, object]]) -> None:
