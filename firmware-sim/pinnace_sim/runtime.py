@@ -28,6 +28,7 @@ from pinnace_contract.latest import (
     Predictions,
     ShadowCounts,
 )
+from pinnace_sim import applications
 from pinnace_sim.plan import Nature
 from pinnace_sim.temper import EVEN_TEMPER, Temper
 
@@ -86,6 +87,7 @@ class Workers:
     started: Callable[[Start], None]
     inferences_an_hour: float
     temper: Temper = EVEN_TEMPER
+    tells: bool = False
     slow_until_s: float = 0.0
     answered: int = 0
     _workers: dict[WorkerId, _Worker] = field(default_factory=dict)
@@ -269,7 +271,7 @@ class Workers:
         errors = self._errors(worker, n)
         good = n - errors
         below = int(good * self._below_share(worker))
-        return Block(
+        block = Block(
             model=worker.ref.model,
             release=worker.ref.release,
             variant=worker.ref.variant,
@@ -282,6 +284,7 @@ class Workers:
             if worker.share is None
             else ShadowCounts(pairs=n, disagreements=errors + _contrary(worker, good)),
         )
+        return applications.told(block, worker.nature, self.chance) if self.tells else block
 
     def _errors(self, worker: _Worker, n: int) -> int:
         share = max(_ERROR_SHARES.get(worker.nature, 0.0), self.temper.error_share)
