@@ -31,7 +31,7 @@ def read(evidence: WaveEvidence, margin: float, matters: float) -> Reading | Non
     devices = [each for each in evidence.devices if _tells(each)]
     worst = _worse(devices, margin)
     left_out = (
-        min((_worse([each for each in devices if each is not out], margin), out.device) for out in devices)
+        min((_worse([each for each in devices if each is not out], margin, 1), out.device) for out in devices)
         if worst >= matters
         else None
     )
@@ -52,12 +52,15 @@ def _tells(device: DeviceEvidence) -> bool:
     return seen is not None and min(seen.past.trials, seen.now.trials) >= TRIALS_MIN
 
 
-def means(arms: Mapping[Arm, Sequence[float]]) -> tuple[float, float] | None:
-    """Return by how much more the candidate's devices changed, and the variance of that; None: too few devices."""
+def means(arms: Mapping[Arm, Sequence[float]], left_out: int = 0) -> tuple[float, float] | None:
+    """Return by how much more the candidate's devices changed, and the variance of that; None: too few devices.
+
+    Of an arm that has just enough one may be left out to see whether it alone decides.
+    """
     total = variance = 0.0
     for arm, sign in ((Arm.CANDIDATE, 1), (Arm.CONTROL, -1)):
         changes = arms[arm]
-        if len(changes) < DEVICES_MIN:
+        if len(changes) < DEVICES_MIN - left_out:
             return None
         mean = sum(changes) / len(changes)
         total += sign * mean
@@ -66,8 +69,8 @@ def means(arms: Mapping[Arm, Sequence[float]]) -> tuple[float, float] | None:
     return total, max(variance, VARIANCE_MIN)
 
 
-def _worse(devices: Sequence[DeviceEvidence], margin: float) -> float:
-    found = _difference(devices)
+def _worse(devices: Sequence[DeviceEvidence], margin: float, left_out: int = 0) -> float:
+    found = _difference(devices, left_out)
     return UNDECIDED if found is None else one_sided(found[0], found[1], margin)
 
 
@@ -76,8 +79,9 @@ def _not_worse(devices: Sequence[DeviceEvidence], margin: float) -> float:
     return UNDECIDED if found is None else one_sided(margin - found[0], found[1], margin)
 
 
-def _difference(devices: Sequence[DeviceEvidence]) -> tuple[float, float] | None:
-    return means({arm: [_change(each) for each in devices if each.arm is arm] for arm in (Arm.CANDIDATE, Arm.CONTROL)})
+def _difference(devices: Sequence[DeviceEvidence], left_out: int = 0) -> tuple[float, float] | None:
+    both = (Arm.CANDIDATE, Arm.CONTROL)
+    return means({arm: [_change(each) for each in devices if each.arm is arm] for arm in both}, left_out)
 
 
 def _change(device: DeviceEvidence) -> float:

@@ -28,7 +28,7 @@ def read(evidence: WaveEvidence, margin: float, matters: float) -> Reading | Non
     devices = [each for each in evidence.devices if _tells(each)]
     worst = _worse(devices, margin)
     left_out = (
-        min((_worse([each for each in devices if each is not out], margin), out.device) for out in devices)
+        min((_worse([each for each in devices if each is not out], margin, 1), out.device) for out in devices)
         if worst >= matters
         else None
     )
@@ -51,9 +51,9 @@ def _tells(device: DeviceEvidence) -> bool:
     return seen is not None and min(sum(seen.past), sum(seen.now)) >= TRIALS_MIN
 
 
-def _worse(devices: Sequence[DeviceEvidence], margin: float) -> float:
+def _worse(devices: Sequence[DeviceEvidence], margin: float, left_out: int = 0) -> float:
     """The mean over classes and directions, because nobody knows beforehand where a release goes astray."""
-    found = _differences(devices)
+    found = _differences(devices, left_out)
     if not found:
         return UNDECIDED
     sides = [
@@ -69,11 +69,13 @@ def _not_worse(devices: Sequence[DeviceEvidence], margin: float) -> float:
     )
 
 
-def _differences(devices: Sequence[DeviceEvidence]) -> list[tuple[float, float]]:
+def _differences(devices: Sequence[DeviceEvidence], left_out: int = 0) -> list[tuple[float, float]]:
     found = []
     for place in range(_width(devices)):
         both = (Arm.CANDIDATE, Arm.CONTROL)
-        difference = means({arm: [_change(each, place) for each in devices if each.arm is arm] for arm in both})
+        difference = means(
+            {arm: [_change(each, place) for each in devices if each.arm is arm] for arm in both}, left_out
+        )
         if difference is None:
             return []
         found.append(difference)
