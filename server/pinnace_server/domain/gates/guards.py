@@ -92,9 +92,9 @@ def _cases(evidence: WaveEvidence, guard: Guard) -> list[Case]:
         names = declared_groups(evidence)
         return [
             (
-                comparison.compared(evidence.devices, _group(name), dispersion, evalues.ANY_CHANGE),
+                comparison.compared(evidence.devices, _group(name), dispersion, evalues.GROUPS_BESIDE_OTHERS),
                 comparison.compared(
-                    _beside_other_groups(candidates, name), _group(name), dispersion, evalues.ANY_CHANGE
+                    _beside_other_groups(candidates, name), _group(name), dispersion, evalues.GROUPS_BESIDE_OTHERS
                 ),
             )
             for name in names
@@ -115,7 +115,7 @@ def declared_groups(evidence: WaveEvidence) -> tuple[str, ...]:
 def _beside_other_groups(candidates: Sequence[DeviceEvidence], name: str) -> list[DeviceEvidence]:
     """Return one group of each device beside all its other groups, which stand where a control does.
 
-    A release that gets worse for everybody alike opens no gap: whatever both went through is free of charge.
+    A release that gets worse for everybody alike opens no gap, and what both went through costs little.
     """
     found = []
     for each in candidates:
