@@ -15,6 +15,7 @@ from itertools import product
 
 import figures
 import gate_streams
+import gate_told
 import numpy as np
 import planner_tick
 from figures import Figure
@@ -57,6 +58,7 @@ class Played:
 def main() -> None:
     """Measure and print."""
     parts = {each.__name__: each for each in (error_detection, latency_detection, healthy, shocks, grid)}
+    parts["told"] = told
     parts["planner_tick"] = planner_tick.measure
     chosen = figures.arguments(__doc__ or "", parts)
     found: list[Figure] = []
@@ -90,6 +92,23 @@ def grid(quick: bool) -> Iterator[Figure]:
         worse = play(scenario.worse(3.0), detections, random)
         yield Figure(figure=f"found_{name}", value=100 * worse.moved_back() / detections, unit="%")
     yield Figure(figure="false_rollback_worst_cell", value=worst, unit="%", aim="<= 0.5")
+
+
+def told(quick: bool) -> Iterator[Figure]:
+    """The guards that a policy asks for: false rollbacks, and how often a bad release is found."""
+    random = np.random.default_rng(SEED + 5)
+    runs, detections, group_runs = (RUNS_QUICK, DETECTIONS_QUICK, 2) if quick else (RUNS, DETECTIONS, 200)
+    worst = 0.0
+    for cell in gate_told.cells(runs, detections, group_runs, random):
+        share = 100 * cell.moved_back / cell.runs
+        if not cell.healthy:
+            yield Figure(figure=f"found_{cell.name}", value=share, unit="%")
+            continue
+        worst = max(worst, share)
+        yield Figure(figure=f"false_{cell.name}", value=share, unit="%", aim="<= 0.5")
+        upper_end = round(100 * upper(cell.moved_back, cell.runs), 3)
+        yield Figure(figure=f"false_{cell.name}_upper", value=upper_end, unit="%")
+    yield Figure(figure="told_false_rollback_worst_cell", value=worst, unit="%", aim="<= 0.5")
 
 
 def error_detection(quick: bool) -> Iterator[Figure]:

@@ -20,6 +20,7 @@ from pinnace_agent.core.surroundings import Host
 from pinnace_agent.daemon import Board, Daemon, Happened, Parts, Stop
 from pinnace_agent.fetching import Fetching
 from pinnace_agent.inbox import Inbox
+from pinnace_agent.outcomes import Answerer, Outcomes
 from pinnace_agent.releases import ReleaseLost, Releases
 from pinnace_agent.reporting import Reporting
 from pinnace_agent.requests import Desk
@@ -40,6 +41,7 @@ class Workers(serving.Host, Protocol):
 
     def start(self, order: Start) -> WorkerRef: ...
     def label(self, model: ModelName, truths: tuple[Truth, ...]) -> None: ...
+    def who_answered(self, request: str) -> Answerer | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,10 @@ def assemble(ground: Ground) -> Assembled:
         chance=chance,
     )
     window = Window(device=host.device, incarnation=state.incarnation, boot=host.boot, opened_s=ground.wall())
-    desk = Desk(ground.happened, ground.workers.label)
+    served = Serving(ground.workers, _Starter(ground, releases), ground.clock)
+    desk = Desk(
+        ground.happened, ground.workers.label, Outcomes(ground.workers.who_answered, served.serving, ground.clock)
+    )
     reporting = Reporting(
         window=window,
         spool=store,
@@ -110,7 +115,7 @@ def assemble(ground: Ground) -> Assembled:
             uplink=uplink,
             inbox=Inbox(belief),
             releases=releases,
-            serving=Serving(ground.workers, _Starter(ground, releases), ground.clock),
+            serving=served,
             fetching=fetching,
             reporting=reporting,
             desk=desk,

@@ -27,7 +27,7 @@ from pinnace_agent.fetching import Fetching
 from pinnace_agent.inbox import Inbox
 from pinnace_agent.releases import Releases
 from pinnace_agent.reporting import Reporting
-from pinnace_agent.requests import Desk, Request
+from pinnace_agent.requests import Desk, Request, Told
 from pinnace_agent.serving import Serving
 from pinnace_agent.speech import Speech
 from pinnace_agent.store import Collected
@@ -70,7 +70,7 @@ class Hashed:
     problem: AgentError | None
 
 
-Happened = Connected | Disconnected | Arrived | worker_events.WorkerEvent | Hashed | Request
+Happened = Connected | Disconnected | Arrived | worker_events.WorkerEvent | Hashed | Request | Told
 
 
 class Store(Protocol):
@@ -180,6 +180,9 @@ class Daemon:
             self._hashed(happened)
         elif isinstance(happened, Request):
             self.step(happened.model, happened.event)
+        elif isinstance(happened, Told):
+            for told in happened.blocks:
+                parts.reporting.add(told)
         else:
             block = parts.serving.heard(happened)
             if block is not None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pinnace_agent.core import events
+from pinnace_agent.outcomes import NotTaken, Outcome, Outcomes, Weighed
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.ids import Digest, ModelName
+from pinnace_contract.latest import Block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +22,23 @@ class Request:
     event: events.Vetoed | events.VetoLifted | events.ContractsDeclared
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Applications told outcomes, which belong into the report window."""
+
+    blocks: tuple[Block, ...]
+
+
 class Desk:
     """The daemon's side of ``agent.sock``. Called from its thread; everything returns at once."""
 
-    def __init__(self, happened: queue.Queue[Any], label: Callable[[ModelName, tuple[Truth, ...]], None]) -> None:
-        self._happened, self._label = happened, label
+    def __init__(
+        self,
+        happened: queue.Queue[Any],
+        label: Callable[[ModelName, tuple[Truth, ...]], None],
+        outcomes: Outcomes,
+    ) -> None:
+        self._happened, self._label, self._outcomes = happened, label, outcomes
         self.snapshot: Callable[[], Mapping[str, object]] = dict
         self.models: frozenset[ModelName] = frozenset()
 
@@ -34,6 +48,23 @@ class Desk:
             return False
         self._label(model, truths)
         return True
+
+    def outcome(self, model: ModelName, outcomes: Sequence[Outcome], /) -> Weighed:
+        """Count what came of answers.
+
+        Raises:
+            NotTaken
+        """
+        if model not in self.models:
+            raise NotTaken(f"this device has no model {model!r}", status=404)
+        weighed = self._outcomes.weigh(model, outcomes)
+        if weighed.blocks:
+            try:
+                self._happened.put_nowait(Told(blocks=weighed.blocks))
+            except queue.Full:
+                raise NotTaken("the agent is busy: tell it again", status=503, retry_after_s=2) from None
+        self._outcomes.keep(model, outcomes, weighed)
+        return weighed
 
     def veto(self, model: ModelName, seconds: float, reason: str, /) -> bool:
         """Hold the model's next activation."""

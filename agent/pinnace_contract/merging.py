@@ -30,6 +30,8 @@ from pinnace_contract.v1.report import (
 
 BlockKey = tuple[ModelName, ReleaseId, Digest, Arm]
 ERROR_NAMES_MAX: Final = 16  # the limit of the field; what is beyond is counted under "other"
+GROUPS_MAX: Final = 16  # likewise
+OTHER_GROUPS: Final = "other"
 
 
 def block_key(block: Block) -> BlockKey:
@@ -154,22 +156,22 @@ def _merge_shadow(a: ShadowCounts | None, b: ShadowCounts | None) -> ShadowCount
 def _merge_outcome(a: OutcomeCounts | None, b: OutcomeCounts | None) -> OutcomeCounts | None:
     if a is None or b is None:
         return a or b
-    return OutcomeCounts(trials=a.trials + b.trials, successes=a.successes + b.successes)
+    if a.metric != b.metric:
+        return b  # an application counts something else from now on, and shares of two metrics do not add
+    return OutcomeCounts(metric=a.metric, trials=a.trials + b.trials, successes=a.successes + b.successes)
 
 
 def _merge_groups(a: tuple[GroupCounts, ...], b: tuple[GroupCounts, ...]) -> tuple[GroupCounts, ...]:
     merged: dict[str, GroupCounts] = {}
     for group in (*a, *b):
-        old = merged.get(group.name)
-        merged[group.name] = (
-            group
-            if old is None
-            else GroupCounts(
-                name=group.name,
-                n=old.n + group.n,
-                errors=old.errors + group.errors,
-                positives=old.positives + group.positives,
-            )
+        known = group.name in merged or len(merged) < GROUPS_MAX - 1
+        name = group.name if known else OTHER_GROUPS
+        old = merged.get(name, GroupCounts(name=name, n=0))
+        merged[name] = GroupCounts(
+            name=name,
+            n=old.n + group.n,
+            errors=old.errors + group.errors,
+            positives=old.positives + group.positives,
         )
     return tuple(merged.values())
 

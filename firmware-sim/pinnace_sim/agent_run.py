@@ -78,6 +78,7 @@ class AgentRun:
             started=self._started,
             inferences_an_hour=device.plan.inferences_an_hour,
             temper=device.plan.temper,
+            tells=device.plan.tells,
         )
         self.boot = BootId(chances.stream_hex(device.chance, 16))
         host = Host(

@@ -7,7 +7,7 @@ each other. A violation ends the world at once, wherever the stack is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -20,7 +20,20 @@ from pinnace_agent.worker.events import LoadFailed, NowServing, WorkerExited
 from pinnace_contract import codec, envelope, topics
 from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ReceiptId, ReleaseId, digest_of
-from pinnace_contract.latest import Arm, Cause, DroppedRange, Intent, Outcome, Phase, Receipt, Release, Report, Reported
+from pinnace_contract.latest import (
+    Arm,
+    Block,
+    Cause,
+    DroppedRange,
+    Intent,
+    Outcome,
+    OutcomeCounts,
+    Phase,
+    Receipt,
+    Release,
+    Report,
+    Reported,
+)
 from pinnace_sim.device import SimDevice
 from pinnace_sim.journal import Journal
 from pinnace_sim.watch import Told
@@ -67,6 +80,9 @@ class Rule(StrEnum):
     SITE_MIXED = "site_mixed"
 
 
+NOTHING_TOLD: Final = (0, 0, 0, 0)
+
+
 class Violation(BaseException):
     """A rule was broken; nobody on the way catches it."""
 
@@ -85,10 +101,12 @@ class Starts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """The answers of one report by release, and when its window ended in virtual time."""
+    """The answers of one report by release, and when its window ended in virtual time; and what was told of them:
+    trials and successes of outcomes, labelled answers of groups and the wrong ones."""
 
     at_s: float
     answers: Mapping[ReleaseId, int]
+    told: tuple[int, ...] = NOTHING_TOLD
 
 
 class Checks:
@@ -193,10 +211,13 @@ class Checks:
         """A report is being written to the disk."""
         report = envelope.unseal(Report, sealed, _anything)
         counts: dict[ReleaseId, int] = {}
+        told: tuple[int, ...] = NOTHING_TOLD
         for block in report.blocks:
             if block.arm is not Arm.SHADOW:  # its answers were given to nobody
                 counts[block.release] = counts.get(block.release, 0) + block.n
-        self.reports[device.name][report.boot, report.seq_to] = Counted(at_s=device.schedule.now_s, answers=counts)
+                told = _plus(told, _told(block))
+        counted = Counted(at_s=device.schedule.now_s, answers=counts, told=told)
+        self.reports[device.name][report.boot, report.seq_to] = counted
 
     def spooled(self, device: SimDevice, report: DroppedRange) -> None:
         """A report is on the disk for good, and will be sent."""
@@ -404,3 +425,17 @@ def _numbers(state: DeviceState) -> tuple[int, int, int]:
 
 def _anything(_keyid: object, _data: bytes, _signature: bytes) -> None:
     """Who looks on believes everybody: only what was really said matters."""
+
+
+def _told(block: Block) -> tuple[int, ...]:
+    outcome = block.outcome or OutcomeCounts()
+    return (
+        outcome.trials,
+        outcome.successes,
+        sum(each.n for each in block.groups),
+        sum(each.errors for each in block.groups),
+    )
+
+
+def _plus(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(one, other, strict=True))

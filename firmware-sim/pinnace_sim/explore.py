@@ -31,8 +31,9 @@ STORIES: Final[dict[str, Callable[..., Plan]]] = {
     "one": stories.one_update,
     "many": stories.many_updates,
     "waves": wave_stories.waves,
+    "told": wave_stories.told,
 }
-"""One update, a new version every day or two, or rollouts in waves."""
+"""One update, a new version every day or two, or rollouts in waves; and such with applications that tell."""
 
 STORES: Final[dict[str, Callable[[], Disk]]] = {"memory": MemoryStore, "sql": SqlDisk}
 """What the server of a world keeps its rows in: the twin in memory, or the real database."""

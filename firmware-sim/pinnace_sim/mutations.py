@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +69,11 @@ def _of_waves(name: str, what: str, *edits: Edit, seeds: int, found_by: int = 1)
     return Mutation(
         name=name, what=what, edits=edits, seeds=seeds, found_by=found_by, story="waves", devices=5, hours=8.0
     )
+
+
+def _of_told(name: str, what: str, *edits: Edit, seeds: int, found_by: int = 1) -> Mutation:
+    """Return a bug that is looked for where applications tell what came of answers."""
+    return replace(_of_waves(name, what, *edits, seeds=seeds, found_by=found_by), story="told")
 
 
 def _edit(path: str, old: str, new: str) -> Edit:
@@ -485,6 +490,28 @@ MUTATIONS: Final = (
         ),
         seeds=20,
         found_by=8,
+    ),
+    _of_told(
+        "forget-an-outcome",
+        "of what applications told in one minute only the first report counts",
+        _edit(
+            "server/pinnace_server/domain/telemetry.py",
+            "        outcomes=outcomes_of(one.outcomes, other.outcomes),\n",
+            "        outcomes=one.outcomes or dict(other.outcomes),\n",
+        ),
+        seeds=10,
+        found_by=7,
+    ),
+    _of_told(
+        "audit-without-classes",
+        "whoever works a verdict out again leaves out the classes that were answered",
+        _edit(
+            "server/pinnace_server/domain/gates/records.py",
+            "        classes=None if classes is None else _classes(_map(classes)),\n",
+            "        classes=None,\n",
+        ),
+        seeds=20,
+        found_by=5,
     ),
 )
 

@@ -32,6 +32,10 @@ class Nature(StrEnum):
     ERRORS_3_PERCENT = "errors_3_percent"
     SLOWER_20_PERCENT = "slower_20_percent"
     DIES_SILENTLY = "dies_silently"  # its device, after ten minutes, until somebody switches it off and on
+    # what applications tell, and gates judge where a policy asks
+    WORSE_OUTCOME = "worse_outcome"
+    UNFAIR = "unfair"  # wrong more often, about one declared group
+    DRIFTING = "drifting"  # passes its golden vectors, and answers one class in place of another
 
 
 class OrderKind(StrEnum):
@@ -90,7 +94,7 @@ class DevicePlan:
 
     ``natures``: versions that are otherwise here than elsewhere. ``trace`` names the rows of ``Plan.links`` that its
     link follows; without it the link carries ``bytes_s`` at all times. ``labels`` are an operator's. ``temper``: how
-    good versions are here.
+    good versions are here. ``tells``: its applications tell what came of answers, and the truth about some.
     """
 
     name: str
@@ -107,6 +111,7 @@ class DevicePlan:
     runtimes: tuple[Runtime, ...] = (Runtime.ONNX,)
     labels: tuple[tuple[str, str], ...] = ()
     temper: Temper = EVEN_TEMPER
+    tells: bool = False
 
     def nature_of(self, version: str, elsewhere: Nature) -> Nature:
         """Return what a version is like on this device."""
@@ -200,7 +205,7 @@ class Plan:
 _CAME_LATER: Final[dict[type, tuple[str, ...]]] = {
     Plan: ("controllers", "tells_waits"),
     Order: ("hardware", "policy", "wave", "actor", "races"),
-    DevicePlan: ("labels", "temper"),
+    DevicePlan: ("labels", "temper", "tells"),
 }
 """Fields that older plans do not have: a plan without them is written to the byte as it was."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pinnace_agent.adapters.worker_process import Start
+from pinnace_agent.outcomes import Answerer
 from pinnace_agent.worker import events
 from pinnace_agent.worker.events import ExitCause, WorkerEvent, WorkerId, WorkerRef
 from pinnace_agent.worker.protocol import Truth
@@ -27,6 +28,7 @@ from pinnace_contract.latest import (
     Predictions,
     ShadowCounts,
 )
+from pinnace_sim import applications
 from pinnace_sim.plan import Nature
 from pinnace_sim.temper import EVEN_TEMPER, Temper
 
@@ -91,6 +93,7 @@ class Workers:
     inferences_an_hour: float
     temper: Temper = EVEN_TEMPER
     amount_of: Callable[[ReleaseId], float] = lambda _release: 0.0
+    tells: bool = False
     slow_until_s: float = 0.0
     answered: int = 0
     _workers: dict[WorkerId, _Worker] = field(default_factory=dict)
@@ -104,6 +107,10 @@ class Workers:
 
     def label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
         """Nobody here knows the truth."""
+
+    def who_answered(self, request: str) -> Answerer | None:
+        """Nobody here names an answer."""
+        return None
 
     def start(self, order: Start) -> WorkerRef:
         """Begin to load."""
@@ -270,7 +277,7 @@ class Workers:
         errors = self._errors(worker, n)
         good = n - errors
         below = int(good * self._below_share(worker))
-        return Block(
+        block = Block(
             model=worker.ref.model,
             release=worker.ref.release,
             variant=worker.ref.variant,
@@ -283,6 +290,7 @@ class Workers:
             if worker.share is None
             else ShadowCounts(pairs=n, disagreements=errors + _contrary(worker, good)),
         )
+        return applications.told(block, worker.nature, self.chance) if self.tells else block
 
     def _errors(self, worker: _Worker, n: int) -> int:
         usual = _ERROR_SHARES.get(worker.nature, 0.0)

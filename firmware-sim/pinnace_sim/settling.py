@@ -44,6 +44,7 @@ _MAY_WAIT: Final = frozenset(
 
 _BY_GATES: Final = ("proven", "unrefuted")
 
+LAST_MINUTE: Final = 2**31 - 1
 CLOCK_WRONG_S_MAX: Final = 86_400.0  # a clock that is wrong by more than faults let it is not believed
 
 
@@ -183,9 +184,29 @@ def _counted(world: World, tables: Tables) -> None:
                 most.update(counted.answers)
                 if counted.at_s > surely_s or world.schedule.now_s <= MINUTES_KEPT_S:
                     least.update(counted.answers)
+    _told(world, tables)
     ids = [device.id for device in world.devices.values()]
     for release, n in most.items():
         found = tables.reports.counts(ids, release).n
         if not least[release] <= found <= n:
             text = f"{found} answers of release {release[:12]} are counted, and the reports say {n}"
             raise Violation(Rule.MISCOUNTED, "server", text)
+
+
+def _told(world: World, tables: Tables) -> None:
+    """What applications told is counted as the reports say, in worlds in which they tell and no minute has gone."""
+    if world.schedule.now_s > MINUTES_KEPT_S or not any(each.plan.tells for each in world.devices.values()):
+        return
+    said, found = Counter[int](), Counter[int]()
+    for device in world.devices.values():
+        for (boot, seq), counted in world.checks.reports[device.name].items():
+            ranges = tables.reports.ranges(device.id, boot)
+            if any(each.seq_from <= seq <= each.seq_to and not each.dropped for each in ranges):
+                said.update(dict(enumerate(counted.told)))
+    for row in tables.reports.fleet_minutes(0, LAST_MINUTE):
+        for counts, place in ((row.outcomes, 0), (row.groups, 2)):
+            for each in counts.values():
+                found.update({place: each[0], place + 1: each[1]})
+    if +found != +said:
+        text = f"of what applications told {dict(found)} is counted, and the reports say {dict(said)}"
+        raise Violation(Rule.MISCOUNTED, "server", text)

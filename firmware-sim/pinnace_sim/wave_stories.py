@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from pinnace_sim import chance as chances
+from pinnace_sim.applications import METRIC
 from pinnace_sim.faults import EVERYTHING, FaultKind, Faults, Incident, incidents_around
 from pinnace_sim.plan import DevicePlan, Nature, Order, OrderKind, Plan
 
@@ -57,6 +58,7 @@ AT_ONCE_S: Final = 0.5
 TWO_CONTROLLERS_SHARE: Final = 0.4
 SITES_EVERY: Final = 4  # one in so many worlds moves whole sites; the others are what they were before that was drawn
 LEASES_S: Final = (300, 900, 3_600)
+TOLD_SHARE: Final = 0.6  # of versions that only what applications tell gives away
 VANISHES_SHARE: Final = 0.25  # of devices, for hours, in the middle of the rollout
 
 
@@ -105,6 +107,32 @@ def _whole_sites(seed: int, orders: list[Order]) -> list[Order]:
         else:
             found.append(order)
     return found
+
+
+def told(seed: int, *, devices: int = 6, hours: float = 12.0, faults: Faults = EVERYTHING) -> Plan:
+    """The same worlds with applications that tell what came of answers, and policies that ask for it."""
+    plan = waves(seed, devices=devices, hours=hours, faults=faults)
+    draw = chances.stream(seed, "story told")
+    return replace(
+        plan,
+        devices=tuple(replace(each, tells=True) for each in plan.devices),
+        orders=tuple(_asking(draw, each) for each in plan.orders),
+    )
+
+
+def _asking(draw: random.Random, order: Order) -> Order:
+    """Return an order with guards that a policy may ask for, and versions that only they find bad."""
+    if order.kind is OrderKind.REGISTER and order.version != "1" and draw.random() < TOLD_SHARE:
+        return replace(order, nature=draw.choice((Nature.WORSE_OUTCOME, Nature.UNFAIR, Nature.DRIFTING)))
+    if order.kind is OrderKind.BEGIN:
+        policy = json.loads(order.policy)
+        policy["gates"]["guards"] = {
+            "outcome": draw.choice((None, {"metric": METRIC}, {"metric": METRIC, "points": 1})),
+            "fairness": draw.choice((None, {"points": 2}, {"points": 5})),
+            "predictions": draw.choice((None, 5, 10)),
+        }
+        return replace(order, policy=json.dumps(policy, sort_keys=True))
+    return order
 
 
 def _fleet(draw: random.Random, devices: int) -> tuple[DevicePlan, ...]:

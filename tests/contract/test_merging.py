@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pinnace_contract import codec
 from pinnace_contract.errors import BadField
 from pinnace_contract.histogram import Histogram, unpack_varints
-from pinnace_contract.latest import Arm, ErrorCount, LatencyCounts, Report
+from pinnace_contract.latest import Arm, Block, ErrorCount, GroupCounts, LatencyCounts, OutcomeCounts, Report
 from pinnace_contract.merging import merge_all, merge_blocks, merge_reports
 from tests.contract import examples
 
@@ -31,6 +31,32 @@ def test_every_count_is_added() -> None:
     assert twice.labels is not None
     assert (twice.labels.n, twice.labels.errors) == (100, 2)
     assert twice.groups[0].n == 10
+
+
+def test_outcomes_of_one_metric_add_and_the_later_metric_takes_the_place_of_another() -> None:
+    def block(metric: str, trials: int) -> Block:
+        return dataclasses.replace(BLOCK, outcome=OutcomeCounts(metric=metric, trials=trials, successes=1))
+
+    assert merge_blocks(block("a", 5), block("a", 3)).outcome == OutcomeCounts(metric="a", trials=8, successes=2)
+    assert merge_blocks(block("a", 5), block("b", 3)).outcome == OutcomeCounts(metric="b", trials=3, successes=1)
+    none = dataclasses.replace(BLOCK, outcome=None)
+    assert merge_blocks(none, block("a", 5)).outcome == merge_blocks(block("a", 5), none).outcome
+
+
+def test_more_groups_than_a_block_has_are_counted_together() -> None:
+    def block(first: int) -> Block:
+        groups = tuple(GroupCounts(name=f"g{n}", n=2, errors=1, positives=1) for n in range(first, first + 12))
+        return dataclasses.replace(BLOCK, groups=groups)
+
+    merged = merge_blocks(block(0), block(10)).groups
+    assert len(merged) == 16
+    assert {each.name: each.n for each in merged} == {
+        **{f"g{n}": 4 if n in (10, 11) else 2 for n in range(15)},
+        "other": 2 * 7,
+    }
+    assert codec.from_cbor(
+        Report, codec.to_cbor(dataclasses.replace(examples.REPORT, blocks=(merge_blocks(block(0), block(10)),)))
+    )
 
 
 def test_blocks_of_other_arms_are_not_added() -> None:

@@ -1,7 +1,8 @@
 """``agent.sock``: what applications on the device tell the supervisor, and what they may ask it.
 
-Ground-truth labels, vetoes, accepted contracts, status. It reads, bounds and hands on; the daemon's ``Applications``
-only enqueues or shows a snapshot, because it is called from this module's thread. Inference has a socket of its own.
+Ground-truth labels, outcomes, vetoes, accepted contracts, status. It reads, bounds and hands on; the daemon's
+``Applications`` only enqueues or shows a snapshot, because it is called from this module's thread. Inference has a
+socket of its own.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, TypeGuard, cast
 
 from pinnace_agent.endpoint import listen_unix
 from pinnace_agent.http_message import Head, Response, not_allowed, refusal
 from pinnace_agent.local_http import Connection, HttpLimits, HttpServer
+from pinnace_agent.outcomes import METRIC_CHARS_MAX, NotTaken, Outcome, Weighed
 from pinnace_agent.reactor import Reactor
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.ids import Digest, ModelName, fits
@@ -27,6 +29,9 @@ LIMITS: Final = HttpLimits(
     connections=32, body_bytes=256 * 1024, bodies_bytes=1024 * 1024, request_s=10.0, write_s=10.0, idle_s=60.0
 )
 LABELS_MAX: Final = 1024  # in one request
+OUTCOMES_MAX: Final = 1024  # likewise
+TRIALS_MAX: Final = 1_000_000  # of one outcome
+GROUP_CHARS_MAX: Final = 64
 CLASS_MAX: Final = 2**31
 CLASSES_MAX: Final = 256  # of one label, one for each row of the batch it is about
 REQUEST_CHARS_MAX: Final = 64
@@ -41,6 +46,10 @@ class Applications(Protocol):
 
     def label(self, model: ModelName, truths: tuple[Truth, ...], /) -> bool:
         """Ground truth for answers."""
+        ...
+
+    def outcome(self, model: ModelName, outcomes: Sequence[Outcome], /) -> Weighed:
+        """What came of answers. Raises ``NotTaken``."""
         ...
 
     def veto(self, model: ModelName, seconds: float, reason: str, /) -> bool:
@@ -114,7 +123,7 @@ class _Bad(Exception):
     """The body is not what this address takes."""
 
 
-_Act = Callable[[ModelName, object], bool]
+_Act = Callable[[ModelName, object], bool | Mapping[str, object]]
 
 
 class _Handler:
@@ -122,6 +131,7 @@ class _Handler:
         self._applications = applications
         self._acts: dict[tuple[str, str], tuple[_Act, int]] = {
             ("POST", "labels"): (self._label, 202),
+            ("POST", "outcomes"): (self._outcome, 202),
             ("POST", "veto"): (self._veto, 202),
             ("DELETE", "veto"): (self._lift_veto, 202),
             ("POST", "accepts"): (self._accept, 202),
@@ -150,18 +160,27 @@ class _Handler:
         _, _, _, model, act = head.path.split("/")
         do, status = self._acts[head.method, act]
         try:
-            known = do(ModelName(model), _parsed(body) if head.method == "POST" else None)
+            said = do(ModelName(model), _parsed(body) if head.method == "POST" else None)
         except _Bad as problem:
             return refusal(400, str(problem))
-        if not known:
+        except NotTaken as problem:
+            return refusal(problem.status, str(problem), retry_after_s=problem.retry_after_s)
+        if said is False:
             return refusal(404, f"this device has no model {model!r}")
-        return Response(status=status, parts=(b"{}",))
+        return Response(status=status, parts=(b"{}" if said is True else json.dumps(said).encode(),))
 
     def _label(self, model: ModelName, tree: object) -> bool:
         given = _object(tree).get("labels", [tree])
         if not isinstance(given, list) or len(given) > LABELS_MAX:
             raise _Bad(f'expected "labels": a list of at most {LABELS_MAX}, or one label')
         return self._applications.label(model, tuple(_truth(each) for each in given))
+
+    def _outcome(self, model: ModelName, tree: object) -> Mapping[str, object]:
+        given = _object(tree).get("outcomes", [tree])
+        if not isinstance(given, list) or not 0 < len(given) <= OUTCOMES_MAX:
+            raise _Bad(f'expected "outcomes": a list of 1 to {OUTCOMES_MAX}, or one outcome')
+        weighed = self._applications.outcome(model, [_told(each) for each in given])
+        return {"counted": weighed.counted, "unknown": weighed.unknown, "repeated": weighed.repeated}
 
     def _veto(self, model: ModelName, tree: object) -> bool:
         asked = _object(tree)
@@ -191,15 +210,43 @@ def _truth(tree: object) -> Truth:
         raise _Bad('every label needs "request": the "pinnace_request" of the answer that it is about')
     if (label is None) == (correct is None):
         raise _Bad('a label has either "label" (a class number, or one for each row) or "correct" (true or false)')
+    group = given.get("group", "")
+    if not isinstance(group, str) or len(group) > GROUP_CHARS_MAX:
+        raise _Bad(f'"group" must be a name of at most {GROUP_CHARS_MAX} characters')
     if correct is not None:
         if not isinstance(correct, bool):
             raise _Bad('"correct" must be true or false')
-        return Truth(request=request, correct=correct)
+        return Truth(request=request, correct=correct, group=group)
     listed = cast(list[object], label) if isinstance(label, list) else [label]
     classes = tuple(each for each in listed if isinstance(each, int) and not isinstance(each, bool) and each >= 0)
     if not 0 < len(listed) <= CLASSES_MAX or len(classes) < len(listed) or max(classes) > CLASS_MAX:
         raise _Bad(f'"label" must be a class number from 0 on, or a list of at most {CLASSES_MAX} of them')
-    return Truth(request=request, classes=classes)
+    return Truth(request=request, classes=classes, group=group)
+
+
+def _told(tree: object) -> Outcome:
+    given = _object(tree)
+    metric, request, success = given.get("metric"), given.get("request"), given.get("success")
+    if not isinstance(metric, str) or not 0 < len(metric) <= METRIC_CHARS_MAX:
+        raise _Bad(f'every outcome needs "metric": a name of at most {METRIC_CHARS_MAX} characters')
+    if request is not None and (not isinstance(request, str) or not 0 < len(request) <= REQUEST_CHARS_MAX):
+        raise _Bad('"request" must be the "pinnace_request" of the answer, or be left out')
+    if (success is None) == (given.get("trials") is None):
+        raise _Bad('an outcome has either "success" (true or false) or "trials" and "successes" (numbers)')
+    if success is not None:
+        if not isinstance(success, bool):
+            raise _Bad('"success" must be true or false')
+        return Outcome(metric=metric, request=request, successes=int(success))
+    trials, successes = given.get("trials"), given.get("successes")
+    if not _is_count(trials) or not 0 < trials <= TRIALS_MAX:
+        raise _Bad(f'"trials" must be a whole number from 1 to {TRIALS_MAX}')
+    if not _is_count(successes) or successes > trials:
+        raise _Bad('"successes" must be a whole number from 0 to "trials"')
+    return Outcome(metric=metric, request=request, trials=trials, successes=successes)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _parsed(body: memoryview) -> object:
@@ -216,4 +263,4 @@ def _object(tree: object) -> Mapping[str, object]:
 
 
 def _no_such_address() -> Response:
-    return refusal(404, "no such address; there are /v1/status and /v1/models/MODEL/{labels,veto,accepts}")
+    return refusal(404, "no such address; there are /v1/status and /v1/models/MODEL/{labels,outcomes,veto,accepts}")

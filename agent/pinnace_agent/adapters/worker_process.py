@@ -23,6 +23,7 @@ from typing import Final, assert_never
 
 from pinnace_agent.endpoint import Endpoint
 from pinnace_agent.loopback_guard import token_hash
+from pinnace_agent.outcomes import Answerer
 from pinnace_agent.reactor import READ, WRITE, Reactor
 from pinnace_agent.worker import events, protocol
 from pinnace_agent.worker.child import Child
@@ -40,7 +41,9 @@ DATA_HEADROOM_BYTES: Final = 256 * 1024 * 1024
 # floods us with them must not look like a worker that hangs.
 OUTGOING_BYTES_MAX: Final = 1024 * 1024
 LABELS_BYTES_MAX: Final = 256 * 1024
+ANSWERERS_MAX: Final = 256  # workers that an outcome may still be told for, the last ones that ever served
 LAST_READS_MAX: Final = 16  # of 64 KiB; a socket's buffer holds less
+_HEX: Final = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +122,7 @@ class WorkerHost:
         self._workers: dict[WorkerId, _Worker] = {}
         self._endpoints: dict[ModelName, Endpoint] = {}
         self._opened: dict[ModelName, Endpoint] = {}  # by the callers; the rest belongs to the thread
+        self._answerers: dict[WorkerId, Answerer] = {}  # by the callers
         self._ids = itertools.count(1)
         self._run_tag = secrets.token_hex(
             4
@@ -179,6 +183,9 @@ class WorkerHost:
 
         May be repeated for the worker that serves, to change arm or threshold.
         """
+        self._answerers[worker.id] = Answerer(worker=worker, arm=arm)
+        if len(self._answerers) > ANSWERERS_MAX:
+            del self._answerers[next(iter(self._answerers))]
         self._ask(partial(self._tell, worker, protocol.Serve(arm=arm, slow_over_s=slow_over_s)))
 
     def shadow(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None:
@@ -195,6 +202,14 @@ class WorkerHost:
     def label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
         """Pass ground truth to the worker that answered; it shows in the labels of its next block."""
         self._ask(partial(self._label, model, truths))
+
+    def who_answered(self, request: str) -> Answerer | None:
+        """Return whoever gave an answer in this run of the agent, by the answer's name; None: nobody that is known."""
+        run, _, rest = request.partition("-")
+        number = rest.partition("-")[0]
+        if run != self._run_tag or not number or set(number) - _HEX:
+            return None
+        return self._answerers.get(WorkerId(int(number, 16)))
 
     def stop(self, worker: WorkerRef, reason: str = "", retry_after_s: int = 5) -> None:
         """End the worker in order: ``Collected``, then ``WorkerExited(ORDERED)``. Clients are told the reason."""

@@ -75,15 +75,45 @@ class Client:
         return self._json(self._model_socket(model), "GET", f"/v2/models/{quote(model)}")
 
     def label(
-        self, model: str, request: str, label: int | Sequence[int] | None = None, *, correct: bool | None = None
+        self,
+        model: str,
+        request: str,
+        label: int | Sequence[int] | None = None,
+        *,
+        correct: bool | None = None,
+        group: str = "",
     ) -> None:
-        """Tell the truth about one answer: the right class (of each row), or just whether it was right."""
-        given = {"request": request} | ({"label": label} if correct is None else {"correct": correct})
-        self.labels(model, [given])
+        """Tell the truth about one answer: the right class (of each row), or just whether it was right.
+
+        ``group`` declares whom or what the answer was about, for the guard ``fairness``.
+        """
+        given: dict[str, object] = {"request": request}
+        if group:
+            given["group"] = group
+        self.labels(model, [given | ({"label": label} if correct is None else {"correct": correct})])
 
     def labels(self, model: str, labels: Sequence[Mapping[str, object]]) -> None:
         """Tell the truth about several answers: ``{"request": …, "label": …}`` or ``{"request": …, "correct": …}``."""
         self._act(model, "POST", "labels", {"labels": list(labels)})
+
+    def outcome(self, model: str, metric: str, success: bool, *, request: str | None = None) -> bool:
+        """Tell whether an answer led to what it was for; without ``request``, an answer of whatever serves now.
+
+        Tells whether it was counted: an answer of an earlier run of the agent is not known any more.
+
+        Raises:
+            Refused: the model counts another metric.
+            Unavailable: nothing serves, and no answer was named.
+        """
+        given: dict[str, object] = {"metric": metric, "success": success}
+        return self.outcomes(model, [given | ({} if request is None else {"request": request})])["counted"] == 1
+
+    def outcomes(self, model: str, outcomes: Sequence[Mapping[str, object]]) -> Mapping[str, object]:
+        """Tell several outcomes: ``{"metric": …, "request": …, "success": …}``, or ``trials`` and ``successes``.
+
+        Returns how many were ``counted``, how many ``unknown`` and how many ``repeated``.
+        """
+        return self._act(model, "POST", "outcomes", {"outcomes": list(outcomes)})
 
     def veto(self, model: str, seconds: float, reason: str = "") -> None:
         """Ask that no other release is activated for a while. The operator sees the reason."""
@@ -137,8 +167,8 @@ class Client:
         found = self._models[model] = SharedConnection(path, model, self._timeout_s) if self._shared else self._of(path)
         return found
 
-    def _act(self, model: str, method: str, act: str, tree: object) -> None:
-        self._json(self._agent_socket(), method, f"/v1/models/{quote(model)}/{act}", tree)
+    def _act(self, model: str, method: str, act: str, tree: object) -> Mapping[str, object]:
+        return self._json(self._agent_socket(), method, f"/v1/models/{quote(model)}/{act}", tree)
 
     def _json(self, path: Path, method: str, target: str, tree: object = None) -> Mapping[str, object]:
         body = b"" if tree is None else json.dumps(tree).encode()

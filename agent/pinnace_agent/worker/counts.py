@@ -12,7 +12,8 @@ from pinnace_agent.worker.model import Model
 from pinnace_agent.worker.protocol import REMEMBERED_ANSWERS, Truth
 from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import ReleaseId
-from pinnace_contract.latest import Arm, Block, ErrorCount, Labels, ShadowCounts
+from pinnace_contract.latest import Arm, Block, ErrorCount, GroupCounts, Labels, ShadowCounts
+from pinnace_contract.merging import GROUPS_MAX, OTHER_GROUPS
 from pinnace_runtime.agreement import Pairs
 from pinnace_runtime.arrays import Array
 from pinnace_runtime.features import FeatureCounter
@@ -97,11 +98,11 @@ class Counts:
         if classes is None:
             return
         if truth.correct is not None:
-            self._labels += 1
-            self._label_errors += not truth.correct
+            self._labelled(truth.group, 1, int(not truth.correct), sum(each > 0 for each in classes[:1]))
         elif len(truth.classes) <= len(classes):
-            self._labels += len(truth.classes)
-            self._label_errors += sum(a != b for a, b in zip(truth.classes, classes, strict=False))
+            of_these = classes[: len(truth.classes)]
+            wrong = sum(a != b for a, b in zip(truth.classes, of_these, strict=True))
+            self._labelled(truth.group, len(of_these), wrong, sum(each > 0 for each in of_these))
 
     def take(self) -> Block:
         """Return what was counted and begin anew."""
@@ -120,9 +121,22 @@ class Counts:
             predictions=self._predictions.take(),
             labels=Labels(n=self._labels, errors=self._label_errors) if self._labels else None,
             shadow=self._shadow() if self.arm is Arm.SHADOW else None,
+            groups=tuple(
+                GroupCounts(name=name, n=n, errors=errors, positives=positives)
+                for name, (n, errors, positives) in self._groups.items()
+            ),
         )
         self._clear()
         return block
+
+    def _labelled(self, group: str, n: int, errors: int, positives: int) -> None:
+        self._labels += n
+        self._label_errors += errors
+        if group:
+            known = group in self._groups or len(self._groups) < GROUPS_MAX - 1
+            counts = self._groups.setdefault(group if known else OTHER_GROUPS, [0, 0, 0])
+            for place, more in enumerate((n, errors, positives)):
+                counts[place] += more
 
     def _shadow(self) -> ShadowCounts:
         return ShadowCounts(pairs=self._pairs, disagreements=self._disagreements, dropped=self._dropped)
@@ -163,6 +177,7 @@ class Counts:
         self._n = self._slow = self._labels = self._label_errors = 0
         self._pairs = self._disagreements = self._dropped = 0
         self._errors: dict[str, int] = {}
+        self._groups: dict[str, list[int]] = {}
         self._latency, self._processing = Histogram(), Histogram()
 
 

@@ -155,11 +155,15 @@ class Shadow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """Ground truth for one answer: the right class of each row, or just whether the answer was right."""
+    """Ground truth for one answer: the right class of each row, or just whether the answer was right.
+
+    ``group`` is what the application declares the answer to be about; empty: nothing.
+    """
 
     request: str = limited(chars=64)
     classes: tuple[int, ...] = limited((), largest=256, smallest=0)
     correct: bool | None = None
+    group: str = limited("", chars=64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,7 @@ class ShadowCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupCounts:
-    """One declared group of the fairness guard."""
+    """Labelled answers of one declared group. ``positives`` are answers of any class but the first."""
 
     name: str = limited(chars=64, key=1)
     n: int = count(key=2)
@@ -82,10 +82,11 @@ class GroupCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeCounts:
-    """The business metric that an application reports."""
+    """The business metric that an application reports, under the name that the application gives it."""
 
     trials: int = count(0, key=1)
     successes: int = count(0, key=2)
+    metric: str = limited("", chars=64, key=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,9 +30,13 @@ MINUTE_S: Final = 60.0
 
 def _fleet(**of: dict[str, Any]) -> list[DevicePlan]:
     """Return four devices at one site and two at another; the slowest link takes ten minutes for a release."""
-    plain: dict[str, Any] = {"report_every_s": 300}
-    lyon = [device(name, **plain | {"site": "lyon"} | of.get(name, {})) for name in LYON]
-    return lyon + [device(name, **plain | {"site": "kiel"} | of.get(name, {})) for name in KIEL]
+    sites = [*((name, "lyon") for name in LYON), *((name, "kiel") for name in KIEL)]
+    return [_device(name, site, of.get(name, {})) for name, site in sites]
+
+
+def _device(name: str, site: str, more: Mapping[str, Any]) -> DevicePlan:
+    given: dict[str, Any] = {"report_every_s": 300, "site": site, **more}
+    return device(name, **given)
 
 
 def _kept(ending: Ending, who: str) -> list[float]:

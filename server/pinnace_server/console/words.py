@@ -90,8 +90,9 @@ GUARD_WORDS = {
     Guard.MISSING: ("missing reports", "reports due"),
     Guard.UNSURE: ("unsure answers", "inferences"),
     Guard.SHADOW: ("other answers in shadow", "shadowed requests"),
-    Guard.FAIRNESS: ("gap between groups", "inferences"),
+    Guard.FAIRNESS: ("gap between groups", "labelled answers"),
     Guard.OUTCOME: ("outcome", "trials"),
+    Guard.PREDICTIONS: ("prediction drift", "inferences"),
 }
 _PROMOTED_BY = {
     "proven": "by its gates (proven)",

@@ -98,6 +98,16 @@ def read_number_map(text: str) -> dict[str, int]:
     return {str(key): int(value) for key, value in json.loads(text).items()}
 
 
+def counts_map(value: Mapping[str, tuple[int, ...]]) -> str:
+    """Return counts under names as JSON, in their own order."""
+    return json.dumps({name: list(counts) for name, counts in value.items()}, ensure_ascii=False, separators=(",", ":"))
+
+
+def read_counts_map(text: str) -> dict[str, tuple[int, ...]]:
+    """Read what ``counts_map`` wrote."""
+    return {str(name): tuple(map(int, counts)) for name, counts in json.loads(text).items()}
+
+
 def words(values: Iterable[str]) -> str:
     """Return words that hold no space as one text."""
     return " ".join(values)

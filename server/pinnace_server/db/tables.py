@@ -434,6 +434,8 @@ class MinuteRow(SQLModel, table=True):
     label_errors: int = Field(sa_type=BigInteger)
     pairs: int = Field(sa_type=BigInteger)
     disagreements: int = Field(sa_type=BigInteger)
+    outcomes: str = Field(sa_column=Column(Text, nullable=False))
+    groups: str = Field(sa_column=Column(Text, nullable=False))
     features: str = Field(sa_column=Column(Text, nullable=False))
 
 
@@ -455,6 +457,9 @@ class StretchRow(SQLModel, table=True):
     latency: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     pairs: int = Field(sa_type=BigInteger)
     disagreements: int = Field(sa_type=BigInteger)
+    classes: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    outcomes: str = Field(sa_column=Column(Text, nullable=False))
+    groups: str = Field(sa_column=Column(Text, nullable=False))
 
 
 class ArrivalRow(SQLModel, table=True):

@@ -273,6 +273,9 @@ class SqlReports:
             latency=stretch.latency.packed,
             pairs=stretch.pairs,
             disagreements=stretch.disagreements,
+            classes=spelling.numbers(stretch.classes),
+            outcomes=spelling.counts_map(stretch.outcomes),
+            groups=spelling.counts_map(stretch.groups),
         )
 
     def stretches(
@@ -331,6 +334,9 @@ def _stretch(row: StretchRow) -> Stretch:
         below=row.below,
         pairs=row.pairs,
         disagreements=row.disagreements,
+        classes=spelling.read_numbers(row.classes),
+        outcomes=spelling.read_counts_map(row.outcomes),
+        groups=spelling.read_counts_map(row.groups),
     )
 
 
@@ -365,6 +371,8 @@ def _minute(row: MinuteRow) -> Minute:
         label_errors=row.label_errors,
         pairs=row.pairs,
         disagreements=row.disagreements,
+        outcomes=spelling.read_counts_map(row.outcomes),
+        groups=spelling.read_counts_map(row.groups),
         features=spelling.read_features(row.features),
     )
 
@@ -394,5 +402,7 @@ def _put_minute(session: Session, minute: Minute) -> None:
         label_errors=minute.label_errors,
         pairs=minute.pairs,
         disagreements=minute.disagreements,
+        outcomes=spelling.counts_map(minute.outcomes),
+        groups=spelling.counts_map(minute.groups),
         features=spelling.features(minute.features),
     )

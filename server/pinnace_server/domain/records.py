@@ -395,6 +395,7 @@ class Minute:
 
     ``minute`` is Unix time // 60, of the device's clock unless that is absurd. ``latency`` holds bucket → count of
     ``pinnace_contract.histogram``; ``features`` the counts as ``FeatureCounts`` carries them, one per baseline.
+    ``outcomes`` are trials and successes by metric; ``groups`` are labelled answers, errors and positives by group.
     """
 
     device: DeviceId
@@ -416,6 +417,8 @@ class Minute:
     label_errors: int = 0
     pairs: int = 0
     disagreements: int = 0
+    outcomes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     features: Mapping[Digest, FeatureTotals] = field(default_factory=dict)
 
 

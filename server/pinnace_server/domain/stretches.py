@@ -7,11 +7,13 @@ counted where its window belongs, and is taken for the newest of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, ModelName, ReleaseId
 from pinnace_contract.latest import Arm
+from pinnace_server.domain import telemetry
 from pinnace_server.domain.gates.streams import Tally
 from pinnace_server.domain.packed_histogram import PackedHistogram
 from pinnace_server.domain.records import Minute
@@ -26,7 +28,7 @@ class Stretch:
 
     ``errors`` know what of theirs is news. ``latency`` is kept whole, because which answers are slow is a matter of the
     rollout that asks, see ``slowness``. ``pairs`` and ``disagreements`` are of a shadow: answers that were compared,
-    and those that differed.
+    and those that differed. ``classes``, ``outcomes`` and ``groups`` are as ``Minute`` has them.
     """
 
     device: DeviceId
@@ -40,6 +42,9 @@ class Stretch:
     below: int = 0
     pairs: int = 0
     disagreements: int = 0
+    classes: tuple[int, ...] = ()
+    outcomes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def following(self, number: int) -> Stretch:
         """Return an empty later one, that remembers which troubles go on."""
@@ -52,6 +57,9 @@ class Stretch:
             below=0,
             pairs=0,
             disagreements=0,
+            classes=(),
+            outcomes={},
+            groups={},
         )
 
     def after(self, minute: Minute) -> Stretch:
@@ -66,6 +74,9 @@ class Stretch:
             below=self.below + minute.below,
             pairs=self.pairs + minute.pairs,
             disagreements=self.disagreements + minute.disagreements,
+            classes=telemetry.added(self.classes, minute.classes),
+            outcomes=telemetry.outcomes_of(self.outcomes, minute.outcomes),
+            groups=telemetry.groups_of(self.groups, minute.groups),
         )
 
 

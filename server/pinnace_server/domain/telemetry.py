@@ -14,6 +14,7 @@ from typing import Final
 from pinnace_contract.histogram import Histogram, pack_varints, unpack_varints
 from pinnace_contract.ids import DeviceId, Digest
 from pinnace_contract.latest import Block, FeatureCounts, Report
+from pinnace_contract.merging import GROUPS_MAX, OTHER_GROUPS
 from pinnace_server.domain.records import Counts, FeatureTotals, Minute, ReceivedRange
 
 CLOCK_AHEAD_MAX_S: Final = 300.0
@@ -22,6 +23,7 @@ RANGES_MAX: Final = 256  # gaps of one boot that are remembered
 RAW_PER_DEVICE_MAX: Final = 120  # two hours of reports at the usual cadence, to look into; minutes hold the counts
 ERROR_NAMES_MAX: Final = 64
 CLASSES_MAX: Final = 2048
+METRICS_MAX: Final = 4  # a device has one at a time
 SUM_MAX: Final = 1e300  # adding must not end in infinity, which JSON cannot say
 COUNT_MAX: Final = 2**40  # sums over eight million rows still fit a database's integer, whatever a device claims
 
@@ -103,14 +105,39 @@ def merged(one: Minute, other: Minute) -> Minute:
         latency={i: _plus(one.latency.get(i, 0), other.latency.get(i, 0)) for i in {*one.latency, *other.latency}},
         predictions=_plus(one.predictions, other.predictions),
         below=_plus(one.below, other.below),
-        confidence=_counts(one.confidence, other.confidence),
-        classes=_counts(one.classes, other.classes),
+        confidence=added(one.confidence, other.confidence),
+        classes=added(one.classes, other.classes),
         labels=_plus(one.labels, other.labels),
         label_errors=_plus(one.label_errors, other.label_errors),
         pairs=_plus(one.pairs, other.pairs),
         disagreements=_plus(one.disagreements, other.disagreements),
+        outcomes=outcomes_of(one.outcomes, other.outcomes),
+        groups=groups_of(one.groups, other.groups),
         features=_features(one.features, other.features),
     )
+
+
+def outcomes_of(one: Mapping[str, tuple[int, ...]], other: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Add outcomes by metric; of metrics beyond ``METRICS_MAX`` the later ones are left out."""
+    found = dict(one)
+    for name, more in other.items():
+        if name in found or len(found) < METRICS_MAX:
+            found[name] = added(found.get(name, ()), more)
+    return found
+
+
+def groups_of(one: Mapping[str, tuple[int, ...]], other: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Add labelled answers by group; of groups beyond ``GROUPS_MAX`` the later ones are counted together."""
+    found = dict(one)
+    for name, more in other.items():
+        known = name if name in found or len(found) < GROUPS_MAX - 1 else OTHER_GROUPS
+        found[known] = added(found.get(known, ()), more)
+    return found
+
+
+def added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """Add counts place by place."""
+    return tuple(_plus(a, b) for a, b in zip_longest(one, other, fillvalue=0))
 
 
 def histogram_of(minutes: Iterable[Minute]) -> Histogram:
@@ -123,7 +150,7 @@ def histogram_of(minutes: Iterable[Minute]) -> Histogram:
 
 def _minute(device: DeviceId, block: Block, minute: int) -> Minute:
     latency = Histogram.from_wire(block.latency)
-    predictions, labels = block.predictions, block.labels
+    predictions, labels, outcome = block.predictions, block.labels, block.outcome
     said = Minute(
         device=device,
         model=block.model,
@@ -144,6 +171,8 @@ def _minute(device: DeviceId, block: Block, minute: int) -> Minute:
         label_errors=labels.errors if labels else 0,
         pairs=block.shadow.pairs if block.shadow else 0,
         disagreements=block.shadow.disagreements if block.shadow else 0,
+        outcomes={outcome.metric: (outcome.trials, outcome.successes)} if outcome else {},
+        groups={each.name: (each.n, each.errors, each.positives) for each in block.groups},
         features={block.features.baseline: _totals(block.features)} if block.features else {},
     )
     nothing = Minute(
@@ -170,15 +199,11 @@ def _features(
     for baseline, totals in other.items():
         had = result.get(baseline, FeatureTotals())
         result[baseline] = FeatureTotals(
-            counts=_counts(had.counts, totals.counts),
+            counts=added(had.counts, totals.counts),
             sums=_sums(had.sums, totals.sums),
             squares=_sums(had.squares, totals.squares),
         )
     return result
-
-
-def _counts(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(_plus(a, b) for a, b in zip_longest(one, other, fillvalue=0))
 
 
 def _sums(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:

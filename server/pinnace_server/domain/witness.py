@@ -16,11 +16,12 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId, ReleaseId
 from pinnace_contract.latest import Arm
-from pinnace_server.domain import slowness, stretches
+from pinnace_server.domain import slowness, stretches, told
 from pinnace_server.domain.gates import streams
 from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, Install, Series, WaveEvidence
 from pinnace_server.domain.gates.streams import Tally
 from pinnace_server.domain.stretches import Stretch
+from pinnace_server.domain.told import NOTHING_ASKED, Asked
 
 STRETCH_S: Final = 60.0 * stretches.MINUTES
 PAST: Final = 24 * 60 // stretches.MINUTES  # stretches of a day
@@ -86,19 +87,22 @@ def evidence(
     installs: Sequence[Install] = (),
     limits: Mapping[Guard, float] | None = None,
     shadowed_from_s: float | None = None,
+    asked: Asked = NOTHING_ASKED,
 ) -> WaveEvidence:
     """Return everything a wave's gates judge by. ``switched_at_s``: when the wave's first device served the release.
 
     A device of the wave that has not answered with the release yet is counted in the wave and says nothing else, but
     what it said in a shadow: ``shadowed_from_s`` is when the wave began, and with it what is compared; None: nothing. A
     limit on slow answers takes the place of the comparison: a slowdown is intended, and the release promises a p95.
+    ``asked`` is what is judged only where the policy says so.
     """
     allowed = dict(limits or {})
     heard = [found for each in witnesses if (found := _heard(each, release, switched_at_s, now_s)) is not None]
     bounds = {} if Guard.SLOW in allowed else _bounds(heard, witnesses, release, switched_at_s)
     moved = [each for each in witnesses if each.moved]
     pairs = _pairs_of(moved, release, shadowed_from_s) if Guard.SHADOW in allowed else {}
-    said = {each.witness.device: _said(each, now_s, bounds, allowed) for each in heard}
+    classes = told.classes_judged(row for each in heard for row in each.past) if asked.predictions else ()
+    said = {each.witness.device: _said(each, now_s, bounds, allowed, asked, classes) for each in heard}
     shown = [each for each in moved if each.device in pairs and each.device not in said]
     said |= {each.device: DeviceEvidence(device=each.device, arm=Arm.CANDIDATE) for each in shown}
     return WaveEvidence(
@@ -110,7 +114,7 @@ def evidence(
         watched=len(witnesses),
         devices=tuple(_with_pairs(each, pairs.get(each.device)) for each in said.values()),
         installs=tuple(installs),
-        dispersion={guard: streams.dispersion(blocks) for guard, blocks in _blocks(heard, bounds).items()},
+        dispersion={guard: streams.dispersion(blocks) for guard, blocks in _blocks(heard, bounds, asked).items()},
         limits=allowed,
     )
 
@@ -140,7 +144,14 @@ def _times(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: fl
     return _Times(begin=min(numbers), end=end) if numbers else None
 
 
-def _said(heard: _Heard, now_s: float, bounds: Mapping[DeviceId, int], limits: Mapping[Guard, float]) -> DeviceEvidence:
+def _said(
+    heard: _Heard,
+    now_s: float,
+    bounds: Mapping[DeviceId, int],
+    limits: Mapping[Guard, float],
+    asked: Asked,
+    classes: Sequence[int],
+) -> DeviceEvidence:
     witness, past, now = heard.witness, heard.past, heard.now
     lately_from = heard.times.begin - LATELY
     lately = [row for row in past if row.number >= lately_from]
@@ -154,6 +165,9 @@ def _said(heard: _Heard, now_s: float, bounds: Mapping[DeviceId, int], limits: M
         arm=Arm.CANDIDATE if witness.moved else Arm.CONTROL,
         guards=guards,
         limited=_limited(heard, limits) if witness.moved else {},
+        groups=told.groups(past, lately, now) if asked.fairness else {},
+        outcome=told.outcome(past, now, asked.metric) if asked.metric is not None else None,
+        classes=told.classes(past, now, classes) if asked.predictions else None,
     )
 
 
@@ -283,7 +297,7 @@ def _tallied(pairs: Sequence[tuple[int, int]]) -> Counts:
 # --- how far bad events come in bursts ---------------------------------------------------------------------------
 
 
-def _blocks(heard: Sequence[_Heard], bounds: Mapping[DeviceId, int]) -> dict[Guard, list[list[int]]]:
+def _blocks(heard: Sequence[_Heard], bounds: Mapping[DeviceId, int], asked: Asked) -> dict[Guard, list[list[int]]]:
     """Return each guard's bad events in blocks of three hours of each device's past."""
     found: dict[Guard, list[list[int]]] = {Guard.ERRORS: [], Guard.MISSING: []}
     if bounds:
@@ -296,6 +310,9 @@ def _blocks(heard: Sequence[_Heard], bounds: Mapping[DeviceId, int]) -> dict[Gua
         if each.witness.accountable:
             silence = [(n, bad) for n, (_, bad) in enumerate(each.silence)]
             found[Guard.MISSING].append(_in_blocks(silence, len(silence)))
+        if asked.fairness:
+            wrong = [_in_blocks(each_group, begin) for each_group in told.wrong(each.past)]
+            found.setdefault(Guard.FAIRNESS, []).extend(wrong)
     return found
 
 

@@ -76,6 +76,7 @@ def gather(
             error_rate_max=arms.promised.error_rate_max,
             slow=bool(arms.promised.p95_ms),
         ),
+        asked=gating.asked_by(policy),
     )
     found = gating.whole_wave(found, mine, now_s)
     return Gathered(

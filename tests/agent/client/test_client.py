@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ import pytest
 from pinnace_agent.adapters.local_socket import LocalSocket
 from pinnace_agent.client import BadAnswer, Client, InferenceFailed, NotReachable, Refused, Unavailable
 from pinnace_agent.client.tensors import Answers, Descriptions
+from pinnace_agent.outcomes import Outcome, Outcomes, Weighed
 from pinnace_agent.worker import events
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.ids import Digest, ModelName
-from pinnace_contract.latest import Datatype, IoContract, Labels, TensorSpec
+from pinnace_contract.latest import Block, Datatype, GroupCounts, IoContract, Labels, OutcomeCounts, TensorSpec
+from pinnace_contract.merging import merge_all
 from tests.agent.worker.building import (
     MODEL,
     NO_STEPS,
@@ -47,10 +50,19 @@ class Desk:
 
     def __init__(self, host: Hosted) -> None:
         self.host, self.told = host, [("nothing",)]
+        self.outcomes = Outcomes(host.host.who_answered, lambda _: self.serving, time.monotonic)
+        self.serving: events.WorkerRef | None = None
+        self.blocks: list[Block] = []
 
     def label(self, model: ModelName, truths: tuple[Truth, ...]) -> bool:
         self.host.host.label(model, truths)
         return model == MODEL
+
+    def outcome(self, model: ModelName, outcomes: Sequence[Outcome]) -> Weighed:
+        weighed = self.outcomes.weigh(model, outcomes)
+        self.outcomes.keep(model, outcomes, weighed)
+        self.blocks += weighed.blocks
+        return weighed
 
     def veto(self, model: ModelName, seconds: float, reason: str) -> bool:
         self.told.append(("veto", model, seconds, reason))  # type: ignore[arg-type]  # what it was told
@@ -209,6 +221,62 @@ def test_labels_join_the_answers_that_they_are_about(host: Hosted, release: OnDi
         client.status()  # answered after the labels were handed on
     host.host.collect(worker)
     assert host.wait_for(events.Collected, worker).block.labels == Labels(n=6, errors=2)
+
+
+def test_labels_of_declared_groups_are_counted_apart(host: Hosted, release: OnDisk, desk: Desk) -> None:
+    worker = host.serving(release)
+    asked = rows(2)
+    right = expected(asked).argmax(axis=1).tolist()
+    with Client(host.run_dir) as client:
+        first = client.infer(MODEL, {"x": asked})
+        client.label(MODEL, first.request, [right[0], (right[1] + 1) % 3], group="night")
+        for n in range(20):  # more groups than a report has
+            answer = client.infer(MODEL, {"x": asked[:1]})
+            client.label(MODEL, answer.request, correct=n > 0, group=f"group {n}")
+        plain = client.infer(MODEL, {"x": asked[:1]})
+        client.label(MODEL, plain.request, correct=True)
+        client.status()
+    host.host.collect(worker)
+    block = host.wait_for(events.Collected, worker).block
+    positive = [int(each > 0) for each in right]
+    assert block.groups[:2] == (
+        GroupCounts(name="night", n=2, errors=1, positives=sum(positive)),
+        GroupCounts(name="group 0", n=1, errors=1, positives=positive[0]),
+    )
+    assert len(block.groups) == 16
+    assert (block.groups[-1].name, block.groups[-1].n) == ("other", 6)
+    assert block.labels == Labels(n=23, errors=2), "with those of no group"
+
+
+def test_outcomes_count_for_whoever_answered_after_it_has_ended(
+    host: Hosted, release: OnDisk, tmp_path: Path, desk: Desk
+) -> None:
+    old = host.serving(release)
+    with Client(host.run_dir) as client:
+        answers = [client.infer(MODEL, {"x": rows(1)}).request for _ in range(3)]
+        new = host.serving(put_release(tmp_path / "new", linear(), version="2"))
+        desk.serving = new
+        host.host.stop(old)
+        host.wait_for(events.WorkerExited, old)
+        later = client.infer(MODEL, {"x": rows(1)}).request
+        assert client.outcome(MODEL, "accepted", True, request=answers[0])
+        assert client.outcome(MODEL, "accepted", False, request=answers[1])
+        assert not client.outcome(MODEL, "accepted", True, request=answers[1]), "an answer has one outcome"
+        assert client.outcome(MODEL, "accepted", True, request=later)
+        assert not client.outcome(MODEL, "accepted", True, request="0000-1-1")
+        assert not client.outcome(MODEL, "accepted", True, request="nonsense")
+        more = [{"metric": "accepted", "trials": 10, "successes": 4}, {"metric": "accepted", "success": True}]
+        assert client.outcomes(MODEL, more) == {"counted": 2, "unknown": 0, "repeated": 0}
+        with pytest.raises(Refused, match="one metric"):
+            client.outcome(MODEL, "returned", True)
+        desk.serving = None
+        with pytest.raises(Unavailable, match="nothing serves"):
+            client.outcome(MODEL, "accepted", True)
+    told = merge_all(desk.blocks)
+    assert {(block.release, block.variant): block.outcome for block in told} == {
+        (old.release, old.variant): OutcomeCounts(metric="accepted", trials=2, successes=1),
+        (new.release, new.variant): OutcomeCounts(metric="accepted", trials=12, successes=6),
+    }
 
 
 def test_flood_of_labels_is_not_taken_for_a_hang(host: Hosted, release: OnDisk, desk: Desk) -> None:

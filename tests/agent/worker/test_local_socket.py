@@ -6,12 +6,13 @@ import http.client
 import json
 import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from pinnace_agent.adapters.local_socket import LABELS_MAX, LocalSocket
+from pinnace_agent.adapters.local_socket import LABELS_MAX, OUTCOMES_MAX, LocalSocket
+from pinnace_agent.outcomes import NotTaken, Outcome, Weighed
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.ids import Digest, ModelName
 
@@ -26,6 +27,11 @@ class Recorded:
 
     def label(self, model: ModelName, truths: tuple[Truth, ...]) -> bool:
         return self._told("label", model, truths)
+
+    def outcome(self, model: ModelName, outcomes: Sequence[Outcome]) -> Weighed:
+        if not self._told("outcome", model, *outcomes):
+            raise NotTaken("nothing serves it", status=503, retry_after_s=5)
+        return Weighed(counted=len(outcomes), unknown=1)
 
     def veto(self, model: ModelName, seconds: float, reason: str) -> bool:
         return self._told("veto", model, seconds, reason)
@@ -86,6 +92,13 @@ def ask(path: Path, method: str, target: str, body: object = None) -> tuple[int,
             id="one label for an answer of two rows",
         ),
         pytest.param(
+            "POST",
+            "labels",
+            {"request": "a-1", "correct": True, "group": "night"},
+            ("label", "digits", (Truth(request="a-1", correct=True, group="night"),)),
+            id="a label of a declared group",
+        ),
+        pytest.param(
             "POST", "veto", {"seconds": 600, "reason": "line runs"}, ("veto", "digits", 600.0, "line runs"), id="veto"
         ),
         pytest.param("DELETE", "veto", None, ("lift", "digits"), id="the veto is lifted"),
@@ -99,6 +112,24 @@ def test_what_applications_say_reaches_the_daemon(
 ) -> None:
     assert ask(local, method, f"/v1/models/digits/{act}", body) == (202, {})
     assert daemon.told == [told]
+
+
+def test_outcomes_reach_the_daemon_and_what_became_of_them_the_application(local: Path, daemon: Recorded) -> None:
+    single = {"metric": "accepted", "request": "a-1", "success": True}
+    batch = [{"metric": "accepted", "success": False}, {"metric": "accepted", "trials": 20, "successes": 19}]
+    target = "/v1/models/digits/outcomes"
+    assert ask(local, "POST", target, single) == (202, {"counted": 1, "unknown": 1, "repeated": 0})
+    assert ask(local, "POST", target, {"outcomes": batch})[1]["counted"] == 2
+    assert daemon.told == [
+        ("outcome", "digits", Outcome(metric="accepted", request="a-1", successes=1)),
+        (
+            "outcome",
+            "digits",
+            Outcome(metric="accepted", successes=0),
+            Outcome(metric="accepted", trials=20, successes=19),
+        ),
+    ]
+    assert ask(local, "POST", "/v1/models/other/outcomes", single) == (503, {"error": "nothing serves it"})
 
 
 @pytest.mark.parametrize(
@@ -117,6 +148,22 @@ def test_what_applications_say_reaches_the_daemon(
         pytest.param(
             "labels", {"labels": [{"request": "a", "correct": True}] * (LABELS_MAX + 1)}, "at most", id="too many"
         ),
+        pytest.param("labels", {"request": "a", "correct": True, "group": 7}, "group", id="a number as group"),
+        pytest.param("labels", {"request": "a", "correct": True, "group": "x" * 65}, "64", id="a long group"),
+        pytest.param("outcomes", {"outcomes": []}, "1 to", id="no outcome"),
+        pytest.param("outcomes", {"outcomes": [{}] * (OUTCOMES_MAX + 1)}, "1 to", id="too many outcomes"),
+        pytest.param("outcomes", {"success": True}, "metric", id="an outcome of no metric"),
+        pytest.param("outcomes", {"metric": "x" * 65, "success": True}, "64", id="a metric that is a novel"),
+        pytest.param("outcomes", {"metric": "m"}, "either", id="neither success nor counts"),
+        pytest.param("outcomes", {"metric": "m", "success": True, "trials": 1}, "either", id="success and counts"),
+        pytest.param("outcomes", {"metric": "m", "success": 1}, "true or false", id="a number as success"),
+        pytest.param("outcomes", {"metric": "m", "request": "", "success": True}, "request", id="an empty answer"),
+        pytest.param("outcomes", {"metric": "m", "trials": 0, "successes": 0}, "trials", id="no trials"),
+        pytest.param("outcomes", {"metric": "m", "trials": 10**7, "successes": 0}, "trials", id="too many trials"),
+        pytest.param("outcomes", {"metric": "m", "trials": True, "successes": 0}, "trials", id="true trials"),
+        pytest.param("outcomes", {"metric": "m", "trials": 3, "successes": 4}, "successes", id="more than trials"),
+        pytest.param("outcomes", {"metric": "m", "trials": 3}, "successes", id="trials without successes"),
+        pytest.param("outcomes", {"metric": "m", "trials": 3, "successes": -1}, "successes", id="less than none"),
         pytest.param("veto", {"seconds": 0}, "above 0", id="a veto of no time"),
         pytest.param("veto", {"seconds": 10**9}, "at most", id="a veto for ever"),
         pytest.param("veto", {"seconds": True}, "a number", id="a veto of true seconds"),
@@ -142,6 +189,7 @@ def test_wrong_body_is_refused_with_what_was_expected(
         ("POST", "/v1/models/Digits!/labels", 404),
         ("POST", "/v1/status", 405),
         ("GET", "/v1/models/digits/labels", 405),
+        ("GET", "/v1/models/digits/outcomes", 405),
         ("PUT", "/v1/models/digits/veto", 405),
     ],
 )

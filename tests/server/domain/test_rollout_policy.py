@@ -218,6 +218,7 @@ def test_site_atomic_needs_no_healthy_rest_of_a_site_unless_said() -> None:
         ),
         ({"gates": {"guards": {"errors": {"ratio": float("nan")}}}}, "errors.ratio: expected a number .*, found nan"),
         ({"gates": {"guards": {"errors": {"points": 0, "ratio": 1}}}}, "errors: expected points above 0 or a ratio"),
+        ({"gates": {"guards": {"predictions": 0}}}, "guards.predictions.points: expected a number from 1 to"),
         ({"gates": {"guards": {"fairness": {}}}}, "fairness: expected 'points', which has no default"),
         ({"gates": {"guards": {"outcome": {"metric": ""}}}}, "outcome.metric: expected a text of 1 to 64 characters"),
         ({"gates": {"promote_on": "prooven"}}, "policy.gates.promote_on: .* did you mean 'proven'"),
@@ -328,6 +329,7 @@ GATES = st.builds(
         unsure=MARGINS,
         fairness=MARGINS,
         shadow=st.none() | st.builds(parts.Ceiling, percent=POINTS),
+        predictions=st.none() | st.builds(parts.Shift, points=st.floats(1, 100)),
         outcome=st.builds(
             parts.Outcome, metric=st.text(min_size=1, max_size=64), better=st.sampled_from(parts.Better), points=POINTS
         ),

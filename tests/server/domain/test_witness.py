@@ -9,10 +9,12 @@ import pytest
 
 from pinnace_contract.ids import DeviceId, ModelName, ReleaseId
 from pinnace_contract.latest import Arm
+from pinnace_server.domain import told as told_classes
 from pinnace_server.domain import witness as witnesses
 from pinnace_server.domain.gates.evidence import Guard, WaveEvidence
 from pinnace_server.domain.gates.streams import Tally
 from pinnace_server.domain.stretches import Stretch
+from pinnace_server.domain.told import Asked, Metric
 from pinnace_server.domain.witness import PAST, STRETCH_S, Witness
 
 OLD, NEW = ReleaseId("0" * 64), ReleaseId("1" * 64)
@@ -238,3 +240,83 @@ def test_a_shadow_before_the_wave_began_or_of_another_release_is_not_its_own() -
 
 def test_without_a_limit_a_shadow_says_nothing() -> None:
     assert shadowed(in_shadow("a"), limits={}).devices == ()
+
+
+# --- what is judged only where a policy asks ------------------------------------------------------------------------
+
+ASKED = Asked(metric=Metric(name="accepted"), fairness=True, predictions=True)
+
+
+def judged(row: Stretch) -> Stretch:
+    """Ten minutes in which applications told everything: of the old release better things than of the new one."""
+    new = row.release == NEW
+    return replace(
+        row,
+        outcomes={"accepted": (10, 7 if new else 9), "returned": (10, 1)},
+        groups={"day": (8, 1, 4), "night": (2, int(new), 1)},
+        classes=(60, 30, 10, 5) if not new else (20, 30, 10, 5, 40),
+    )
+
+
+def asked(asked: Asked = ASKED) -> WaveEvidence:
+    def of(witness: Witness) -> Witness:
+        return replace(witness, rows=[judged(row) for row in witness.rows])
+
+    these = [of(moved()), of(stayed())]
+    return witnesses.evidence(release=NEW, switched_at_s=SWITCHED_S, now_s=NOW_S, witnesses=these, asked=asked)
+
+
+def test_outcomes_of_the_metric_that_is_asked_for_are_counted_on_both_sides_of_the_switch() -> None:
+    candidate, control = asked().devices
+    assert candidate.outcome is not None
+    assert (candidate.outcome.past.trials, candidate.outcome.past.bad) == (10 * PAST, PAST)
+    assert (candidate.outcome.now.trials, candidate.outcome.now.bad) == (60, 18)
+    assert control.outcome is not None
+    assert (control.outcome.now.trials, control.outcome.now.bad) == (50, 5)
+
+
+def test_of_a_metric_that_should_be_low_successes_are_bad() -> None:
+    candidate = asked(Asked(metric=Metric(name="returned", higher=False))).of(Arm.CANDIDATE)[0]
+    assert candidate.outcome is not None
+    assert (candidate.outcome.now.trials, candidate.outcome.now.bad) == (60, 6)
+    nobody_told = asked(Asked(metric=Metric(name="another"))).of(Arm.CANDIDATE)[0]
+    assert nobody_told.outcome is None
+
+
+def test_labelled_answers_are_counted_by_group_and_so_are_their_bursts() -> None:
+    found = asked()
+    groups = found.of(Arm.CANDIDATE)[0].groups
+    assert {name: (each.now.trials, each.now.bad) for name, each in groups.items()} == {
+        "day": (48, 6),
+        "night": (12, 6),
+    }
+    assert {name: (each.past.trials, each.past.bad) for name, each in groups.items()} == {
+        "day": (8 * PAST, PAST),
+        "night": (2 * PAST, 0),
+    }
+    assert groups["day"].lately.trials == 48
+    assert Guard.FAIRNESS in found.dispersion
+
+
+def test_classes_are_those_before_the_switch_and_what_is_new_is_one_more() -> None:
+    candidate, control = asked().devices
+    assert candidate.classes is not None
+    assert candidate.classes.past == (60 * PAST, 30 * PAST, 10 * PAST, 5 * PAST, 0)
+    assert candidate.classes.now == (120, 180, 60, 30, 240)
+    assert control.classes is not None
+    assert control.classes.now == (300, 150, 50, 25, 0)
+
+
+def test_only_the_most_frequent_classes_are_judged_by_themselves() -> None:
+    many = [replace(row, classes=tuple(range(1, 21))) for row in rows(OLD, BEGIN - PAST, BEGIN)]
+    named = told_classes.classes_judged(many)
+    assert named == tuple(range(12, 20))
+    found = told_classes.classes(many[:1], [], named)
+    assert found is not None
+    assert found.past == (13, 14, 15, 16, 17, 18, 19, 20, sum(range(1, 13)))
+    assert found.now == (0,) * 9
+
+
+def test_what_nobody_asks_for_is_not_told() -> None:
+    for found in asked(Asked()).devices:
+        assert (found.outcome, found.groups, found.classes) == (None, {}, None)

@@ -67,6 +67,7 @@ BESIDE_CONTROL: Final = Change(core=0.02, slope=13.0)
 # A third more load everywhere makes three times as many answers slower than the p95 was. e^5 of the evidence that moves
 # devices back is what such a moment may lend to a good release.
 SLOW_BESIDE_CONTROL: Final = Change(core=0.02, slope=13.0, most=5.0)
+GROUPS_BESIDE_OTHERS: Final = SLOW_BESIDE_CONTROL  # a night shift that begins is such a moment as well
 OWN_PAST_ONLY: Final = Change(core=0.2, slope=15.0)
 ANY_CHANGE: Final = Change(core=1.0, slope=0.0)
 

@@ -24,6 +24,7 @@ class Guard(StrEnum):
     SHADOW = "shadow"
     FAIRNESS = "fairness"
     OUTCOME = "outcome"
+    PREDICTIONS = "predictions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +62,21 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClassCounts:
+    """How often a device answered each class before the switch and since; the last number is of all other classes."""
+
+    past: tuple[int, ...]
+    now: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceEvidence:
     """One device of the wave. A device that another rollout touched belongs to no arm and is not passed.
 
     ``guards`` are compared with the device's past and with control. ``limited`` are judged against a fixed limit
     (the release's own signed baseline, a tolerance, an expectation): only ``now`` counts. ``groups`` are errors by
     fairness group. ``outcome`` counts successes of the business metric as ``bad``'s opposite: ``bad`` are failures.
+    ``classes`` are the answers themselves, of the same classes on every device.
     """
 
     device: DeviceId
@@ -75,6 +85,7 @@ class DeviceEvidence:
     limited: Mapping[Guard, Counts] = field(default_factory=dict)
     groups: Mapping[str, Series] = field(default_factory=dict)
     outcome: Series | None = None
+    classes: ClassCounts | None = None
 
 
 class InstallResult(StrEnum):

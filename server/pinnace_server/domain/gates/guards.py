@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -12,7 +12,7 @@ from pinnace_contract.latest import Arm
 from pinnace_server.domain.gates import comparison, evalues
 from pinnace_server.domain.gates.comparison import Stratum
 from pinnace_server.domain.gates.evalues import Change, averaged
-from pinnace_server.domain.gates.evidence import DeviceEvidence, Guard, Series, WaveEvidence
+from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, Series, WaveEvidence
 from pinnace_server.domain.gates.settings import MARGINS
 from pinnace_server.domain.gates.streams import BURST
 
@@ -52,14 +52,15 @@ def read(evidence: WaveEvidence, guard: Guard, margin: float | None, ratio: floa
 
     ``margin`` None: the guard's own. ``matters``: from this log e-value on, devices are left out one by one.
     """
-    strata = _strata(evidence, guard)
-    if not strata:
+    cases = _cases(evidence, guard)
+    if not cases:
         return None
     allowed = MARGINS.get(guard, 0.0) if margin is None else margin
-    worst = _worse(strata)
+    worst = _worse(cases)
     weakest: tuple[float, DeviceId] | None = None
     if worst >= matters:
-        weakest = min((_worse([each.without(device) for each in strata]), device) for device in _suspects(strata))
+        weakest = min((_worse(_without(cases, device)), device) for device in _suspects(cases))
+    strata = [case[0] for case in cases]
     candidates = [each for stratum in strata for each in stratum.devices if each.candidate]
     return Reading(
         guard=guard,
@@ -73,24 +74,62 @@ def read(evidence: WaveEvidence, guard: Guard, margin: float | None, ratio: floa
     )
 
 
-def _strata(evidence: WaveEvidence, guard: Guard) -> list[Stratum]:
+Case = tuple[Stratum, ...]
+"""One thing that may have got worse; it did where it got worse in each of the strata. The first one is with control."""
+
+
+def _cases(evidence: WaveEvidence, guard: Guard) -> list[Case]:
     dispersion = evidence.dispersion.get(guard, float(BURST))
     candidates = evidence.of(Arm.CANDIDATE)
     if guard in evidence.limits:
         limit = evidence.limits[guard]
         return (
-            [comparison.limited(candidates, guard, limit, dispersion)]
+            [(comparison.limited(candidates, guard, limit, dispersion),)]
             if any(guard in e.limited for e in candidates)
             else []
         )
     if guard is Guard.FAIRNESS:
-        names = sorted({name for each in candidates for name in each.groups})
-        return [comparison.compared(evidence.devices, _group(name), dispersion) for name in names]
+        names = declared_groups(evidence)
+        return [
+            (
+                comparison.compared(evidence.devices, _group(name), dispersion, evalues.GROUPS_BESIDE_OTHERS),
+                comparison.compared(
+                    _beside_other_groups(candidates, name), _group(name), dispersion, evalues.GROUPS_BESIDE_OTHERS
+                ),
+            )
+            for name in names
+            if len(names) > 1
+        ]
     if not any(guard in each.guards for each in candidates):
         return []
     return [
-        comparison.compared(evidence.devices, lambda each: each.guards.get(guard), dispersion, beside_control(guard))
+        (comparison.compared(evidence.devices, lambda each: each.guards.get(guard), dispersion, beside_control(guard)),)
     ]
+
+
+def declared_groups(evidence: WaveEvidence) -> tuple[str, ...]:
+    """Return the groups between which there may be a gap."""
+    return tuple(sorted({name for each in evidence.of(Arm.CANDIDATE) for name in each.groups}))
+
+
+def _beside_other_groups(candidates: Sequence[DeviceEvidence], name: str) -> list[DeviceEvidence]:
+    """Return one group of each device beside all its other groups, which stand where a control does.
+
+    A release that gets worse for everybody alike opens no gap, and what both went through costs little.
+    """
+    found = []
+    for each in candidates:
+        others = [series for group, series in each.groups.items() if group != name]
+        if others:
+            together = Series(
+                past=sum((series.past for series in others), Counts()),
+                lately=sum((series.lately for series in others), Counts()),
+                now=sum((series.now for series in others), Counts()),
+            )
+            found.append(replace(each, arm=Arm.CONTROL, groups={name: together}))
+        if name in each.groups:
+            found.append(each)
+    return found
 
 
 def beside_control(guard: Guard) -> Change:
@@ -102,14 +141,19 @@ def _group(name: str) -> Callable[[DeviceEvidence], Series | None]:
     return lambda each: each.groups.get(name)
 
 
-def _worse(strata: Sequence[Stratum]) -> float:
-    return averaged(tuple((comparison.worse(each), 1 / len(strata)) for each in strata))
+def _worse(cases: Sequence[Case]) -> float:
+    """The least of several e-values is one as well, and so is their mean."""
+    return averaged(tuple((min(comparison.worse(each) for each in case), 1 / len(cases)) for case in cases))
 
 
-def _suspects(strata: Sequence[Stratum]) -> list[DeviceId]:
+def _without(cases: Sequence[Case], device: DeviceId) -> list[Case]:
+    return [tuple(each.without(device) for each in case) for case in cases]
+
+
+def _suspects(cases: Sequence[Case]) -> list[DeviceId]:
     """Return the devices whose absence may change most: loud ones on the candidate, quiet ones in control."""
     found: dict[DeviceId, None] = {}
-    for stratum in strata:
+    for stratum in (each for case in cases for each in case):
         for of in (lambda each: each.fresh.excess, lambda each: each.whole.excess):
             loud = sorted((each for each in stratum.devices if each.candidate), key=of, reverse=True)
             quiet = sorted((each for each in stratum.devices if not each.candidate), key=of)

@@ -15,6 +15,7 @@ from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Arm
 from pinnace_server.domain.gates import verdicts
 from pinnace_server.domain.gates.evidence import (
+    ClassCounts,
     Counts,
     DeviceEvidence,
     Guard,
@@ -90,7 +91,7 @@ def _evidence(kept: Mapping[str, Plain]) -> WaveEvidence:
 
 
 def _device(kept: Mapping[str, Plain]) -> DeviceEvidence:
-    outcome = kept["outcome"]
+    outcome, classes = kept["outcome"], kept.get("classes")  # no record before them had classes
     return DeviceEvidence(
         device=DeviceId(_text(kept["device"])),
         arm=Arm(_text(kept["arm"])),
@@ -98,7 +99,13 @@ def _device(kept: Mapping[str, Plain]) -> DeviceEvidence:
         limited={Guard(guard): _counts(_map(value)) for guard, value in _map(kept["limited"]).items()},
         groups={name: _series(_map(value)) for name, value in _map(kept["groups"]).items()},
         outcome=None if outcome is None else _series(_map(outcome)),
+        classes=None if classes is None else _classes(_map(classes)),
     )
+
+
+def _classes(kept: Mapping[str, Plain]) -> ClassCounts:
+    past, now = (tuple(_whole(each) for each in _list(kept[when])) for when in ("past", "now"))
+    return ClassCounts(past=past, now=now)
 
 
 def _series(kept: Mapping[str, Plain]) -> Series:

@@ -30,6 +30,7 @@ MARGINS: Final[Mapping[Guard, float]] = {
     Guard.MISSING: 0.03,
     Guard.FAIRNESS: 0.02,
     Guard.OUTCOME: 0.02,
+    Guard.PREDICTIONS: 0.1,
 }
 
 

@@ -1,7 +1,7 @@
 """The verdict of a gate: ``judge(evidence, settings)``. The same evidence always gives the same verdict.
 
-Guards are read by ``guards``, ``installs`` and ``outcome``. What follows from a verdict (the next wave, an alert, a
-rollback) is the planner's.
+Guards are read by ``guards``, ``installs``, ``outcome`` and ``predictions``. What follows from a verdict (the next
+wave, an alert, a rollback) is the planner's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Arm
-from pinnace_server.domain.gates import guards, installs, outcome
+from pinnace_server.domain.gates import guards, installs, outcome, predictions
 from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, WaveEvidence
 from pinnace_server.domain.gates.guards import Reading
 from pinnace_server.domain.gates.installs import Installs
@@ -169,7 +169,7 @@ def _provable(evidence: WaveEvidence, settings: Settings, reading: Reading) -> b
         attempts = max(evidence.reachable, reading.trials)
         usual = math.ceil(attempts * installs.USUAL) + 1
         return installs.not_worse(attempts, usual, _margin(settings, Guard.INSTALLS)) >= math.log(PROVEN_EVIDENCE)
-    if reading.guard is Guard.OUTCOME:
+    if reading.guard in (Guard.OUTCOME, Guard.PREDICTIONS):
         return min(len(evidence.of(arm)) for arm in (Arm.CANDIDATE, Arm.CONTROL)) >= outcome.DEVICES_MIN
     return reading.guard in evidence.limits or len(evidence.of(Arm.CONTROL)) >= PROVEN_BESIDE_DEVICES
 
@@ -183,6 +183,8 @@ def _read(
         return found.reading
     if guard is Guard.OUTCOME:
         reading = outcome.read(evidence, margin, roll_back)
+    elif guard is Guard.PREDICTIONS:
+        reading = predictions.read(evidence, margin, roll_back)
     elif low and guard in _TRAFFIC:
         reading = guards.read(evidence, guard, max(margin, settings.low_traffic_margin), 1.0, roll_back)
     else:
@@ -196,8 +198,10 @@ def _guards_with_evidence(evidence: WaveEvidence) -> list[Guard]:
     there: set[Guard] = set()
     for each in evidence.of(Arm.CANDIDATE):
         there |= each.guards.keys() | (each.limited.keys() & evidence.limits.keys())
-        there |= {Guard.FAIRNESS} if each.groups else set()
         there |= {Guard.OUTCOME} if each.outcome is not None else set()
+        there |= {Guard.PREDICTIONS} if each.classes is not None else set()
+    if len(guards.declared_groups(evidence)) > 1:
+        there.add(Guard.FAIRNESS)
     there -= {Guard.INSTALLS}
     if installs.read(evidence.installs, 0.0).reading is not None:
         there.add(Guard.INSTALLS)
@@ -205,7 +209,7 @@ def _guards_with_evidence(evidence: WaveEvidence) -> list[Guard]:
 
 
 def _kind(evidence: WaveEvidence) -> Kind:
-    compared = any(each.guards or each.groups or each.outcome for each in evidence.of(Arm.CANDIDATE))
+    compared = any(each.guards or each.groups or each.outcome or each.classes for each in evidence.of(Arm.CANDIDATE))
     return Kind.RELATIVE if compared else Kind.ABSOLUTE
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import assert_never
 
+from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.guards import Reading
 from pinnace_server.domain.gates.verdicts import Ground, Reason, Verdict
 
@@ -29,9 +30,9 @@ def _sentence(ground: Ground) -> str:
     guard, found, needed = ground.guard, ground.found, ground.needed
     match ground.reason:
         case Reason.REGRESSION:
-            return f"{guard} got worse: evidence {_times(found)}, and {_times(needed)} moves devices back"
+            return f"{_got_worse(guard)}: evidence {_times(found)}, and {_times(needed)} moves devices back"
         case Reason.ONE_DEVICE:
-            return f"{guard} got worse only with {ground.device}; one device does not decide, look at it"
+            return f"{_got_worse(guard)} only with {ground.device}; one device does not decide, look at it"
         case Reason.INSTALLS_STOPPED:
             return "installs fail too often, no more devices are assigned"
         case Reason.HARDWARE_STOPPED:
@@ -58,6 +59,16 @@ def _sentence(ground: Ground) -> str:
             return "nothing was reported yet"
         case _:
             assert_never(ground.reason)
+
+
+def _got_worse(guard: Guard | None) -> str:
+    match guard:
+        case Guard.FAIRNESS:
+            return "the gap between groups grew"
+        case Guard.PREDICTIONS:
+            return "predictions moved away from the control's"
+        case _:
+            return f"{guard} got worse"
 
 
 def _contributors(reading: Reading) -> str:

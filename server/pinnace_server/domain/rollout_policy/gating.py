@@ -12,7 +12,8 @@ from pinnace_server.domain.gates.settings import LOW_TRAFFIC_INFERENCES, Setting
 from pinnace_server.domain.gates.settings import PromoteOn as Enough
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.records import DeviceState, MemberState
-from pinnace_server.domain.rollout_policy.policy import Guards, Margin, PromoteOn, RolloutPolicy
+from pinnace_server.domain.rollout_policy.policy import Better, Guards, Margin, PromoteOn, RolloutPolicy
+from pinnace_server.domain.told import Asked, Metric
 
 _WHOLE: Final = 100.0  # per cent
 _OPEN: Final = (MemberState.WAITING, MemberState.ASSIGNED, MemberState.COMMITTED)
@@ -30,7 +31,7 @@ def settings_of(policy: RolloutPolicy, devices: int) -> Settings:
         reporting_min=gates.exposure.reporting_percent / _WHOLE,
         inferences_min=gates.exposure.inferences,
         low_traffic_inferences=0 if gates.exposure.devices == 0 else LOW_TRAFFIC_INFERENCES,
-        margins={guard: margin.points / _WHOLE for guard, margin in margins.items()} | _outcome(gates.guards),
+        margins={guard: margin.points / _WHOLE for guard, margin in margins.items()} | _points(gates.guards),
         ratios={guard: margin.ratio for guard, margin in margins.items()},
     )
 
@@ -58,6 +59,17 @@ def limits_of(
     return found
 
 
+def asked_by(policy: RolloutPolicy) -> Asked:
+    """Return what a policy judges that is off by itself."""
+    guards = policy.gates.guards
+    wanted = guards.outcome
+    return Asked(
+        metric=None if wanted is None else Metric(name=wanted.metric, higher=wanted.better is Better.HIGHER),
+        fairness=guards.fairness is not None,
+        predictions=guards.predictions is not None,
+    )
+
+
 def judged(evidence: WaveEvidence, policy: RolloutPolicy) -> WaveEvidence:
     """Return evidence without the guards that a policy leaves out."""
     said = policy.gates.guards
@@ -71,6 +83,7 @@ def judged(evidence: WaveEvidence, policy: RolloutPolicy) -> WaveEvidence:
             limited={guard: counts for guard, counts in each.limited.items() if guard not in out},
             groups={} if Guard.FAIRNESS in out else each.groups,
             outcome=None if Guard.OUTCOME in out else each.outcome,
+            classes=None if Guard.PREDICTIONS in out else each.classes,
         )
         for each in evidence.devices
     )
@@ -108,5 +121,6 @@ def _margins(guards: Guards) -> dict[Guard, Margin]:
     return {guard: margin for guard, margin in named.items() if isinstance(margin, Margin)}
 
 
-def _outcome(guards: Guards) -> dict[Guard, float]:
-    return {} if guards.outcome is None else {Guard.OUTCOME: guards.outcome.points / _WHOLE}
+def _points(guards: Guards) -> dict[Guard, float]:
+    said = {Guard.OUTCOME: guards.outcome, Guard.PREDICTIONS: guards.predictions}
+    return {guard: each.points / _WHOLE for guard, each in said.items() if each is not None}

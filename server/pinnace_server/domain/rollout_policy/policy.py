@@ -167,13 +167,23 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """How many points the share of any class may move further than it does in the control."""
+
+    SHORT: ClassVar[str] = "points"
+
+    points: float = limited(10.0, smallest=1, largest=100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Guards:
     """What may not get worse. None: not judged.
 
     ``slow``: answers slower than the device's own previous p95. ``installs`` counts failures and reverts. ``missing``:
     reports that did not come. ``unsure``: answers under the release's own signed confidence threshold, compared with
     what its baseline promised and not with the control. ``shadow``: answers that differ, where a shadow ran.
-    ``fairness``: the gap between groups' error shares.
+    ``fairness``: the gap between groups' error shares. ``predictions``: how often each class is answered; off by
+    itself, because a release may be meant to answer otherwise, and no count tells that from one that went astray.
     """
 
     errors: Margin | None = Margin(points=0.5)
@@ -184,6 +194,7 @@ class Guards:
     shadow: Ceiling | None = Ceiling(percent=5.0)
     fairness: Margin | None = None
     outcome: Outcome | None = None
+    predictions: Shift | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -243,6 +243,8 @@ FULL = minute(
     classes=(7, 0, 0),
     labels=3,
     label_errors=1,
+    outcomes={"accepted": (5, 3)},
+    groups={"night": (3, 1, 2), "Tag & Nacht": (2, 0, 1)},
     features={digest("baseline"): FeatureTotals(counts=(1, 2), sums=(0.5,), squares=(0.25,))},
 )
 COUNTED = Counts(n=5, errors=3, predictions=4, below=2, labels=3, label_errors=1)
@@ -432,7 +434,16 @@ class TestStretches:
     def test_a_stretch_is_kept_as_it_is_and_the_newest_word_counts(self, store: Store) -> None:
         first = stretch(1, 7)
         latency = PackedHistogram.of(Histogram({-480: 1, 319: 2**40}, 7))
-        later = stretch(1, 7, errors=Tally(stale=4).after(100, 5), latency=latency, below=9)
+        later = stretch(
+            1,
+            7,
+            errors=Tally(stale=4).after(100, 5),
+            latency=latency,
+            below=9,
+            classes=(3, 0, 4),
+            outcomes={"accepted": (5, 3)},
+            groups={"night": (3, 1, 2)},
+        )
         for word in (first, later):
             written(store, lambda tables, word=word: tables.reports.save_stretch(word))
         with store.read() as tables:

@@ -8,7 +8,7 @@ import pytest
 
 from pinnace_contract.latest import Arm
 from pinnace_server.domain.gates import records, verdicts
-from pinnace_server.domain.gates.evidence import Guard, InstallResult, WaveEvidence
+from pinnace_server.domain.gates.evidence import ClassCounts, Guard, InstallResult, WaveEvidence
 from pinnace_server.domain.gates.records import Plain
 from pinnace_server.domain.gates.settings import PromoteOn, Settings
 from pinnace_server.errors import Refused
@@ -22,8 +22,9 @@ def everything() -> WaveEvidence:
         replace(
             each,
             limited={Guard.SHADOW: counts(100, 1)},
-            groups={"few": series((500, 5), (60, 1))},
+            groups={"few": series((500, 5), (60, 1)), "most": series((900, 9), (90, 1))},
             outcome=series((500, 50), (100, 10)),
+            classes=ClassCounts(past=(50, 40, 10), now=(20, 60, 20)),
         )
         for each in arms([(120, 6)] * 12, [(120, 1)] * 12)
     )
@@ -47,6 +48,18 @@ def kept(evidence: WaveEvidence) -> dict[str, Plain]:
 def test_verdict_follows_from_its_record(evidence: WaveEvidence) -> None:
     record = kept(evidence)
     assert records.recompute(record) == verdicts.judge(evidence, SETTINGS)
+    assert records.holds(record)
+
+
+def test_a_record_from_before_there_were_classes_is_still_worked_out() -> None:
+    record = kept(wave(arms([(120, 1)] * 6, [(120, 1)] * 2)))
+    evidence = record["evidence"]
+    assert isinstance(evidence, dict)
+    devices = evidence["devices"]
+    assert isinstance(devices, list)
+    for each in devices:
+        assert isinstance(each, dict)
+        assert each.pop("classes") is None
     assert records.holds(record)
 
 

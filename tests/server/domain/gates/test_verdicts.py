@@ -1,6 +1,7 @@
 """What a gate says about waves that are good, bad, too young, or judged by one device."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from pinnace_contract.latest import Arm
 from pinnace_server.domain.gates import verdicts
 from pinnace_server.domain.gates.evidence import (
+    ClassCounts,
     Counts,
     DeviceEvidence,
     Guard,
@@ -193,6 +195,80 @@ def test_a_group_that_alone_gets_worse_is_a_regression() -> None:
 
     assert verdicts.judge(groups(9), SETTINGS).decision is Decision.ROLL_BACK
     assert verdicts.judge(groups(2), SETTINGS).decision is not Decision.ROLL_BACK
+
+
+def test_a_release_that_gets_worse_for_every_group_alike_opens_no_gap() -> None:
+    def groups(most: int, few: int) -> WaveEvidence:
+        devices = []
+        for each in GOOD:
+            moved = each.arm is Arm.CANDIDATE
+            seen = {
+                "most": series((1440, 14), (600, most if moved else 6)),
+                "few": series((360, 4), (150, few if moved else 2)),
+            }
+            devices.append(DeviceEvidence(device=each.device, arm=each.arm, groups=seen))
+        return wave(tuple(devices))
+
+    alike, apart = (verdicts.judge(groups(*bad), SETTINGS) for bad in ((36, 9), (6, 9)))
+    assert alike.decision is not Decision.ROLL_BACK
+    assert apart.decision is Decision.ROLL_BACK
+    assert [each.guard for each in apart.grounds] == [Guard.FAIRNESS]
+
+
+def test_one_group_has_no_gap() -> None:
+    alone = tuple(replace(each, groups={"all": series((1440, 14), (600, 60))}) for each in GOOD)
+    assert Guard.FAIRNESS not in {each.guard for each in verdicts.judge(wave(alone), SETTINGS).readings}
+
+
+def test_gap_on_one_device_holds_and_names_it() -> None:
+    devices = []
+    for each in GOOD:
+        few = 60 if each.device == GOOD[0].device else 2
+        groups = {"most": series((1440, 14), (600, 6)), "few": series((360, 4), (150, few))}
+        devices.append(replace(each, groups=groups))
+    verdict = verdicts.judge(wave(tuple(devices)), SETTINGS)
+    assert verdict.decision is not Decision.ROLL_BACK
+
+
+def classes(moved: Sequence[int], stayed: Sequence[int], devices: int = 12) -> WaveEvidence:
+    """Devices that answered three classes 70, 20 and 10 times in a hundred; each one sees things a little otherwise."""
+
+    def seen(number: int, now: Sequence[int]) -> ClassCounts:
+        own = number % 5 - 2
+        past = (700 + 10 * own, 200 - 10 * own, 100)
+        return ClassCounts(past=past, now=(now[0] - 2 * own, now[1] + 2 * own, now[2]))
+
+    served = {Guard.ERRORS: series((4000, 40), (1440, 14))}
+    arms_of = [(Arm.CANDIDATE, moved), (Arm.CONTROL, stayed)]
+    return wave(
+        tuple(
+            replace(device(number, arm, served), classes=seen(number, now))
+            for arm, now in arms_of
+            for number in range(devices)
+        )
+    )
+
+
+def test_predictions_that_drift_on_the_wave_alone_move_it_back() -> None:
+    verdict = verdicts.judge(classes((300, 600, 100), (700, 200, 100)), SETTINGS)
+    assert verdict.decision is Decision.ROLL_BACK
+    assert [each.guard for each in verdict.grounds] == [Guard.PREDICTIONS]
+    (reading,) = (each for each in verdict.readings if each.guard is Guard.PREDICTIONS)
+    assert len(reading.contributors) == 5
+
+
+def test_what_the_control_answers_as_well_was_seen_and_is_no_drift() -> None:
+    both = (300, 600, 100)
+    verdict = verdicts.judge(classes(both, both), SETTINGS)
+    assert verdict.decision in (Decision.PROMOTE_PROVEN, Decision.PROMOTE_UNREFUTED)
+    (reading,) = (each for each in verdict.readings if each.guard is Guard.PREDICTIONS)
+    assert reading.worse < 0
+
+
+def test_drift_within_its_margin_and_in_a_few_devices_is_none() -> None:
+    assert verdicts.judge(classes((650, 250, 100), (700, 200, 100)), SETTINGS).decision is not Decision.ROLL_BACK
+    few = verdicts.judge(classes((300, 600, 100), (700, 200, 100), devices=9), SETTINGS)
+    assert few.decision is not Decision.ROLL_BACK, "an arm of nine does not know how far devices differ"
 
 
 def outcome(failures: int) -> WaveEvidence:

@@ -1,5 +1,7 @@
 """That a verdict can be read."""
 
+from dataclasses import replace
+
 import pytest
 
 from pinnace_server.domain.gates import verdicts, words
@@ -14,6 +16,21 @@ def test_a_rollback_names_the_devices_it_was_made_from() -> None:
     said = words.describe(verdict)
     assert said[0].startswith("errors got worse: evidence ×")
     assert said[1].startswith("most of errors came from candidate-8 (9, expected")
+
+
+@pytest.mark.parametrize(
+    ("guard", "says"),
+    [
+        (Guard.OUTCOME, "outcome got worse: evidence"),
+        (Guard.FAIRNESS, "the gap between groups grew: evidence"),
+        (Guard.PREDICTIONS, "predictions moved away from the control's: evidence"),
+    ],
+)
+def test_each_guard_has_its_own_words(guard: Guard, says: str) -> None:
+    verdict = verdicts.judge(wave(()), Settings())
+    ground = Ground(reason=Reason.REGRESSION, found=9.0, needed=8.0, guard=guard)
+    (said,) = words.describe(replace(verdict, grounds=(ground,)))
+    assert said.startswith(says)
 
 
 @pytest.mark.parametrize("reason", Reason)
