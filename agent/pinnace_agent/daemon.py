@@ -202,7 +202,7 @@ class Daemon:
         parts, now_s = self._parts, self._parts.clock()
         parts.fetching.tick()
         parts.serving.tick()
-        if any(slot.phase is not Phase.IDLE for slot in self.state.slots):
+        if any(slot.phase is not Phase.IDLE or slot.split is not None for slot in self.state.slots):
             self._apply(device.tick(self.state, self._around()))
         self._settle()
         on_trial = any(slot.phase in WATCHED for slot in self.state.slots)
@@ -243,6 +243,8 @@ class Daemon:
             return None
         connected = parts.uplink.connected
         due_s = min(parts.reporting.due_s(connected=connected), parts.belief.due_s, parts.serving.due_s)
+        shares = (slot.split.seen_s + slot.split.left_s for slot in self.state.slots if slot.split is not None)
+        due_s = min((due_s, *shares))
         if connected:
             return min(due_s, parts.speech.due_s(self.state))
         return due_s if parts.uplink.retry_at_s is None else min(due_s, parts.uplink.retry_at_s)

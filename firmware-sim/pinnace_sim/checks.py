@@ -16,7 +16,7 @@ from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.core.device import DeviceState, Sealed
 from pinnace_agent.core.slot import ACTIVATED_PHASES, Reason, Servable, Slot
 from pinnace_agent.store_blobs import BLOBS
-from pinnace_agent.worker.events import LoadFailed, NowServing, WorkerExited
+from pinnace_agent.worker.events import LoadFailed, NowAnswering, NowServing, WorkerExited
 from pinnace_contract import codec, envelope, topics
 from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ReceiptId, ReleaseId, digest_of
@@ -170,6 +170,9 @@ class Checks:
         match event:
             case NowServing():
                 self._journal.write("serves", device.name, model=model, version=version)
+                self.serves(device, event.worker.release)
+            case NowAnswering():
+                self._journal.write("serves", device.name, model=model, version=version, arm=str(event.arm))
                 self.serves(device, event.worker.release)
             case WorkerExited():
                 self._journal.write("exited", device.name, model=model, version=version, why=str(event.cause))

@@ -112,8 +112,8 @@ def step(state: DeviceState, model: ModelName, event: events.Event, around: Surr
 
 
 def tick(state: DeviceState, around: Surroundings) -> Change:
-    """Let time pass for every model that is being worked on."""
-    busy = [slot.model for slot in state.slots if slot.phase is not Phase.IDLE]
+    """Let time pass for every model that is being worked on, or has a control arm."""
+    busy = [slot.model for slot in state.slots if slot.phase is not Phase.IDLE or slot.split is not None]
     return _each(state, busy, events.Ticked(), around)
 
 
@@ -350,7 +350,9 @@ def _with(state: DeviceState, done: ending.Step, around: Surroundings) -> Change
 
 
 def _shown(slot: Slot) -> object:
-    return slot.phase, slot.generation, slot.reason, slot.current, slot.last_good, slot.accepts, slot.work is None
+    control = slot.split.control if slot.split else None
+    standing = (slot.phase, slot.generation, slot.reason, slot.current, slot.last_good, slot.accepts)
+    return *standing, control, slot.work is None
 
 
 def _receipt(state: DeviceState, draft: Draft, around: Surroundings) -> Receipt:

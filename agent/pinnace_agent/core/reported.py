@@ -63,4 +63,5 @@ def _model_state(slot: Slot) -> ModelState:
         fetched_bytes=work.fetched_bytes if work else 0,
         fetch_bytes=candidate.variant.size_bytes if candidate else 0,
         accepts=slot.accepts,
+        control=slot.split.control.running if slot.split else None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pinnace_agent.core import effects, events, offer, proof
+from pinnace_agent.core import effects, events, offer, proof, splitting
 from pinnace_agent.core.ending import (
     UNSTARTABLE,
     Draft,
@@ -40,6 +40,8 @@ VETO_S_MAX: Final = 86_400.0  # one veto; how much of them counts in all is the 
 
 def current_exited(slot: Slot, event: events.WorkerExited, around: Surroundings) -> Step:
     """What is committed died: start it again with back-off, or fall back if it can never start again."""
+    if splitting.is_of_control(slot, event):
+        return splitting.control_exited(slot, event, around)
     assert slot.current is not None
     if event.cause in UNSTARTABLE:
         return _fall_back(slot, because(event.cause, event.detail))
@@ -111,6 +113,7 @@ def _fall_back(slot: Slot, reason: Reason) -> Step:
     after = fallen_back(slot, reason.cause)
     if slot.phase in ACTIVATED_PHASES:
         return Step(slot=after)
+    after = replace(after, split=None)  # it stood beside what is given up
     if slot.phase is Phase.SHADOW:
         return _without_control(after, reason)
     if slot.phase is Phase.REVERTING:
@@ -158,4 +161,5 @@ def _uncommitted(slot: Slot, after: Slot, reason: Reason) -> tuple[Draft, ...]:
 
 def _serve(slot: Slot, after_s: float) -> effects.Serve:
     assert slot.current is not None
-    return effects.Serve(model=slot.model, servable=slot.current, after_s=after_s)
+    split = effects.split_of(slot)
+    return effects.Serve(model=slot.model, servable=slot.current, after_s=after_s, split=split)

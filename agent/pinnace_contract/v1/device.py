@@ -65,7 +65,10 @@ class Presence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
-    """One model's slot as the server sees it: phase and reason, what serves, what is tried, what could serve again."""
+    """One model's slot as the server sees it: phase and reason, what serves, what is tried, what could serve again.
+
+    ``control`` is what answers a share of the requests beside it, in a split.
+    """
 
     model: ModelName
     generation: int = count()
@@ -80,6 +83,7 @@ class ModelState:
     fetched_bytes: int = count(0)
     fetch_bytes: int = count(0)
     accepts: tuple[Digest, ...] = limited((), largest=16)
+    control: Running | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
