@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pinnace_contract.latest import Cause, Outcome, Phase
+from pinnace_server.domain import splits
 from pinnace_server.domain.plans import Adopt, Assign, Change, DeviceReport, Held, Observed, Skip, WaitingOn
 from pinnace_server.domain.policy import Policy
 from pinnace_server.domain.records import DeviceState, MemberState
@@ -61,6 +62,8 @@ def report(policy: Policy, wave: int, seen: Observed, change: Change | None, now
                 waiting = _waits(seen, now_s)
                 cause, detail = _said(seen)
                 detail = detail or member.detail
+            if state is MemberState.COMMITTED:
+                detail = detail or splits.told(seen)
     return DeviceReport(device=member.device, wave=wave, state=state, waiting_on=waiting, cause=cause, detail=detail)
 
 

@@ -19,11 +19,11 @@ from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.installs import Installs
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.plans import Held, Observed, PlanReport, WaitingOn
-from pinnace_server.domain.policy import Policy, ShadowTerms, Target
+from pinnace_server.domain.policy import Policy, ShadowTerms, SplitTerms, Target
 from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp
 from pinnace_server.domain.records import DeviceState, Member, MemberState, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import gating
-from pinnace_server.domain.rollout_policy.policy import ZONE_LABEL, RolloutPolicy, Shadow, Unshadowed
+from pinnace_server.domain.rollout_policy.policy import ZONE_LABEL, Ab, RolloutPolicy, Shadow, Unshadowed, Unsplit
 from pinnace_server.errors import Refused
 from pinnace_server.service import claims, observing, rules
 from pinnace_server.service.ports import Tables
@@ -62,8 +62,9 @@ class Look:
             replace(wave, targets=tuple(_in_window(target, observed, zones, held) for target in wave.targets))
             for wave in policy.waves
         )
-        shadow = shadow_terms(self.ramp.policy)
-        return replace(policy, waves=waves, held=held, shadow=shadow, supersedes=self.ramp.policy.supersedes)
+        shadow, split = shadow_terms(self.ramp.policy), split_terms(self.ramp.policy)
+        policy = replace(policy, shadow=shadow, split=split)
+        return replace(policy, waves=waves, held=held, supersedes=self.ramp.policy.supersedes)
 
 
 def ramp_of(tables: Tables, rollout: Rollout) -> Ramp | None:
@@ -76,6 +77,18 @@ def ramp_of(tables: Tables, rollout: Rollout) -> Ramp | None:
         waves=tuple(tables.rollouts.waves(rollout.id)),
         agreements=tuple(tables.rollouts.agreements(rollout.id)),
         paused=rollout.paused,
+    )
+
+
+def split_terms(policy: RolloutPolicy) -> SplitTerms | None:
+    """Return what share of the requests stays on last good beside a release; None: none does."""
+    strategy = policy.strategy
+    if not isinstance(strategy, Ab):
+        return None
+    return SplitTerms(
+        control_percent=strategy.control_percent,
+        duration_s=strategy.duration_s,
+        leaves_out=strategy.unsplit is Unsplit.LEAVE_OUT,
     )
 
 

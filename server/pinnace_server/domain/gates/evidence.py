@@ -61,12 +61,22 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One guard on one device with two arms: what the release did, and its control over the same time."""
+
+    candidate: Counts = field(default_factory=Counts)
+    control: Counts = field(default_factory=Counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceEvidence:
     """One device of the wave. A device that another rollout touched belongs to no arm and is not passed.
 
     ``guards`` are compared with the device's past and with control. ``limited`` are judged against a fixed limit
     (the release's own signed baseline, a tolerance, an expectation): only ``now`` counts. ``groups`` are errors by
     fairness group. ``outcome`` counts successes of the business metric as ``bad``'s opposite: ``bad`` are failures.
+    ``paired``: the device has a control arm of its own, beside which a guard is read there; ``alone``: what it did when
+    that was over, which is compared as on any device.
     """
 
     device: DeviceId
@@ -75,6 +85,8 @@ class DeviceEvidence:
     limited: Mapping[Guard, Counts] = field(default_factory=dict)
     groups: Mapping[str, Series] = field(default_factory=dict)
     outcome: Series | None = None
+    paired: Mapping[Guard, Pair] = field(default_factory=dict)
+    alone: Mapping[Guard, Series] = field(default_factory=dict)
 
 
 class InstallResult(StrEnum):
