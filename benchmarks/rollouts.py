@@ -35,6 +35,10 @@ GATES: Final = {"soak_s": 3_600}
 UNREFUTED: Final = GATES | {"promote_on": "unrefuted"}
 PER: Final = 200  # runs, in which a good release may be stopped once
 STRATEGIES: Final = ("canary", "all_at_once")
+COMPARED: Final[dict[str, dict[str, object]]] = {
+    "shadow": {"gates": GATES},
+    "ab": {"gates": GATES | {"guards": {"outcome": {"metric": "sold"}}}},
+}
 BAD_DEVICES: Final = 40
 BAD_PAST_HOURS: Final = 6.0  # a short past makes what is bad harder to see
 BAD_HOURS: Final = 8.0
@@ -72,7 +76,7 @@ def _bad(name: str, strategy: str) -> Cell:
     setup = Setup(
         name=f"{name}_{strategy}",
         devices=BAD_DEVICES,
-        policy={"strategy": strategy, "gates": GATES},
+        policy={"strategy": strategy, "gates": GATES, **COMPARED.get(strategy, {})},
         nature=nature,
         hardware=BAD_HARDWARE if nature is Nature.WRONG else "",
         past_hours=BAD_PAST_HOURS,
@@ -87,6 +91,7 @@ CELLS: Final = (
     _good(40, UNREFUTED, 36, 1),
     _good(100, GATES, 16, 1),
     *(_bad(name, strategy) for name, strategy in product(BAD, STRATEGIES)),
+    *(_bad("errors", strategy) for strategy in COMPARED),
 )
 REFUSED: Final = "refused_strategies"
 
@@ -118,7 +123,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def refused() -> Figures:
     """Strategies that no world is played of: the server must say that it does not carry them out."""
     silent = 0
-    for strategy in sorted(each.KIND for each in get_args(Strategy) if each.KIND not in STRATEGIES):
+    for strategy in sorted(each.KIND for each in get_args(Strategy) if each.KIND not in (*STRATEGIES, *COMPARED)):
         said = rollout_worlds.refused(strategy)
         _tell(f"{strategy} is not played: {said or 'although the server takes it'}")
         silent += not said

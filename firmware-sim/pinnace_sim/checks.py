@@ -20,7 +20,19 @@ from pinnace_agent.worker.events import LoadFailed, NowAnswering, NowServing, Wo
 from pinnace_contract import codec, envelope, topics
 from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ReceiptId, ReleaseId, digest_of
-from pinnace_contract.latest import Arm, Cause, DroppedRange, Intent, Outcome, Phase, Receipt, Release, Report, Reported
+from pinnace_contract.latest import (
+    Arm,
+    Cause,
+    DroppedRange,
+    EvidenceKind,
+    Intent,
+    Outcome,
+    Phase,
+    Receipt,
+    Release,
+    Report,
+    Reported,
+)
 from pinnace_sim.device import SimDevice
 from pinnace_sim.journal import Journal
 from pinnace_sim.watch import Told
@@ -304,7 +316,17 @@ class Checks:
         receipt = envelope.unseal(Receipt, sealed.sealed, _anything)
         self.receipts[device.name][sealed.id] = receipt
         self._tell_receipt(device, receipt)
+        self._counted_right(device, receipt)
         return [receipt]
+
+    def _counted_right(self, device: SimDevice, receipt: Receipt) -> None:
+        evidence = receipt.evidence
+        if evidence is None or evidence.kind is not EvidenceKind.LIVE or receipt.release is None:
+            return
+        answered = device.answered[receipt.release]
+        if evidence.inferences > answered:
+            text = f"{receipt.version} is said to have answered {evidence.inferences} times, and did {answered} times"
+            raise Violation(Rule.RECEIPT_UNTRUE, device.name, text)
 
     def _tell_receipt(self, device: SimDevice, receipt: Receipt) -> None:
         evidence = receipt.evidence

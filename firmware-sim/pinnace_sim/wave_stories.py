@@ -62,7 +62,7 @@ VANISHES_SHARE: Final = 0.25  # of devices, for hours, in the middle of the roll
 def waves(seed: int, *, devices: int = 6, hours: float = 12.0, faults: Faults = EVERYTHING) -> Plan:
     """A version that everybody has, then one or two rollouts in waves that may want the same devices."""
     draw = chances.stream(seed, "story waves")
-    kinds = chances.stream(seed, "story waves, strategies")
+    kinds = chances.stream(seed, "strategies of waves, 30")
     fleet = _fleet(draw, devices)
     orders = [
         Order(at_s=FIRST_S, kind=OrderKind.REGISTER, version="1"),

@@ -70,7 +70,8 @@ def _slow(ending: Ending) -> Sequence[str]:
 SLOWER: Final = Scenario(
     name="ab-stops-what-is-a-fifth-slower",
     case=CASE,
-    see="""Version 2 takes a fifth longer than version 1 takes beside it, for the same requests. The gate moves it back.""",
+    see="""Version 2 takes a fifth longer than version 1 does beside it, for the same requests. The gate moves it
+    back.""",
     plan=world(
         first(),
         made("2", MADE_S, nature=Nature.SLOWER_20_PERCENT),
@@ -99,8 +100,9 @@ def _climbed(ending: Ending) -> Sequence[str]:
 GOOD: Final = Scenario(
     name="ab-then-alone",
     case=CASE,
-    see="""Version 2 is good. Every device keeps version 1 beside it for an hour, beyond its commit; two lose their power
-    in the middle and resume both arms. Nobody stays behind, and the gate promotes it by the devices' own controls.""",
+    see="""Version 2 is good. Every device keeps version 1 beside it for an hour, beyond its commit; two lose their
+    power in the middle and resume both arms. Nobody stays behind, and the gate promotes it by the
+    devices' own controls.""",
     plan=world(
         first(),
         made("2", MADE_S),

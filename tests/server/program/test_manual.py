@@ -17,6 +17,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 MANUAL = DOCS / "operating-the-server.md"
 ROLLOUTS = DOCS / "rollouts.md"
 SHADOW = DOCS / "shadow.md"
+AB = DOCS / "ab.md"
 
 
 def test_every_option_of_serve_is_in_the_manual() -> None:
@@ -55,6 +56,14 @@ def test_every_setting_of_a_shadow_is_in_the_manual() -> None:
     strategy = reading.plain(reading.read({"cohort": "", "strategy": "shadow"}))["strategy"]
     assert isinstance(strategy, dict)
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", SHADOW.read_text(), re.MULTILINE))
+    assert set(strategy) - {"kind"} == documented
+
+
+def test_every_setting_of_a_split_is_in_the_manual() -> None:
+    outcome = {"gates": {"guards": {"outcome": {"metric": "sold"}}}}
+    strategy = reading.plain(reading.read({"cohort": "", "strategy": "ab", **outcome}))["strategy"]
+    assert isinstance(strategy, dict)
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", AB.read_text(), re.MULTILINE))
     assert set(strategy) - {"kind"} == documented
 
 
