@@ -37,6 +37,10 @@ UNREFUTED: Final = GATES | {"promote_on": "unrefuted"}
 PER: Final = 200  # runs, in which a good release may be stopped once
 STRATEGIES: Final = ("canary", "all_at_once")
 WHOLE_SITES: Final = "site_atomic"
+COMPARED: Final[dict[str, dict[str, object]]] = {
+    "shadow": {"gates": GATES},
+    "ab": {"gates": GATES | {"guards": {"outcome": {"metric": "sold"}}}},
+}
 BAD_DEVICES: Final = 40
 BAD_PAST_HOURS: Final = 6.0  # a short past makes what is bad harder to see
 BAD_HOURS: Final = 8.0
@@ -88,7 +92,7 @@ def _bad(name: str, strategy: str) -> Cell:
     setup = Setup(
         name=f"{name}_{strategy}",
         devices=BAD_DEVICES,
-        policy={"strategy": strategy, "gates": GATES},
+        policy={"strategy": strategy, "gates": GATES, **COMPARED.get(strategy, {})},
         nature=nature,
         hardware=BAD_HARDWARE if nature is Nature.WRONG else "",
         past_hours=BAD_PAST_HOURS,
@@ -105,6 +109,7 @@ CELLS: Final = (
     *(_bad(name, strategy) for name, strategy in product(BAD, STRATEGIES)),
     _of_sites("good", Nature.GOOD, 6),
     *(_of_sites(name, nature, 3) for name, nature in BAD.items()),
+    *(_bad("errors", strategy) for strategy in COMPARED),
 )
 REFUSED: Final = "refused_strategies"
 
@@ -136,7 +141,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def refused() -> Figures:
     """Strategies that no world is played of: the server must say that it does not carry them out."""
     silent = 0
-    for strategy in sorted(each.KIND for each in get_args(Strategy) if each.KIND not in (*STRATEGIES, WHOLE_SITES)):
+    played = (*STRATEGIES, *COMPARED, WHOLE_SITES)
+    for strategy in sorted(each.KIND for each in get_args(Strategy) if each.KIND not in played):
         said = rollout_worlds.refused(strategy)
         _tell(f"{strategy} is not played: {said or 'although the server takes it'}")
         silent += not said

@@ -242,11 +242,15 @@ class Daemon:
         """
         parts = self._parts
         decided = bool(self.state.site_decisions)  # perhaps of a site that waits here to come back
-        under_way = any(slot.phase is not Phase.IDLE or (decided and not slot.rests) for slot in self.state.slots)
+        under_way = any(
+            slot.phase is not Phase.IDLE or (decided and slot.lapsed is not None) for slot in self.state.slots
+        )
         if under_way or parts.fetching.busy or parts.belief.busy or self._later:
             return None
         connected = parts.uplink.connected
         due_s = min(parts.reporting.due_s(connected=connected), parts.belief.due_s, parts.serving.due_s)
+        shares = (slot.split.seen_s + slot.split.left_s for slot in self.state.slots if slot.split is not None)
+        due_s = min((due_s, *shares))
         if connected:
             return min(due_s, parts.speech.due_s(self.state))
         return due_s if parts.uplink.retry_at_s is None else min(due_s, parts.uplink.retry_at_s)

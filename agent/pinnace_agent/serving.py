@@ -37,6 +37,15 @@ class Host(Protocol):
     def self_test(self, worker: WorkerRef) -> None: ...
     def serve(self, worker: WorkerRef, arm: Arm = Arm.SERVING, slow_over_s: float | None = None) -> None: ...
     def shadow(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None: ...
+    def split(
+        self,
+        front: WorkerRef,
+        beside: WorkerRef,
+        *,
+        control_percent: int,
+        beside_is_control: bool,
+        slow_over_s: float | None = None,
+    ) -> None: ...
     def collect(self, worker: WorkerRef) -> None: ...
     def stop(self, worker: WorkerRef, reason: str = "", retry_after_s: int = 5) -> None: ...
 
@@ -47,11 +56,23 @@ class Starter(Protocol):
     def __call__(self, model: ModelName, release: ReleaseId, variant: Digest) -> WorkerRef: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Control:
+    """Have a control arm's worker; what it is beside is another effect's."""
+
+    model: ModelName
+    servable: Servable
+
+
+_Both = effects.Activate | effects.Serve
+_Aimed = effects.SelfTest | effects.Shadow | _Both | effects.Revert | _Control
+
+
 @dataclass(slots=True, kw_only=True)
 class _Job:
     """What a worker that is loading, or testing, is meant for."""
 
-    effect: effects.SelfTest | effects.Shadow | effects.Activate | effects.Serve | effects.Revert
+    effect: _Aimed
     tested: worker_events.SelfTested | None = None
 
 
@@ -66,12 +87,20 @@ class _Waiting:
 
 @dataclass(slots=True, kw_only=True)
 class _Model:
-    """The workers of one model. ``shadow`` is the candidate while it is shown copies of what ``serving`` answers."""
+    """The workers of one model. ``shadow`` is the candidate while it is shown copies of what ``serving`` answers.
+
+    With a ``split`` there are two arms; ``serving`` is the one that holds the socket, whichever it is, and asks the
+    other one, ``beside``, for its share. ``joined``: who of them was told so.
+    """
 
     serving: WorkerRef | None = None
     candidate: WorkerRef | None = None
     shadow: WorkerRef | None = None
     share_percent: int = 0
+    split: effects.Split | None = None
+    beside: WorkerRef | None = None
+    joined: tuple[WorkerRef, WorkerRef] | None = None
+    arms: frozenset[tuple[ReleaseId, Digest]] = frozenset()  # of the last split
     started: dict[WorkerRef, worker_events.WorkerStarted] = field(default_factory=dict)
     jobs: dict[WorkerRef, _Job] = field(default_factory=dict)
     replay: effects.Replay | None = None
@@ -126,7 +155,7 @@ class Serving:
     def collect(self) -> None:
         """Ask every worker that answers, applications or copies, for its counts."""
         for model in self._models.values():
-            for ref in (model.serving, model.shadow):
+            for ref in (model.serving, model.beside, model.shadow):
                 if ref is not None:
                     self._host.collect(ref)
 
@@ -136,8 +165,9 @@ class Serving:
         return found.serving if found else None
 
     def variants(self) -> dict[ModelName, Digest]:
-        """Return the variant that answers each model's socket, where one does."""
-        return {name: model.serving.variant for name, model in self._models.items() if model.serving is not None}
+        """Return the variant that answers each model's socket, where one does; in a split, what is not the control."""
+        found = {name: _main(model) or model.serving for name, model in self._models.items()}
+        return {name: ref.variant for name, ref in found.items() if ref is not None}
 
     @property
     def due_s(self) -> float:
@@ -204,7 +234,13 @@ class Serving:
         model = self._model(effect.model)
         ref = model.candidate
         model.shadow = None
-        self._give_up(model, effects.Shadow, effects.Serve, effects.Revert)
+        if effect.split is not None:
+            self._give_up(model, effects.Shadow, effects.Revert)
+            self._keep_both(model, effect, effect.split)
+            return
+        self._give_up(model, effects.Shadow, effects.Serve, effects.Revert, _Control)
+        if self._part(model, effect, effect.candidate):
+            return
         if _is(model.serving, effect.candidate):
             self._out.append((effect.model, events.Activated(ticket=effect.ticket)))
         elif ref is not None and ref in model.started and _is(ref, effect.candidate):
@@ -215,15 +251,101 @@ class Serving:
 
     def _serve(self, effect: effects.Serve) -> None:
         model = self._model(effect.model)
+        if effect.split is not None:
+            self._keep_both(model, effect, effect.split)
+            return
+        self._give_up(model, _Control)
+        if self._part(model, effect, effect.servable):
+            return
         already = [model.serving, *(ref for ref, job in model.jobs.items() if isinstance(job.effect, effects.Serve))]
         if any(_is(ref, effect.servable) for ref in already):
             return
         self._give_up(model, effects.Serve)
         self._begin(effect.model, _Job(effect=effect), after_s=effect.after_s)
 
+    # --- two arms ------------------------------------------------------------------------------------------------
+
+    def _keep_both(self, model: _Model, effect: _Both, split: effects.Split) -> None:
+        """See that both arms are there and joined; whoever is there answers everything until then."""
+        if model.split is None and model.latency.n >= SLOW_SAMPLES_MIN:
+            model.slow_over_s = model.latency.quantile(0.95)
+        if model.split is None:
+            model.latency = Histogram()
+        model.split, main = split, _aim(effect)
+        model.arms = frozenset((each.release, each.variant) for each in (main, split.control))
+        ref = next((each for each in (model.serving, model.beside) if _is(each, main)), None)
+        if ref is not None:
+            if isinstance(effect, effects.Activate):
+                self._out.append((effect.model, events.Activated(ticket=effect.ticket)))
+        elif model.candidate is not None and model.candidate in model.started and _is(model.candidate, main):
+            model.jobs[model.candidate] = _Job(effect=effect)
+            self._take_place(model, model.candidate)
+        elif not _under_way(model, main, effects.Activate, effects.Serve):
+            self._begin(effect.model, _Job(effect=effect), after_s=getattr(effect, "after_s", 0.0))
+        there = any(_is(each, split.control) for each in (model.serving, model.beside))
+        if not there and not _under_way(model, split.control, _Control):
+            self._begin(effect.model, _Job(effect=_Control(model=effect.model, servable=split.control)))
+        self._join(model)
+
+    def _take_place(self, model: _Model, ref: WorkerRef) -> None:
+        """Let an arm that has loaded take the socket, if nobody has it, else its share."""
+        if model.serving is None:
+            self._put_in_front(model, ref)
+        else:
+            model.beside = ref
+            if not isinstance(model.jobs[ref].effect, effects.Activate):
+                del model.jobs[ref]  # nobody waits to hear of it
+            self._join(model)
+
+    def _join(self, model: _Model) -> None:
+        """Tell both arms of each other, once."""
+        split, front, beside = model.split, model.serving, model.beside
+        if split is None or front is None or beside is None or model.joined == (front, beside):
+            return
+        model.joined = front, beside
+        self._host.split(
+            front,
+            beside,
+            control_percent=split.share_percent,
+            beside_is_control=_is(beside, split.control),
+            slow_over_s=model.slow_over_s,
+        )
+
+    def _part(self, model: _Model, effect: _Both | effects.Revert, stays: Servable) -> bool:
+        """End a split, if there is one, for the arm that stays: True where it is there, or on its way."""
+        front, beside, parted = model.serving, model.beside, model.split is not None
+        model.split = model.joined = None
+        if not parted:
+            return False
+        if beside is not None and _is(beside, stays):
+            model.jobs[beside] = _Job(effect=effect)
+            if isinstance(effect, effects.Revert) and effect.swap is Swap.STOP_FIRST and front is not None:
+                self._end(model, front, "the release on trial was given up")
+            self._host.serve(beside, Arm.SERVING, model.slow_over_s)
+            return True
+        if front is not None and _is(front, stays):
+            self._host.serve(front, Arm.SERVING, model.slow_over_s)
+            self._answered(effect)
+        if beside is not None:
+            self._end(model, beside, "its share is over")
+        return _is(front, stays) or _under_way(model, stays, type(effect))
+
+    def _answered(self, effect: _Aimed, gap_ms: float = 0.0) -> None:
+        """Tell the lifecycle that what an effect wanted to answer does."""
+        if isinstance(effect, effects.Activate):
+            self._out.append((effect.model, events.Activated(ticket=effect.ticket, gap_ms=gap_ms)))
+        elif isinstance(effect, effects.Revert):
+            self._out.append((effect.model, events.Reverted(ticket=effect.ticket)))
+
+    # --- going back ----------------------------------------------------------------------------------------------
+
     def _revert(self, effect: effects.Revert) -> None:
         model = self._model(effect.model)
         why = f"the release on trial was given up: {effect.cause} {effect.detail}".strip()
+        self._give_up(model, _Control)
+        if effect.to is not None and self._part(model, effect, effect.to):
+            self._stop_candidate(effect.model, why)
+            return
         if effect.to is None:
             self._stop_all(model, why)
             self._host.open(effect.model, why)
@@ -240,9 +362,10 @@ class Serving:
 
     def _replay(self, effect: effects.Replay) -> None:
         model = self._model(effect.model)
-        if _is(model.serving, effect.candidate) and model.serving is not None:
+        ref = next((each for each in (model.serving, model.beside) if _is(each, effect.candidate)), None)
+        if ref is not None:
             model.replay = effect
-            self._host.self_test(model.serving)
+            self._host.self_test(ref)
 
     def _stop_candidate(self, name: ModelName, why: str) -> None:
         model = self._model(name)
@@ -259,12 +382,12 @@ class Serving:
 
     def _stop_all(self, model: _Model, why: str) -> None:
         model.waiting.clear()
-        for ref in {*model.jobs, model.serving, model.candidate}:
+        for ref in {*model.jobs, model.serving, model.beside, model.candidate}:
             if ref is not None:
                 self._end(model, ref, why)
-        model.candidate = model.shadow = None
+        model.candidate = model.shadow = model.split = None
 
-    def _give_up(self, model: _Model, *kinds: type[effects.Effect]) -> None:
+    def _give_up(self, model: _Model, *kinds: type[_Aimed]) -> None:
         """Forget starts that are due or under way for effects that something newer has replaced."""
         model.waiting = [start for start in model.waiting if not isinstance(start.job.effect, kinds)]
         for ref, job in list(model.jobs.items()):
@@ -276,12 +399,16 @@ class Serving:
         model.jobs.pop(ref, None)
         if model.serving == ref:
             model.serving = None
+        if model.beside == ref:
+            model.beside = model.joined = None
         self._host.stop(ref, why)
 
     def _put_in_front(self, model: _Model, ref: WorkerRef) -> None:
-        if model.serving is not None and model.latency.n >= SLOW_SAMPLES_MIN:
+        split = model.split
+        if split is None and model.serving is not None and model.latency.n >= SLOW_SAMPLES_MIN:
             model.slow_over_s = model.latency.quantile(0.95)
-        self._host.serve(ref, Arm.SERVING, model.slow_over_s)
+        arm = Arm.SERVING if split is None else Arm.CONTROL if _is(ref, split.control) else Arm.CANDIDATE
+        self._host.serve(ref, arm, model.slow_over_s)
 
     # --- worker events in ----------------------------------------------------------------------------------------
 
@@ -308,6 +435,8 @@ class Serving:
             self._tested(model, event)
         elif isinstance(event, worker_events.NowServing):
             self._now_serving(model, event)
+        elif isinstance(event, worker_events.NowAnswering):
+            self._now_answering(model, event)
         return None
 
     def _loaded(self, model: _Model, event: worker_events.WorkerStarted) -> None:
@@ -320,6 +449,8 @@ class Serving:
         elif isinstance(job.effect, effects.Shadow):
             del model.jobs[event.worker]
             self._show(model, event.worker, job.effect)
+        elif model.split is not None and isinstance(job.effect, _Both | _Control):
+            self._take_place(model, event.worker)
         else:
             self._put_in_front(model, event.worker)
 
@@ -341,7 +472,7 @@ class Serving:
                     ),
                 )
             )
-        elif replay is not None and event.worker == model.serving:
+        elif replay is not None and event.worker in (model.serving, model.beside):
             model.replay = None
             answered = events.Replayed(
                 ticket=replay.ticket, vectors=event.result.vectors, errors=0, golden=event.result
@@ -350,30 +481,46 @@ class Serving:
 
     def _now_serving(self, model: _Model, event: worker_events.NowServing) -> None:
         before, model.serving = model.serving, event.worker
+        if model.beside == event.worker:
+            model.beside = model.joined = None
         job = model.jobs.pop(event.worker, None)
         if before is not None and before != event.worker:
-            self._end(model, before, "another release serves now")
+            if _is_arm(model, before) and _is_arm(model, event.worker):
+                model.beside = before  # both came up at once, and it was the first
+            else:
+                self._end(model, before, "another release serves now")
         if model.candidate == event.worker:
             model.candidate = None
         if before != event.worker:
-            model.latency = Histogram()
+            if model.split is None:
+                model.latency = Histogram()
             self._pair(model)
-        if job is None:
-            return
-        if isinstance(job.effect, effects.Activate):
-            self._out.append((event.worker.model, events.Activated(ticket=job.effect.ticket, gap_ms=event.gap_ms)))
-        elif isinstance(job.effect, effects.Revert):
-            self._out.append((event.worker.model, events.Reverted(ticket=job.effect.ticket)))
+        self._join(model)
+        if job is not None:
+            self._answered(job.effect, event.gap_ms)
 
-    def _collected(self, model: _Model, event: worker_events.Collected) -> Block:
+    def _now_answering(self, model: _Model, event: worker_events.NowAnswering) -> None:
+        if event.worker != model.beside:
+            return  # something newer was ordered meanwhile
+        job = model.jobs.pop(event.worker, None)
+        if model.candidate == event.worker:
+            model.candidate = None
+        if job is not None:
+            self._answered(job.effect)
+
+    def _collected(self, model: _Model, event: worker_events.Collected) -> Block | None:
         block = event.block
+        if not _may_say(model, event.worker, block):
+            log.warning("a worker counted for a release that it does not have: %s", block.release)
+            return None
         if block.arm is Arm.SHADOW:  # nobody saw these answers
             if block.shadow is not None and block.shadow.pairs:
                 self._out.append((event.worker.model, _compared(event.worker, block.shadow)))
             return block
         errors = sum(error.n for error in block.errors if error.name != CALLERS_FAULT)
         callers = sum(error.n for error in block.errors if error.name == CALLERS_FAULT)
-        if event.worker == model.serving:
+        judged = event.worker == (_main(model) or model.serving)
+        if judged:
             try:
                 model.latency.merge(Histogram.from_wire(block.latency))
             except ContractError as error:
@@ -382,11 +529,11 @@ class Serving:
             (
                 event.worker.model,
                 events.Served(
-                    release=event.worker.release,
-                    variant=event.worker.variant,
+                    release=block.release,
+                    variant=block.variant,
                     inferences=max(0, block.n - callers),
                     errors=errors,
-                    latency=summary_of(model.latency) if event.worker == model.serving else None,
+                    latency=summary_of(model.latency) if judged else None,
                 ),
             )
         )
@@ -401,7 +548,7 @@ class Serving:
     def _exited(self, model: _Model, event: worker_events.WorkerExited) -> None:
         ordered = event.worker in model.ending
         job = model.jobs.get(event.worker)
-        served, shown = model.serving == event.worker, model.shadow == event.worker
+        served, shown = model.serving == event.worker, event.worker in (model.shadow, model.beside)
         self._gone(model, event.worker)
         if ordered:
             self.tick()
@@ -409,6 +556,8 @@ class Serving:
         cause = event.cause.wire if event.cause is not worker_events.ExitCause.ORDERED else Cause.CRASHED
         if job is not None:
             self._failed(job, cause, event.detail, event.log)
+        elif served and model.beside is not None:
+            self._put_in_front(model, model.beside)
         elif served:
             self._host.open(event.worker.model, f"the model's worker ended: {cause} {event.detail}".strip())
         if job is None and (served or shown):
@@ -439,6 +588,10 @@ class Serving:
             model.candidate = None
         if model.shadow == ref:
             model.shadow = None
+        if model.beside == ref:
+            model.beside = None
+        if model.joined is not None and ref in model.joined:
+            model.joined = None
 
 
 def summary_of(latency: Histogram) -> LatencySummary | None:
@@ -454,8 +607,33 @@ def _startable(model: _Model) -> list[_Waiting]:
     return [start for start in model.waiting if not (start.after_end and model.ending)]
 
 
-def _aim(effect: effects.SelfTest | effects.Shadow | effects.Activate | effects.Serve | effects.Revert) -> Servable:
-    if isinstance(effect, effects.Serve):
+def _main(model: _Model) -> WorkerRef | None:
+    """Return the arm of a split that is not the control, where it is there."""
+    if model.split is None:
+        return None
+    control = model.split.control
+    return next((each for each in (model.serving, model.beside) if each is not None and not _is(each, control)), None)
+
+
+def _is_arm(model: _Model, ref: WorkerRef) -> bool:
+    """Tell whether a worker is one of the two that a split is about."""
+    return model.split is not None and (ref.release, ref.variant) in model.arms
+
+
+def _under_way(model: _Model, aim: Servable, *kinds: type[_Aimed]) -> bool:
+    """Tell whether a worker for this is being started already."""
+    waiting = (start.job for start in model.waiting)
+    return any(isinstance(job.effect, kinds) and _aim(job.effect) == aim for job in (*waiting, *model.jobs.values()))
+
+
+def _may_say(model: _Model, ref: WorkerRef, block: Block) -> bool:
+    """Tell whether a worker may hand over this: its own counts, or what the other arm was asked and never answered."""
+    said = block.release, block.variant
+    return said == (ref.release, ref.variant) or said in model.arms
+
+
+def _aim(effect: _Aimed) -> Servable:
+    if isinstance(effect, effects.Serve | _Control):
         return effect.servable
     if isinstance(effect, effects.Revert):
         assert effect.to is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pinnace_agent.core.device import DeviceState
-from pinnace_agent.core.slot import Servable, Slot
+from pinnace_agent.core.slot import Servable, Slot, Split
 from pinnace_agent.errors import NotYet
 from pinnace_contract.ids import DeviceId, Digest, ModelName
 from pinnace_contract.latest import Cause
@@ -91,6 +91,9 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         out.append(f"  committed  {_running(model['current'], 'nothing yet')}")
         if model["candidate"]:
             out.append(f"  candidate  {_running(model['candidate'], '')}")
+        if model["control"]:
+            share = f"{model['control']['share_percent']} % of the requests"
+            out.append(f"  control    {_running(model['control'], '')}, {share}")
         for good in model["last_good"]:
             out.append(f"  last good  {_running(good, '')}")
         if model["ended"]:
@@ -100,7 +103,8 @@ def lines(found: Mapping[str, Any]) -> list[str]:
 
 def _slot(slot: Slot, serving: Digest | None) -> dict[str, object]:
     candidate = slot.work.candidate.servable if slot.work and slot.work.candidate else None
-    answering = next((each for each in (candidate, slot.current) if each and each.variant == serving), None)
+    control = slot.split.control if slot.split else None
+    answering = next((each for each in (candidate, slot.current, control) if each and each.variant == serving), None)
     return {
         "phase": str(slot.phase),
         "reason": _reason(slot.reason.cause, slot.reason.detail),
@@ -109,6 +113,7 @@ def _slot(slot: Slot, serving: Digest | None) -> dict[str, object]:
         "serving": _servable(answering),
         "current": _servable(slot.current),
         "candidate": _servable(candidate),
+        "control": _control(slot.split),
         "last_good": [_servable(each) for each in slot.last_good],
         "floor": slot.floor,
         "ended": None
@@ -119,6 +124,13 @@ def _slot(slot: Slot, serving: Digest | None) -> dict[str, object]:
             **(_reason(slot.ended.reason.cause, slot.ended.reason.detail) or {"cause": "", "detail": ""}),
         },
     }
+
+
+def _control(split: Split | None) -> dict[str, object] | None:
+    if split is None:
+        return None
+    asked = {"share_percent": split.share_percent, "left_s": round(split.left_s), "until_s": split.until_s}
+    return {**(_servable(split.control) or {}), **asked}
 
 
 def _servable(found: Servable | None) -> dict[str, object] | None:

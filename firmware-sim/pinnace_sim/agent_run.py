@@ -20,7 +20,7 @@ from pinnace_agent.daemon import QUEUE_MAX, Daemon, Happened
 from pinnace_agent.store_blobs import BLOBS
 from pinnace_agent.worker.events import Collected
 from pinnace_contract.ids import BootId, ReleaseId, digest_of
-from pinnace_contract.latest import Phase
+from pinnace_contract.latest import Arm, Phase
 from pinnace_sim import chance as chances
 from pinnace_sim.agent_link import AgentLink
 from pinnace_sim.board import Board
@@ -140,6 +140,8 @@ class AgentRun:
             self.happened.put_nowait(happened)
         except queue.Full:
             return
+        if isinstance(happened, Collected) and happened.block.arm is not Arm.SHADOW:
+            self.device.answered[happened.block.release] += happened.block.n
         if isinstance(happened, Told):
             self.device.watch.hears(self.device, happened)
         if not isinstance(happened, Collected):  # asked for at every turn of a trial: no news by itself

@@ -16,7 +16,7 @@ from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.core.device import DeviceState, Sealed
 from pinnace_agent.core.slot import ACTIVATED_PHASES, Reason, Servable, Slot
 from pinnace_agent.store_blobs import BLOBS
-from pinnace_agent.worker.events import LoadFailed, NowServing, WorkerExited
+from pinnace_agent.worker.events import LoadFailed, NowAnswering, NowServing, WorkerExited
 from pinnace_contract import codec, envelope, topics
 from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ReceiptId, ReleaseId, digest_of
@@ -25,6 +25,7 @@ from pinnace_contract.latest import (
     Block,
     Cause,
     DroppedRange,
+    EvidenceKind,
     Intent,
     Outcome,
     OutcomeCounts,
@@ -195,6 +196,9 @@ class Checks:
             case NowServing():
                 self._journal.write("serves", device.name, model=model, version=version)
                 self.serves(device, event.worker.release)
+            case NowAnswering():
+                self._journal.write("serves", device.name, model=model, version=version, arm=str(event.arm))
+                self.serves(device, event.worker.release)
             case WorkerExited():
                 self._journal.write("exited", device.name, model=model, version=version, why=str(event.cause))
             case LoadFailed():
@@ -329,7 +333,17 @@ class Checks:
         receipt = envelope.unseal(Receipt, sealed.sealed, _anything)
         self.receipts[device.name][sealed.id] = receipt
         self._tell_receipt(device, receipt)
+        self._counted_right(device, receipt)
         return [receipt]
+
+    def _counted_right(self, device: SimDevice, receipt: Receipt) -> None:
+        evidence = receipt.evidence
+        if evidence is None or evidence.kind is not EvidenceKind.LIVE or receipt.release is None:
+            return
+        answered = device.answered[receipt.release]
+        if evidence.inferences > answered:
+            text = f"{receipt.version} is said to have answered {evidence.inferences} times, and did {answered} times"
+            raise Violation(Rule.RECEIPT_UNTRUE, device.name, text)
 
     def _tell_receipt(self, device: SimDevice, receipt: Receipt) -> None:
         evidence = receipt.evidence

@@ -64,6 +64,7 @@ class SimDevice:
         self.run: AgentRun | None = None
         self.skew_s = 0.0
         self.trouble = DiskTrouble(counts)
+        self.answered: Counter[ReleaseId] = Counter()  # by its workers, to applications
 
     # --- enrolment ---------------------------------------------------------------------------------------------------
 

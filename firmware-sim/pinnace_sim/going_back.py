@@ -140,5 +140,5 @@ def _back(tables: Tables, rollout: Rollout, model: ModelName, devices: list[Devi
 
 
 def _runs(device: SimDevice, model: ModelName, release: ReleaseId) -> bool:
-    serving = device.run.workers.serving(model) if device.run is not None else None
-    return serving is not None and serving.release == release
+    answering = device.run.workers.answering(model) if device.run is not None else ()
+    return any(each.release == release for each in answering)

@@ -513,6 +513,17 @@ MUTATIONS: Final = (
         seeds=20,
         found_by=5,
     ),
+    _of_waves(
+        "count-the-control-for-the-candidate",
+        "what the control arm of a device answered is counted for the release on trial beside it",
+        _edit(
+            "agent/pinnace_agent/core/lifecycle.py",
+            "                serving is not None and serving.is_same(event.release, event.variant)\n",
+            "                serving is not None\n",
+        ),
+        seeds=60,
+        found_by=8,
+    ),
 )
 
 

@@ -15,7 +15,7 @@ from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.outcomes import Answerer
 from pinnace_agent.worker import events
 from pinnace_agent.worker.events import ExitCause, WorkerEvent, WorkerId, WorkerRef
-from pinnace_agent.worker.protocol import Truth
+from pinnace_agent.worker.protocol import NO_ANSWER, Truth
 from pinnace_contract.histogram import Histogram, bucket_of
 from pinnace_contract.ids import ModelName, ReleaseId
 from pinnace_contract.latest import (
@@ -74,6 +74,19 @@ class _Worker:
     owed: float = 0.0
     gone: bool = False
     share: float | None = None
+    arm: Arm = Arm.SERVING
+    other: _Worker | None = None  # in a split
+    part: float = 1.0  # of the requests, while the other one is there
+    beside: bool = False  # answers its share, and does not hold the socket
+    lost: _Worker | None = None  # who died of what it was asked by this one
+
+    @property
+    def asked(self) -> float:
+        """The share of the requests that it answers now."""
+        if not (self.serving or self.beside):
+            return 0.0
+        both = self.other is not None and (self.other.serving or self.other.beside)
+        return self.part if both else float(self.serving)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,10 +158,31 @@ class Workers:
             self._count(found)
         found.share, found.since_s = share_percent / 100, self.timer.now_s
 
+    def split(
+        self,
+        front: WorkerRef,
+        beside: WorkerRef,
+        *,
+        control_percent: int,
+        beside_is_control: bool,
+        slow_over_s: float | None = None,
+    ) -> None:
+        """Let both answer, each its share."""
+        one, other = self._workers.get(front.id), self._workers.get(beside.id)
+        if one is None or other is None or not one.serving:
+            return
+        for worker, is_control in ((one, not beside_is_control), (other, beside_is_control)):
+            self._count(worker)
+            worker.arm = Arm.CONTROL if is_control else Arm.CANDIDATE
+            worker.part = (control_percent if is_control else 100 - control_percent) / 100
+            worker.since_s = self.timer.now_s
+        one.other, other.other = other, one
+        self._later(SERVE_S, other, lambda: self._now_answering(one, other))
+
     def collect(self, worker: WorkerRef) -> None:
         """Hand over what was counted."""
         found = self._workers.get(worker.id)
-        if found is not None and (found.serving or found.share is not None):
+        if found is not None and (found.asked or found.share is not None):
             self._count(found)
 
     def stop(self, worker: WorkerRef, reason: str = "", retry_after_s: int = 5) -> None:
@@ -164,14 +198,21 @@ class Workers:
         self._off = True
 
     def serving(self, model: ModelName) -> WorkerRef | None:
-        """Return who answers."""
-        return next((each.ref for each in self._workers.values() if each.serving and each.ref.model == model), None)
+        """Return who answers; of two, the one that is not the control."""
+        found = [each for each in self._workers.values() if each.asked and each.ref.model == model]
+        found.sort(key=lambda each: each.arm is Arm.CONTROL)
+        return found[0].ref if found else None
+
+    def answering(self, model: ModelName) -> tuple[WorkerRef, ...]:
+        """Return all who answer."""
+        return tuple(each.ref for each in self._workers.values() if each.asked and each.ref.model == model)
 
     def kill(self, cause: ExitCause) -> bool:
-        """Let whoever serves die; tell whether anybody did."""
+        """Let whoever serves die, of two either one; tell whether anybody did."""
         for worker in list(self._workers.values()):
             if worker.serving:
-                self._die(worker, cause)
+                unlucky = worker if worker.other is None or self.chance.random() < 0.5 else worker.other
+                self._die(unlucky, cause)
                 return True
         return False
 
@@ -211,17 +252,47 @@ class Workers:
         for other in self._workers.values():
             if other.serving and other is not worker and other.ref.model == worker.ref.model:
                 self._count(other)
+                self._part(other)
                 other.serving = False
                 self.emit(events.StoppedServing(worker=other.ref))
+        anew = not (worker.serving or worker.beside)
+        if worker.share is not None or worker.arm is not arm:
+            self._count(worker)
+            worker.share = None
+        self._part(worker)
+        worker.arm, worker.beside = arm, False
+        if anew:
+            self._begins(worker)
+        worker.serving = True
+        self.emit(events.NowServing(worker=worker.ref, arm=arm, gap_ms=0.0))
+
+    def _now_answering(self, front: _Worker, worker: _Worker) -> None:
+        if worker.other is not front or worker.serving:
+            return
         if worker.share is not None:
             self._count(worker)
             worker.share = None
-        if not worker.serving:
-            worker.serving = worker.served = True
-            worker.since_s = self.timer.now_s
-            worker.first_s = worker.since_s if worker.first_s is None else worker.first_s
-            self._doom(worker)
-        self.emit(events.NowServing(worker=worker.ref, arm=arm, gap_ms=0.0))
+        self._count(front)
+        if not worker.beside:
+            self._begins(worker)
+        worker.beside = True
+        self.emit(events.NowAnswering(worker=worker.ref, arm=worker.arm))
+
+    def _begins(self, worker: _Worker) -> None:
+        worker.served = True
+        worker.since_s = self.timer.now_s
+        worker.first_s = worker.since_s if worker.first_s is None else worker.first_s
+        self._doom(worker)
+
+    def _part(self, worker: _Worker) -> None:
+        """End a split: whoever of the two holds the socket answers everything from now on."""
+        other = worker.other
+        if other is None:
+            return
+        for each in (worker, other):
+            self._accrue(each)
+        worker.other = other.other = None
+        worker.beside = other.beside = False
 
     def _doom(self, worker: _Worker) -> None:
         if worker.nature is Nature.CRASHES:
@@ -230,6 +301,8 @@ class Workers:
             self._later(self.chance.expovariate(1 / SOON_S) + HANG_S, worker, lambda: self._die(worker, ExitCause.HUNG))
 
     def _die(self, worker: _Worker, cause: ExitCause) -> None:
+        if worker.beside and worker.other is not None:
+            worker.other.lost = worker
         self._forget(worker)
         self.emit(
             events.WorkerExited(
@@ -258,20 +331,29 @@ class Workers:
         )
 
     def _forget(self, worker: _Worker) -> None:
+        self._part(worker)
         worker.gone, worker.serving = True, False
         self._workers.pop(worker.ref.id, None)
 
     def _count(self, worker: _Worker) -> None:
-        now_s = self.timer.now_s
-        shown = worker.share is not None and self.serving(worker.ref.model) is not None
-        if worker.serving or worker.share is not None:
-            share = 1.0 if worker.serving else (worker.share or 0.0) * shown
-            worker.owed += (now_s - worker.since_s) * share * self.inferences_an_hour / 3600
-            worker.since_s = now_s
+        self._accrue(worker)
         n = int(worker.owed)
         worker.owed -= n
         self.answered += n * (worker.share is None)
         self.emit(events.Collected(worker=worker.ref, block=self._block(worker, n)))
+        lost, worker.lost = worker.lost, None
+        if lost is not None:
+            self.answered += 1
+            self.emit(events.Collected(worker=worker.ref, block=_unanswered(lost)))
+
+    def _accrue(self, worker: _Worker) -> None:
+        """Bring what a worker has answered up to now."""
+        now_s = self.timer.now_s
+        shown = worker.share is not None and self.serving(worker.ref.model) is not None
+        if worker.serving or worker.beside or worker.share is not None:
+            share = worker.asked or (worker.share or 0.0) * shown
+            worker.owed += (now_s - worker.since_s) * share * self.inferences_an_hour / 3600
+            worker.since_s = now_s
 
     def _block(self, worker: _Worker, n: int) -> Block:
         errors = self._errors(worker, n)
@@ -281,7 +363,7 @@ class Workers:
             model=worker.ref.model,
             release=worker.ref.release,
             variant=worker.ref.variant,
-            arm=Arm.SERVING if worker.share is None else Arm.SHADOW,
+            arm=worker.arm if worker.share is None else Arm.SHADOW,
             n=n,
             errors=(ErrorCount(name="runtime", n=errors),) if errors else (),
             latency=self._latencies(worker, n).to_wire(),
@@ -321,3 +403,10 @@ class Workers:
 def _contrary(worker: _Worker, answers: int) -> int:
     share = CONTRARY_SHARE if worker.nature is Nature.CONTRARY else DIFFERING_SHARE
     return int(answers * share)
+
+
+def _unanswered(lost: _Worker) -> Block:
+    """What one arm counts for the other: a request that it died of, and that was answered all the same."""
+    ref = lost.ref
+    errors = (ErrorCount(name=NO_ANSWER, n=1),)
+    return Block(model=ref.model, release=ref.release, variant=ref.variant, arm=lost.arm, n=1, errors=errors)

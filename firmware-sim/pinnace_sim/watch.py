@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.core.device import DeviceState
-from pinnace_agent.worker.events import LoadFailed, NowServing, WorkerExited
+from pinnace_agent.worker.events import LoadFailed, NowAnswering, NowServing, WorkerExited
 from pinnace_contract import topics
 from pinnace_contract.latest import DroppedRange
 
 if TYPE_CHECKING:
     from pinnace_sim.device import SimDevice
 
-Told = NowServing | WorkerExited | LoadFailed
+Told = NowServing | NowAnswering | WorkerExited | LoadFailed
 
 
 class Watch(Protocol):

@@ -48,6 +48,7 @@ STEPS: Final = (
     OrderKind.ROLL_BACK,
 )
 STEPS_AT_ONCE: Final = (OrderKind.PAUSE, OrderKind.PAUSE, OrderKind.COHORT, OrderKind.CANCEL)
+COMPARED: Final = ("", "", "", "", "shadow", "ab")  # on devices, before or while a release serves
 CALM_HOURS: Final = 3.0
 FIRST_S: Final = 60.0
 HOUR_S: Final = 3_600.0
@@ -65,15 +66,16 @@ VANISHES_SHARE: Final = 0.25  # of devices, for hours, in the middle of the roll
 def waves(seed: int, *, devices: int = 6, hours: float = 12.0, faults: Faults = EVERYTHING) -> Plan:
     """A version that everybody has, then one or two rollouts in waves that may want the same devices."""
     draw = chances.stream(seed, "story waves")
+    kinds = chances.stream(seed, "strategies of waves, 30")
     fleet = _fleet(draw, devices)
     orders = [
         Order(at_s=FIRST_S, kind=OrderKind.REGISTER, version="1"),
         Order(at_s=FIRST_S + 10, kind=OrderKind.ASSIGN, version="1"),
     ]
     begins_s = draw.uniform(0.1, 0.25) * hours * HOUR_S
-    orders += _rollout(draw, "2", begins_s, hours * HOUR_S)
+    orders += _rollout(draw, kinds, "2", begins_s, hours * HOUR_S)
     if draw.random() < 0.5:
-        orders += _rollout(draw, "3", begins_s + draw.expovariate(1 / (2 * HOUR_S)), hours * HOUR_S)
+        orders += _rollout(draw, kinds, "3", begins_s + draw.expovariate(1 / (2 * HOUR_S)), hours * HOUR_S)
     if seed % SITES_EVERY == 0:
         orders = _whole_sites(seed, orders)
     incidents = [*faults.incidents(seed, [each.name for each in fleet], hours * HOUR_S)]
@@ -162,8 +164,8 @@ def _vanishing(draw: random.Random, fleet: tuple[DevicePlan, ...], begins_s: flo
 # --- a rollout, and what people do to it ------------------------------------------------------------------------------
 
 
-def _rollout(draw: random.Random, version: str, at_s: float, end_s: float) -> list[Order]:
-    at_s, policy = round(at_s, 1), drawn_policy(draw)
+def _rollout(draw: random.Random, kinds: random.Random, version: str, at_s: float, end_s: float) -> list[Order]:
+    at_s, policy = round(at_s, 1), with_strategy(kinds, drawn_policy(draw))
     hardware = "sim-b" if draw.random() < 0.2 else ""
     registered = Order(
         at_s=at_s, kind=OrderKind.REGISTER, version=version, nature=draw.choice(NATURES), hardware=hardware
@@ -229,6 +231,22 @@ def drawn_policy(draw: random.Random) -> dict[str, object]:
     holdback = draw.choice((None, None, 1, "10%"))
     points: tuple[object, ...] = (1, 2, "last") if holdback is None else (1, 2, "last", "holdback")
     return policy | {"waves": waves, "holdback": holdback} | _approvals(draw, points)
+
+
+def with_strategy(draw: random.Random, policy: dict[str, object]) -> dict[str, object]:
+    """Return a policy that first compares on devices, in a share of cases; one that moves all at once stays that."""
+    kind = draw.choice(COMPARED)
+    able = draw.choice(("without", "without", "leave_out"))
+    if not kind or "strategy" in policy:
+        return policy
+    if kind == "shadow":
+        shadow = {"duration_s": draw.choice((60, 600, 1_800)), "share_percent": draw.choice((20, 100))}
+        return policy | {"strategy": {"kind": kind, "unshadowed": able, **shadow}}
+    split = {"duration_s": draw.choice((3_600, 7_200)), "control_percent": draw.choice((5, 20, 50))}
+    gates = policy["gates"]
+    assert isinstance(gates, dict)
+    outcome = gates | {"guards": {"outcome": {"metric": "sold"}}}  # ab asks for one
+    return policy | {"strategy": {"kind": kind, "unsplit": able, **split}, "gates": outcome}
 
 
 def _gates(draw: random.Random) -> dict[str, object]:

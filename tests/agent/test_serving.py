@@ -58,6 +58,19 @@ class World:
     def shadow(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None:
         self.orders.append(("shadow", f"{_name(control)} to {_name(candidate)}: {share_percent} %"))
 
+    def split(
+        self,
+        front: WorkerRef,
+        beside: WorkerRef,
+        *,
+        control_percent: int,
+        beside_is_control: bool,
+        slow_over_s: float | None = None,
+    ) -> None:
+        control = beside if beside_is_control else front
+        asks = f"{_name(front)} asks {_name(beside)}"
+        self.orders.append(("split", f"{asks}: {control_percent} % to {_name(control)}"))
+
     def collect(self, worker: WorkerRef) -> None:
         self.orders.append(("collect", _name(worker)))
 
@@ -82,6 +95,9 @@ class World:
 
     def serves(self, n: int) -> None:
         self.serving.heard(worker_events.NowServing(worker=self.started[n], arm=Arm.SERVING, gap_ms=0.0))
+
+    def answers(self, n: int) -> None:
+        self.serving.heard(worker_events.NowAnswering(worker=self.started[n], arm=Arm.CANDIDATE))
 
     def exits(self, n: int, cause: ExitCause = ExitCause.CRASHED) -> None:
         self.serving.heard(
@@ -375,3 +391,211 @@ def test_a_candidate_that_cannot_be_started_again_is_told_with_its_cause() -> No
     ((_, exited),) = world.serving.take()
     assert isinstance(exited, events.WorkerExited)
     assert (exited.release, exited.cause) == (NEW.release, Cause.NO_MEMORY)
+
+
+# --- two arms ------------------------------------------------------------------------------------------------------
+
+SPLIT = effects.Split(control=OLD, share_percent=20)
+BOTH = ("split", "old asks new: 20 % to old")
+
+
+def activate(world: World, ticket: int = 5, split: effects.Split | None = SPLIT) -> None:
+    world.serving.act(effects.Activate(model=MODEL, ticket=ticket, candidate=NEW, swap=Swap.OVERLAP, split=split))
+
+
+def counted(world: World, n: int, of: Servable, arm: Arm, errors: int = 0, inferences: int = 10) -> Block:
+    latency = Histogram()
+    latency.add(0.01)
+    return Block(
+        model=MODEL,
+        release=of.release,
+        variant=of.variant,
+        arm=arm,
+        n=inferences,
+        errors=(ErrorCount(name="runtime", n=errors),) if errors else (),
+        latency=latency.to_wire(),
+    )
+
+
+def in_split() -> World:
+    """The old one holds the socket as control; the new one is on trial beside it."""
+    world = World()
+    world.running(OLD)
+    world.serving.act(effects.SelfTest(model=MODEL, ticket=4, candidate=NEW, swap=Swap.OVERLAP))
+    world.loads(1)
+    world.tests(1)
+    activate(world)
+    world.answers(1)
+    world.serving.take()
+    world.orders.clear()
+    return world
+
+
+def test_a_tested_candidate_answers_beside_the_control_and_nothing_is_stopped() -> None:
+    world = World()
+    world.running(OLD)
+    world.serving.act(effects.SelfTest(model=MODEL, ticket=4, candidate=NEW, swap=Swap.OVERLAP))
+    world.loads(1)
+    world.tests(1)
+    world.serving.take()
+    activate(world)
+    assert world.orders == [("start", "new"), ("self_test", "new"), BOTH]
+    assert world.serving.take() == []
+    world.answers(1)
+    assert world.serving.take() == [(MODEL, events.Activated(ticket=5))]
+    assert world.serving.variants() == {MODEL: NEW.variant}
+
+
+def test_a_new_run_starts_both_arms_whichever_comes_up_first() -> None:
+    for first, orders in (
+        (0, [("serve", "new"), ("split", "new asks old: 20 % to old")]),
+        (1, [("serve", "old"), BOTH]),
+    ):
+        world = World()
+        world.serving.act(effects.Serve(model=MODEL, servable=NEW, split=SPLIT))
+        assert world.orders == [("start", "new"), ("start", "old")]
+        world.orders.clear()
+        world.loads(first)
+        world.serves(first)
+        world.loads(1 - first)
+        assert world.orders == orders
+
+
+def test_two_arms_that_come_up_at_once_are_both_kept() -> None:
+    world = World()
+    activate(world)
+    world.loads(0)
+    world.loads(1)
+    world.serves(0)
+    world.serves(1)
+    assert ("stop", "new") not in world.orders
+    assert world.orders[-1] == BOTH
+    assert world.serving.take() == [(MODEL, events.Activated(ticket=5))]
+
+
+def test_each_arm_is_counted_for_itself() -> None:
+    world = in_split()
+    world.serving.collect()
+    assert world.orders == [("collect", "old"), ("collect", "new")]
+    for n, of, arm, errors in ((0, OLD, Arm.CONTROL, 9), (1, NEW, Arm.CANDIDATE, 1)):
+        block = counted(world, n, of, arm, errors)
+        assert world.serving.heard(worker_events.Collected(worker=world.started[n], block=block)) == block
+    control, candidate = (event for _, event in world.serving.take() if isinstance(event, events.Served))
+    assert (control.release, control.errors, control.latency) == (OLD.release, 9, None)
+    assert (candidate.release, candidate.errors) == (NEW.release, 1)
+    assert candidate.latency is not None
+    assert candidate.latency.samples == 1
+
+
+def test_what_the_candidate_never_answered_is_counted_for_it_although_the_control_says_so() -> None:
+    world = in_split()
+    world.exits(1)
+    world.serving.take()
+    lost = counted(world, 0, NEW, Arm.CANDIDATE, errors=1, inferences=1)
+    assert world.serving.heard(worker_events.Collected(worker=world.started[0], block=lost)) == lost
+    ((_, served),) = world.serving.take()
+    assert isinstance(served, events.Served)
+    assert (served.release, served.inferences, served.errors) == (NEW.release, 1, 1)
+
+
+def test_a_worker_that_counts_for_a_stranger_is_not_believed() -> None:
+    world = in_split()
+    strange = counted(world, 0, servable("3"), Arm.CONTROL)
+    assert world.serving.heard(worker_events.Collected(worker=world.started[0], block=strange)) is None
+    assert world.serving.take() == []
+
+
+def test_a_candidate_that_dies_is_told_and_its_control_goes_on() -> None:
+    world = in_split()
+    world.exits(1)
+    ((_, exited),) = world.serving.take()
+    assert isinstance(exited, events.WorkerExited)
+    assert (exited.release, world.reasons) == (NEW.release, [])
+    assert world.serving.variants() == {MODEL: OLD.variant}
+    activate(world, ticket=6)
+    world.loads(2)
+    assert world.orders == [("start", "new"), BOTH]
+    world.answers(2)
+    assert world.serving.take() == [(MODEL, events.Activated(ticket=6))]
+
+
+def test_a_control_that_dies_leaves_the_socket_to_the_candidate_and_comes_back_beside_it() -> None:
+    world = in_split()
+    world.exits(0)
+    ((_, exited),) = world.serving.take()
+    assert isinstance(exited, events.WorkerExited)
+    assert (exited.release, world.reasons, world.orders) == (OLD.release, [], [("serve", "new")])
+    world.serves(1)
+    world.orders.clear()
+    activate(world)
+    assert world.serving.take() == [(MODEL, events.Activated(ticket=5))]
+    world.loads(2)
+    assert world.orders == [("start", "old"), ("split", "new asks old: 20 % to old")]
+
+
+def test_going_back_takes_no_load_whichever_holds_the_socket() -> None:
+    back = effects.Revert(model=MODEL, ticket=9, to=OLD, cause=Cause.ERROR_RATE)
+    world = in_split()
+    world.serving.act(back)
+    assert world.orders == [("serve", "old"), ("stop", "new")]
+    assert world.serving.take() == [(MODEL, events.Reverted(ticket=9))]
+    world = in_split()
+    world.exits(0)
+    world.serves(1)
+    activate(world)
+    world.loads(2)
+    world.orders.clear()
+    world.serving.take()
+    world.serving.act(back)
+    assert world.orders == [("serve", "old")]
+    world.serves(2)
+    assert world.orders == [("serve", "old"), ("stop", "new")]
+    assert world.serving.take() == [(MODEL, events.Reverted(ticket=9))]
+
+
+def test_the_end_of_the_control_arm_gives_the_socket_to_what_is_committed() -> None:
+    world = in_split()
+    world.serving.act(effects.Serve(model=MODEL, servable=NEW))
+    assert world.orders == [("serve", "new")]
+    world.serves(1)
+    assert world.orders == [("serve", "new"), ("stop", "old")]
+    world.exits(0, ExitCause.ORDERED)
+    assert world.serving.variants() == {MODEL: NEW.variant}
+    assert world.serving.take() == []
+
+
+def test_the_end_of_the_control_arm_on_trial_answers_the_trial() -> None:
+    world = in_split()
+    activate(world, split=None)
+    world.serves(1)
+    assert world.serving.take() == [(MODEL, events.Activated(ticket=5))]
+    assert world.orders == [("serve", "new"), ("stop", "old")]
+
+
+def test_a_control_that_cannot_be_loaded_is_told() -> None:
+    world = in_split()
+    world.exits(0)
+    world.serves(1)
+    world.serving.take()
+    activate(world)
+    world.serving.take()
+    world.serving.heard(worker_events.LoadFailed(worker=world.started[2], cause=Cause.DIGEST_MISMATCH, detail="torn"))
+    ((_, exited),) = world.serving.take()
+    assert isinstance(exited, events.WorkerExited)
+    assert (exited.release, exited.cause) == (OLD.release, Cause.DIGEST_MISMATCH)
+
+
+def test_golden_vectors_are_replayed_by_the_candidate_wherever_it_stands() -> None:
+    world = in_split()
+    world.serving.act(effects.Replay(model=MODEL, ticket=8, candidate=NEW))
+    assert world.orders == [("self_test", "new")]
+    world.tests(1)
+    ((_, replayed),) = world.serving.take()
+    assert isinstance(replayed, events.Replayed)
+
+
+def test_without_a_model_both_arms_stop() -> None:
+    world = in_split()
+    world.serving.act(effects.Unload(model=MODEL, cause=Cause.WITHDRAWN))
+    assert sorted(world.orders) == [("stop", "new"), ("stop", "old")]
+    assert world.serving.variants() == {}

@@ -56,7 +56,7 @@ def test_a_world_that_nobody_ends_is_over_with_its_hours_and_asks_nothing_of_a_c
     assert found.end in (End.HELD, End.HELD_LAST, End.BUDGET_HELD)
 
 
-@pytest.mark.parametrize("strategy", ["ab", "blue_green"])
+@pytest.mark.parametrize("strategy", ["blue_green"])
 def test_what_is_not_played_is_what_the_server_refuses(strategy: str) -> None:
     assert "does not carry that strategy out" in rollout_worlds.refused(strategy)
 

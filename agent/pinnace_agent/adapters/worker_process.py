@@ -103,6 +103,7 @@ class _Worker:
     stop_by_s: float | None = None
     killed: ExitCause | None = None
     why: str = ""
+    heir: tuple[WorkerId, protocol.Serve] | None = None  # who takes the socket when this one dies, and as what
 
 
 class WorkerHost:
@@ -186,7 +187,7 @@ class WorkerHost:
         self._answerers[worker.id] = Answerer(worker=worker, arm=arm)
         if len(self._answerers) > ANSWERERS_MAX:
             del self._answerers[next(iter(self._answerers))]
-        self._ask(partial(self._tell, worker, protocol.Serve(arm=arm, slow_over_s=slow_over_s)))
+        self._ask(partial(self._serve, worker, protocol.Serve(arm=arm, slow_over_s=slow_over_s)))
 
     def shadow(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None:
         """Show ``candidate`` this share of what ``control`` answers, over a socket pair of their own.
@@ -194,6 +195,23 @@ class WorkerHost:
         May be repeated, for another control or share. It ends with either worker, or when the candidate serves.
         """
         self._ask(partial(self._pair, control, candidate, share_percent))
+
+    def split(
+        self,
+        front: WorkerRef,
+        beside: WorkerRef,
+        *,
+        control_percent: int,
+        beside_is_control: bool,
+        slow_over_s: float | None = None,
+    ) -> None:
+        """Let ``front``, which holds the socket, ask ``beside`` for its share: ``NowAnswering`` of that one follows.
+
+        ``control_percent`` of the requests are the control's, whichever of the two that is. May be repeated. It ends
+        with ``serve`` of either; where ``front`` dies, ``beside`` takes the socket at once.
+        """
+        arms = (Arm.CANDIDATE, Arm.CONTROL) if beside_is_control else (Arm.CONTROL, Arm.CANDIDATE)
+        self._ask(partial(self._split, front, beside, control_percent, arms, slow_over_s))
 
     def collect(self, worker: WorkerRef) -> None:
         """Ask for what was counted: ``Collected`` follows."""
@@ -321,12 +339,42 @@ class WorkerHost:
         self._reactor.add(child.stderr, lambda _events: self._read_words(worker))
         self._tell(ref, load)
 
+    def _serve(self, ref: WorkerRef, order: protocol.Serve) -> None:
+        for each in self._workers.values():
+            if each.ref == ref or (each.heir is not None and each.heir[0] == ref.id):
+                each.heir = None  # a split of either is over
+        self._tell(ref, order)
+
     # --- talking to a worker ---------------------------------------------------------------------------------------
 
     def _pair(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None:
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._tell(candidate, protocol.Shadow(), other)
         self._tell(control, protocol.Forward(share_percent=share_percent), one)
+
+    def _split(
+        self,
+        front: WorkerRef,
+        beside: WorkerRef,
+        control_percent: int,
+        arms: tuple[Arm, Arm],
+        slow_over_s: float | None,
+    ) -> None:
+        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = arms
+        self._tell(beside, protocol.Answer(arm=theirs, slow_over_s=slow_over_s), other)
+        order = protocol.Split(
+            control_percent=control_percent,
+            arm=ours,
+            slow_over_s=slow_over_s,
+            release=beside.release,
+            variant=beside.variant,
+            other_arm=theirs,
+        )
+        self._tell(front, order, one)
+        worker = self._workers.get(front.id)
+        if worker is not None:
+            worker.heir = beside.id, protocol.Serve(arm=theirs, slow_over_s=slow_over_s)
 
     def _tell(self, ref: WorkerRef, order: protocol.Order, passed: socket.socket | None = None) -> None:
         worker = self._workers.get(ref.id)
@@ -411,6 +459,8 @@ class WorkerHost:
                 self._emit(events.VectorsReplayed(worker=ref, n=n, errors=errors, result=result, latency=latency))
             case protocol.Serving(arm=arm):
                 self._now_serving(worker, arm)
+            case protocol.Answering(arm=arm):
+                self._emit(events.NowAnswering(worker=ref, arm=arm))
             case protocol.Drained():
                 worker.serving = False
                 self._emit(events.StoppedServing(worker=ref))
@@ -427,6 +477,8 @@ class WorkerHost:
                 | protocol.Label()
                 | protocol.Forward()
                 | protocol.Shadow()
+                | protocol.Split()
+                | protocol.Answer()
             ):
                 self._kill(worker, ExitCause.CRASHED, f"killed, because it gave an order: {message.KIND}")
             case _:
@@ -442,6 +494,16 @@ class WorkerHost:
         for other in tuple(self._workers.values()):
             if other.serving and other is not worker and other.ref.model == worker.ref.model:
                 self._tell(other.ref, protocol.StopServing())
+
+    def _inherited(self, worker: _Worker) -> bool:
+        """Let the other arm take the socket of one that died; who connects meanwhile waits for it."""
+        name, order = worker.heir or (None, None)
+        heir = self._workers.get(name) if name is not None else None
+        if order is None or heir is None or heir.stop_by_s is not None or heir.killed is not None:
+            return False
+        heir.serving = heir.served = True  # should it die now, too, its end is the model's
+        self._tell(heir.ref, order)
+        return True
 
     def _no_longer_serving(self, worker: _Worker) -> None:
         worker.serving = False
@@ -516,7 +578,7 @@ class WorkerHost:
 
     def _forget(self, worker: _Worker) -> None:
         del self._workers[worker.ref.id]
-        if worker.serving:
+        if worker.serving and not self._inherited(worker):
             self._no_longer_serving(worker)
         for source in (worker.child.control, worker.child.exit_fd, worker.child.stderr):
             if source is not None:

@@ -30,6 +30,10 @@ from pinnace_contract.latest import (
 
 _TRUST_ORDER: Final = (TrustLevel.DEV, TrustLevel.DELEGATED, TrustLevel.CEREMONY)
 _ANY_HARDWARE: Final = "*"
+_ARMS: Final = {
+    ArmMode.SHADOW: "shadow",
+    ArmMode.SPLIT: "split",
+}
 
 
 def understood(entry: Entry) -> Reason | None:
@@ -69,7 +73,8 @@ def control_gone(slot: Slot, entry: Entry) -> Reason | None:
     if arms is None or (current is not None and current.release == arms.control):
         return None
     here = f"{current.version} ({current.release[:12]})" if current else "nothing"
-    return because(Cause.NO_FALLBACK, f"a shadow beside release {arms.control[:12]} was asked for; {here} serves here")
+    what = _ARMS.get(arms.mode, str(arms.mode))
+    return because(Cause.NO_FALLBACK, f"a {what} beside release {arms.control[:12]} was asked for; {here} serves here")
 
 
 def candidate_of(slot: Slot, entry: Entry, read: ReleaseRead, around: Surroundings) -> Candidate | Reason:
@@ -120,13 +125,15 @@ def _newer(what: str) -> Reason:
 
 
 def _wrong_arms(entry: Entry, arms: Arms) -> Reason | None:
-    """A shadow is understood: an upgrade that is compared before it serves, so both are in memory."""
-    if arms.mode is not ArmMode.SHADOW:
-        return _newer(f"arms ({arms.mode}: two releases that both serve)")
+    """A shadow and a split are understood: upgrades that are compared on the device, so both are in memory."""
+    what = _ARMS.get(arms.mode)
+    if what is None:
+        return _newer(f"arms ({arms.mode}: two releases resident at once)")
     if entry.intent is not Intent.UPGRADE:
-        return because(Cause.RELEASE_INVALID, f"a shadow is for intent upgrade, the entry says {entry.intent}")
+        return because(Cause.RELEASE_INVALID, f"a {what} is for intent upgrade, the entry says {entry.intent}")
     if entry.swap is Swap.STOP_FIRST:
-        return because(Cause.RELEASE_INVALID, "a shadow needs both releases in memory, the entry says swap stop_first")
+        wrong = f"a {what} needs both releases in memory, the entry says swap stop_first"
+        return because(Cause.RELEASE_INVALID, wrong)
     return None
 
 

@@ -114,7 +114,7 @@ def step(state: DeviceState, model: ModelName, event: events.Event, around: Surr
 
 
 def tick(state: DeviceState, around: Surroundings) -> Change:
-    """Let time pass for every model that is being worked on, and follow what was decided for its site."""
+    """Let time pass where a model is worked on or has a control arm, and follow what was decided for its site."""
     busy = [slot.model for slot in state.slots if not slot.rests]
     return _decided(_each(state, busy, events.Ticked(), around), around)
 
@@ -365,7 +365,9 @@ def _with(state: DeviceState, done: ending.Step, around: Surroundings) -> Change
 
 
 def _shown(slot: Slot) -> object:
-    return slot.phase, slot.generation, slot.reason, slot.current, slot.last_good, slot.accepts, slot.work is None
+    control = slot.split.control if slot.split else None
+    standing = (slot.phase, slot.generation, slot.reason, slot.current, slot.last_good, slot.accepts)
+    return *standing, control, slot.work is None
 
 
 def _receipt(state: DeviceState, draft: Draft, around: Surroundings) -> Receipt:

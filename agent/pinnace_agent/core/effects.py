@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pinnace_agent.core.slot import Servable
+from pinnace_agent.core.slot import Servable, Slot
 from pinnace_contract.ids import Digest, ModelName, ReleaseId
 from pinnace_contract.latest import Cause, Swap, Transfer
 
@@ -82,16 +82,26 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """What else answers: this control is asked this share of the requests, chosen by a hash of their number."""
+
+    control: Servable
+    share_percent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Activate:
     """Let the candidate's worker answer the socket (start it if it is not there), then stop the old one: ``Activated``.
 
-    If it cannot be started: ``WorkerExited`` of the candidate.
+    If it cannot be started: ``WorkerExited`` of the candidate. With a ``split`` both answer and none is stopped; while
+    one of them is not there the other answers everything.
     """
 
     model: ModelName
     ticket: int
     candidate: Servable
     swap: Swap
+    split: Split | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,11 +122,15 @@ class StopCandidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
-    """See that this answers the socket, starting it after ``after_s``; a start that fails is a ``WorkerExited``."""
+    """See that this answers the socket, starting it after ``after_s``; a start that fails is a ``WorkerExited``.
+
+    With a ``split`` the control answers as well; without one, nothing else does any more.
+    """
 
     model: ModelName
     servable: Servable
     after_s: float = 0.0
+    split: Split | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,3 +184,9 @@ Effect = (
     | SendReportNow
     | CollectGarbage
 )
+
+
+def split_of(slot: Slot) -> Split | None:
+    """Return the control arm of a slot, as effects name it."""
+    split = slot.split
+    return Split(control=split.control, share_percent=split.share_percent) if split is not None else None

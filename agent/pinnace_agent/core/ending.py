@@ -163,6 +163,19 @@ def fetch(slot: Slot) -> effects.Fetch:
     )
 
 
+def activate_effect(slot: Slot) -> effects.Activate:
+    """Return the effect that lets the candidate serve, beside a control arm where there is one."""
+    assert slot.work is not None
+    assert slot.work.candidate is not None
+    return effects.Activate(
+        model=slot.model,
+        ticket=slot.ticket,
+        candidate=slot.work.candidate.servable,
+        swap=slot.work.swap,
+        split=effects.split_of(slot),
+    )
+
+
 def revert(slot: Slot, work: Work, reason: Reason, *, blames: bool) -> Step:
     """Leave an activated candidate for what was committed before it."""
     if blames:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pinnace_agent.core import effects, ending, events, offer, proof, shadowing, siting, standing, starts
+from pinnace_agent.core import effects, ending, events, offer, proof, shadowing, siting, splitting, standing, starts
 from pinnace_agent.core.ending import Step
 from pinnace_agent.core.errors import IllegalEvent, IllegalMove
 from pinnace_agent.core.slot import ACTIVATED_PHASES, Slot, Work, because
@@ -49,7 +49,8 @@ BEFORE_TRIAL: Final = (OFFERED, FETCHING, VERIFYING, STAGED, SELF_TEST, SHADOW)
 _ROAD: Final[dict[tuple[Phase, type], Row]] = {
     (IDLE, events.Assigned): _row(offer.assigned_while_idle, IDLE),
     (IDLE, events.SiteDecided): _row(siting.decided_while_idle, IDLE, PREPARED),
-    (IDLE, events.Cancelled): _row(siting.forgotten, IDLE),
+    (IDLE, events.Ticked): _row(splitting.ticked, IDLE),
+    (IDLE, events.Cancelled): _row(standing.cancelled_while_idle, IDLE),
     #
     (OFFERED, events.ReleaseRead): _row(offer.release_read, FETCHING, OFFERED, IDLE),
     (OFFERED, events.ReleaseRefused): _row(offer.release_refused, IDLE),
@@ -163,7 +164,7 @@ def step(slot: Slot, event: events.Event, around: Surroundings) -> Step:
     done = row.handler(slot, event, around)
     if done.slot.phase not in row.to:
         raise IllegalMove(slot.model, slot.phase, type(event).__name__, done.slot.phase)
-    return _with_saving(_begun(_within_limit(slot, done), around))
+    return _with_saving(splitting.ended_if_due(_begun(_within_limit(slot, done), around), around))
 
 
 def recover(slot: Slot, around: Surroundings) -> Step:
@@ -172,12 +173,13 @@ def recover(slot: Slot, around: Surroundings) -> Step:
     Within one run it may be repeated. A new run uses up one start of a candidate that was loading or serving.
     """
     work = slot.work
-    fresh = _with_another_chance(replace(slot, restarts=0, exited_s=0.0))
+    fresh = splitting.taken_up(_with_another_chance(replace(slot, restarts=0, exited_s=0.0)), around)
     if work is None:
         done = _begun(Step(slot=replace(fresh, phase=IDLE)), around)
     else:
         fresh = replace(fresh, work=_taken_up(slot, work, around))
         done = _begun(_with_start_counted(fresh, work.boot, around), around)
+    done = splitting.ended_if_due(done, around)
     return replace(done, effects=resumed(done.slot), save=done.slot != slot)
 
 
@@ -197,9 +199,9 @@ def resumed(slot: Slot) -> tuple[effects.Effect, ...]:
         case Phase.SHADOW:
             return (*_serving(slot), shadowing.shadow_effect(slot))
         case Phase.TRIAL | Phase.PREPARED:
-            return (proof.activate_effect(slot),)
+            return (ending.activate_effect(slot),)
         case Phase.AWAITING_CONTACT:
-            return (proof.activate_effect(slot), effects.SendReportNow(model=slot.model))
+            return (ending.activate_effect(slot), effects.SendReportNow(model=slot.model))
         case Phase.REVERTING:
             return (ending.revert_effect(slot),)
         case _:
@@ -208,7 +210,7 @@ def resumed(slot: Slot) -> tuple[effects.Effect, ...]:
 
 def _serving(slot: Slot) -> tuple[effects.Effect, ...]:
     if slot.current is not None:
-        return (effects.Serve(model=slot.model, servable=slot.current),)
+        return (effects.Serve(model=slot.model, servable=slot.current, split=effects.split_of(slot)),)
     return (effects.Unload(model=slot.model, cause=slot.reason.cause, detail=slot.reason.detail),)
 
 
@@ -256,6 +258,7 @@ def _with_start_counted(slot: Slot, last_boot: str, around: Surroundings) -> Ste
 
 
 def _with_time_passed(slot: Slot, around: Surroundings) -> Slot:
+    slot = splitting.with_time_passed(slot, around)
     work = slot.work
     if work is None:
         return slot
@@ -283,18 +286,21 @@ def _with_time_passed(slot: Slot, around: Surroundings) -> Slot:
 def _is_stale(slot: Slot, event: events.Event) -> bool:
     """Tell whether an event is about a job that was given up, or a worker that serves no more."""
     match event:
-        case events.WorkerExited() | events.Served():
-            if isinstance(event, events.Served) and slot.phase not in ACTIVATED_PHASES:
-                return True
+        case events.WorkerExited():
             return not any(each.is_same(event.release, event.variant) for each in slot.at_work)
+        case events.Served():  # what the control arm answered is not the candidate's
+            serving = slot.serving
+            return slot.phase not in ACTIVATED_PHASES or not (
+                serving is not None and serving.is_same(event.release, event.variant)
+            )
         case events.Compared():
             return slot.phase is not SHADOW or not _tries(slot, event)
         case events.ContactMade():
             return slot.phase not in ACTIVATED_PHASES
         case events.Ticked():
-            return slot.phase is IDLE
+            return slot.phase is IDLE and slot.split is None
         case events.Cancelled():
-            return slot.phase is IDLE and slot.lapsed is None
+            return slot.rests
         case _:
             return getattr(event, "ticket", slot.ticket) != slot.ticket
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pinnace_agent.core import effects, events
+from pinnace_agent.core import effects, events, splitting
 from pinnace_agent.core.acceptance import (
     candidate_of,
     committed_before,
@@ -66,8 +66,9 @@ def queue(slot: Slot, event: events.Assigned) -> Slot:
 
 
 def assigned_while_idle(slot: Slot, event: events.Assigned, around: Surroundings) -> Step:
-    """``step`` begins what is waiting in an idle slot."""
-    return Step(slot=queue(slot, event))
+    """``step`` begins what is waiting in an idle slot; a control arm was the older entry's, and ends."""
+    ended = splitting.ended(slot)
+    return Step(slot=queue(ended.slot, event), effects=ended.effects)
 
 
 def assigned_before_trial(slot: Slot, event: events.Assigned, around: Surroundings) -> Step:

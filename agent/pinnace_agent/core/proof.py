@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pinnace_agent.core import effects, events, health
+from pinnace_agent.core import effects, events, health, splitting
 from pinnace_agent.core.ending import (
     UNSTARTABLE,
     Step,
+    activate_effect,
     commit_removal,
     fail,
     fallen_back,
@@ -140,7 +141,8 @@ def golden_detail(max_abs: float | None) -> str:
 
 
 def on_trial(slot: Slot, work: Work) -> Step:
-    """Let the candidate serve."""
+    """Let the candidate serve, beside a control arm where one was asked for."""
+    slot = replace(slot, split=splitting.begun(slot, work))
     slot = moved(slot, Phase.TRIAL, replace(work, shadow=None, trial=Trial()))
     return Step(slot=slot, effects=(activate_effect(slot),))
 
@@ -159,13 +161,6 @@ def self_test_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> 
 
 
 # --- trial and contact -------------------------------------------------------------------------------------------
-
-
-def activate_effect(slot: Slot) -> effects.Activate:
-    """Return the effect that lets the candidate serve."""
-    work = working(slot)
-    assert work.candidate is not None
-    return effects.Activate(model=slot.model, ticket=slot.ticket, candidate=work.candidate.servable, swap=work.swap)
 
 
 def activated(slot: Slot, event: events.Activated, around: Surroundings) -> Step:
@@ -215,7 +210,12 @@ def replayed(slot: Slot, event: events.Replayed, around: Surroundings) -> Step:
 
 
 def candidate_exited(slot: Slot, event: events.WorkerExited, around: Surroundings) -> Step:
-    """Start the candidate again, or go back when it died too often, too early, or cannot be loaded."""
+    """Start the candidate again, or go back when it died too often, too early, or cannot be loaded.
+
+    What its control arm dies of says nothing about it.
+    """
+    if splitting.is_of_control(slot, event):
+        return splitting.control_exited(slot, event, around)
     work = working(slot)
     trial = replace(
         _trial(work), up=False, up_s=0.0, replaying=False, crashes=_trial(work).crashes + 1, last_exit=event.cause

@@ -65,4 +65,5 @@ def _model_state(slot: Slot, around: Surroundings) -> ModelState:
         fetch_bytes=candidate.variant.size_bytes if candidate else 0,
         accepts=slot.accepts,
         lease_left_s=lease_left_s(slot, around),
+        control=slot.split.control.running if slot.split else None,
     )

@@ -17,7 +17,7 @@ from pinnace_agent.core.offer import ignores_holds, working
 from pinnace_agent.core.slot import Reason, Shadow, Slot, Work, because
 from pinnace_agent.core.surroundings import Surroundings
 from pinnace_agent.core.wording import clipped
-from pinnace_contract.latest import Arms, Cause, Outcome, Phase
+from pinnace_contract.latest import ArmMode, Arms, Cause, Outcome, Phase
 
 SHADOW_S_MAX: Final = 86_400.0  # two models in memory are a guest's stay, whatever the clock says of its end
 PAIRS_MIN: Final = 100  # a share of fewer says little
@@ -35,6 +35,8 @@ def self_tested(slot: Slot, event: events.SelfTested, around: Surroundings) -> S
     gone = control_gone(slot, work.entry) or _ended_before(arms, around)
     if gone:
         return interrupt(slot, work, Outcome.FAILED, gone)
+    if arms.mode is ArmMode.SPLIT:
+        return proof.on_trial(slot, work)
     slot = moved(slot, Phase.SHADOW, replace(work, shadow=Shadow()))
     return Step(slot=slot, effects=(shadow_effect(slot),))
 
@@ -115,10 +117,11 @@ def _waiting_for_it(slot: Slot, work: Work) -> Step:
 
 
 def _ended_before(arms: Arms, around: Surroundings) -> Reason | None:
-    """A shadow that cannot even begin has shown nothing: the server has to ask for another one."""
+    """Arms that cannot even begin have shown nothing: the server has to ask for others."""
     if around.unix_s < arms.until_s:
         return None
-    return because(Cause.DEADLINE, "the time for its shadow was over before it could begin; it was not tried")
+    what = "control arm" if arms.mode is ArmMode.SPLIT else "shadow"
+    return because(Cause.DEADLINE, f"the time for its {what} was over before it could begin; it was not tried")
 
 
 def _is_over(work: Work, around: Surroundings) -> bool:

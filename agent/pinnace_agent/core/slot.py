@@ -169,6 +169,25 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The control arm: ``control`` answers this share of the requests beside ``candidate``, on trial and afterwards.
+
+    ``left_s`` shrinks with the agent's waking time; ``seen_s`` and ``unsaved_s`` are those of an attempt. ``crashes``
+    are the control's, in a row.
+    """
+
+    control: Servable
+    candidate: Servable
+    share_percent: int = limited(smallest=0, largest=100)
+    until_s: int = count()
+    left_s: float
+    seen_s: float = 0.0
+    unsaved_s: float = 0.0
+    crashes: int = count(0)
+    exited_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reverting:
     """Why the device goes back, and whether that counts against the candidate."""
 
@@ -279,11 +298,12 @@ class Slot:
     work: Work | None = None
     waiting: Waiting | None = None
     lapsed: Lapsed | None = None
+    split: Split | None = None
 
     @property
     def rests(self) -> bool:
-        """Whether nothing is under way, and nothing waits for a decision that may still come."""
-        return self.phase is Phase.IDLE and self.lapsed is None
+        """Whether nothing is under way, no control arm has its time, and no decision may still come."""
+        return self.phase is Phase.IDLE and self.lapsed is None and self.split is None
 
     @property
     def serving(self) -> Servable | None:
@@ -294,9 +314,9 @@ class Slot:
 
     @property
     def at_work(self) -> tuple[Servable, ...]:
-        """What has a worker that may die on its own: what serves, and a candidate that is shown copies."""
+        """What has a worker that may die on its own: what serves, a control arm, a candidate that is shown copies."""
         shadow = self.work.candidate if self.phase is Phase.SHADOW and self.work is not None else None
-        found = (self.serving, shadow.servable if shadow else None)
+        found = (self.serving, shadow.servable if shadow else None, self.split.control if self.split else None)
         return tuple(each for each in found if each is not None)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pinnace_agent.core import effects, events, offer, proof, starts
+from pinnace_agent.core import effects, events, offer, proof, siting, splitting, starts
 from pinnace_agent.core.ending import (
     UNSTARTABLE,
     Draft,
@@ -40,6 +40,8 @@ VETO_S_MAX: Final = 86_400.0  # one veto; how much of them counts in all is the 
 
 def current_exited(slot: Slot, event: events.WorkerExited, around: Surroundings) -> Step:
     """What is committed died: start it again with back-off, or fall back if it can never start again."""
+    if splitting.is_of_control(slot, event):
+        return splitting.control_exited(slot, event, around)
     assert slot.current is not None
     if event.cause in UNSTARTABLE:
         return _fall_back(slot, because(event.cause, event.detail))
@@ -97,6 +99,11 @@ def withdrawn(slot: Slot, event: events.Withdrawn, around: Surroundings) -> Step
     return Step(slot=then.slot, effects=(*fell.effects, *then.effects), receipts=(*fell.receipts, *then.receipts))
 
 
+def cancelled_while_idle(slot: Slot, event: events.Cancelled, around: Surroundings) -> Step:
+    """Nobody asks for this model any more: what waits for a late decision may go, and so may a control arm."""
+    return siting.forgotten(slot, event, around) if slot.split is None else splitting.cancelled(slot, event, around)
+
+
 def _without_lapsed(slot: Slot, release: ReleaseId) -> Slot:
     """A decision that comes late does not bring back what was withdrawn."""
     lapsed = slot.lapsed
@@ -117,6 +124,7 @@ def _fall_back(slot: Slot, reason: Reason) -> Step:
     after = fallen_back(slot, reason.cause)
     if slot.phase in ACTIVATED_PHASES:
         return Step(slot=after)
+    after = replace(after, split=None)  # it stood beside what is given up
     if slot.phase is Phase.SHADOW:
         return _without_control(after, reason)
     if slot.phase is Phase.REVERTING:
@@ -164,4 +172,5 @@ def _uncommitted(slot: Slot, after: Slot, reason: Reason) -> tuple[Draft, ...]:
 
 def _serve(slot: Slot, after_s: float) -> effects.Serve:
     assert slot.current is not None
-    return effects.Serve(model=slot.model, servable=slot.current, after_s=after_s)
+    split = effects.split_of(slot)
+    return effects.Serve(model=slot.model, servable=slot.current, after_s=after_s, split=split)

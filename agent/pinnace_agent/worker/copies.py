@@ -46,6 +46,11 @@ class BrokenCopy(Exception):
     """What came is no copy: the stream is of no more use."""
 
 
+def chosen(number: int, share_percent: int) -> bool:
+    """Tell whether the request of this number is one of a share; for ever the same, and of every kind."""
+    return (number * _MIXER % _WHOLE) * 100 < share_percent * _WHOLE
+
+
 class Forwarder:
     """The serving worker's end."""
 
@@ -62,7 +67,7 @@ class Forwarder:
 
     def wants(self, number: int) -> bool:
         """Tell whether the answer of this number is one of the share; of a hash, so that both see every kind."""
-        return not self.closed and (number * _MIXER % _WHOLE) * 100 < self._share_percent * _WHOLE
+        return not self.closed and chosen(number, self._share_percent)
 
     @property
     def closed(self) -> bool:

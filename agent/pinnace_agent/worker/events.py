@@ -95,6 +95,14 @@ class NowServing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NowAnswering:
+    """The worker answers its share of the requests, beside the one that holds the socket."""
+
+    worker: WorkerRef
+    arm: Arm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoppedServing:
     """The worker has answered its last request; its model stays loaded."""
 
@@ -103,7 +111,10 @@ class StoppedServing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What the worker counted since the last time. Also sent, unasked, before an orderly end and a change of arm."""
+    """What the worker counted since the last time. Also sent, unasked, before an orderly end and a change of arm.
+
+    In a split the block may be the other arm's: what it was asked and never answered.
+    """
 
     worker: WorkerRef
     block: Block
@@ -137,6 +148,7 @@ WorkerEvent = (
     | SelfTested
     | VectorsReplayed
     | NowServing
+    | NowAnswering
     | StoppedServing
     | Collected
     | WorkerExited

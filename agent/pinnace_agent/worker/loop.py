@@ -19,9 +19,11 @@ from pinnace_agent.worker.copies import Forwarder, Receiver
 from pinnace_agent.worker.counts import Counts
 from pinnace_agent.worker.model import CannotLoad, Model, means_no_memory, peak_memory_bytes
 from pinnace_agent.worker.protocol import Load, Order, Vitals
+from pinnace_agent.worker.reply import Reply
 from pinnace_agent.worker.service import Service
 from pinnace_agent.worker.shadow import Shadow
 from pinnace_agent.worker.shared_memory import SharedMemory
+from pinnace_agent.worker.split import Answering, Split
 from pinnace_contract.latest import Arm, GoldenResult
 from pinnace_runtime.errors import InferenceError
 
@@ -62,6 +64,8 @@ class Loop:
         self._drain_by_s: float | None = None
         self._replayed = 0
         self._shadow_of: Receiver | None = None
+        self._answering: Answering | None = None
+        self._request_bytes_max = limits.request_bytes
         self._reactor.add(supervisor.control, lambda _events: self._obey_all())
 
     def run(self, waiting: list[Order]) -> None:
@@ -94,7 +98,7 @@ class Loop:
         self._drain_by_s = None
         self._supervisor.say(protocol.Drained())
         if self._stopping:
-            self._supervisor.say(protocol.Counted(block=self._counts.take()))
+            self._hand_over()
             self._ended = True
 
     # --- orders ----------------------------------------------------------------------------------------------------
@@ -114,16 +118,21 @@ class Loop:
             case protocol.StopServing():
                 self._stop_serving()
             case protocol.Collect():
-                self._supervisor.say(protocol.Counted(block=self._counts.take()))
+                self._hand_over()
             case protocol.Label(truths=truths):
                 self._label(truths)
             case protocol.Forward(share_percent=share_percent):
                 self._service.forward_to(Forwarder(self._reactor, self._passed_socket(), share_percent))
             case protocol.Shadow():
                 self._shadow()
+            case protocol.Split():
+                self._split(order)
+            case protocol.Answer():
+                self._answer(order)
             case protocol.Stop():
                 self._stopping = True
                 self._end_shadow()
+                self._leave()
                 self._service.forward_to(None)
                 self._stop_serving()
             case protocol.Load():
@@ -156,8 +165,9 @@ class Loop:
         if self._stopping:
             return
         self._end_shadow()
-        self._count_as(order.arm)
-        self._counts.slow_over_s = float("inf") if order.slow_over_s is None else order.slow_over_s
+        self._leave()
+        self._end_split()
+        self._count_as(order.arm, order.slow_over_s)
         if not self._serving:
             self._serving, self._drain_by_s = True, None
             for listening in self._listening:
@@ -170,7 +180,7 @@ class Loop:
             source.close()  # something newer was ordered meanwhile
             return
         self._end_shadow()
-        self._count_as(Arm.SHADOW)
+        self._count_as(Arm.SHADOW, None)
         self._shadow_of = Receiver(self._reactor, source, Shadow(self._model, self._counts).answer)
 
     def _end_shadow(self) -> None:
@@ -178,16 +188,60 @@ class Loop:
             self._shadow_of.close()
             self._shadow_of = None
 
+    def _split(self, order: protocol.Split) -> None:
+        to = self._passed_socket()
+        self._end_split()
+        if not self._serving or self._stopping:
+            to.close()  # something newer was ordered meanwhile
+            return
+        self._count_as(order.arm, order.slow_over_s)
+        self._service.split_with(Split(to, order, self._model.release.model, self._vitals.beat))
+
+    def _end_split(self) -> None:
+        if self._service.split is not None:
+            self._hand_over_lost()
+            self._service.split_with(None)
+
+    def _answer(self, order: protocol.Answer) -> None:
+        source = self._passed_socket()
+        if self._stopping:
+            source.close()
+            return
+        self._end_shadow()
+        self._leave()
+        self._count_as(order.arm, order.slow_over_s)
+        self._answering = Answering(self._reactor, source, self._answer_alone, self._request_bytes_max)
+        self._supervisor.say(protocol.Answering(arm=order.arm))
+
+    def _answer_alone(self, body: memoryview, json_bytes: int | None) -> Reply:
+        return self._service.infer(body, json_bytes, alone=True)
+
+    def _leave(self) -> None:
+        if self._answering is not None:
+            self._answering.leave()
+            self._answering = None
+
+    def _hand_over(self) -> None:
+        self._supervisor.say(protocol.Counted(block=self._counts.take()))
+        self._hand_over_lost()
+
+    def _hand_over_lost(self) -> None:
+        lost = self._service.split.take_lost() if self._service.split is not None else None
+        if lost is not None:
+            self._supervisor.say(protocol.Counted(block=lost))
+
     def _passed_socket(self) -> socket.socket:
         return socket.socket(fileno=self._supervisor.descriptor())
 
-    def _count_as(self, arm: Arm) -> None:
+    def _count_as(self, arm: Arm, slow_over_s: float | None) -> None:
         if arm is not self._counts.arm and not self._counts.empty:
             self._supervisor.say(protocol.Counted(block=self._counts.take()))
         self._counts.arm = arm
+        self._counts.slow_over_s = float("inf") if slow_over_s is None else slow_over_s
 
     def _stop_serving(self) -> None:
         self._serving = False
+        self._end_split()
         self._drain_by_s = time.monotonic() + DRAIN_S_MAX
         self._server.drain()
 

@@ -68,6 +68,13 @@ class Asked:
     wanted: Mapping[str, bool] | None = None
 
 
+def room_for(length: int, json_bytes: int) -> memoryview:
+    """Return a buffer for a request in which the first binary tensor will be aligned."""
+    room = np.empty(length + ALIGNMENT, np.uint8)
+    start = -(room.ctypes.data + json_bytes) % ALIGNMENT
+    return room.data[start : start + length]
+
+
 class Reader:
     """Reads requests. Clients ask in the same words over and over, so what short JSON said is kept."""
 

@@ -24,6 +24,7 @@ PATH_CHARS_MAX: Final = 4096
 DETAIL_CHARS_MAX: Final = 1024
 REPLAYS_MAX: Final = 256  # golden vectors in one order: the worker answers nobody meanwhile
 LABELS_MAX: Final = 256
+NO_ANSWER: Final = "no_answer"  # in a split: the error of an arm that was asked, and is no more
 REMEMBERED_ANSWERS: Final = 4096  # a label may come this many answers later
 
 # Exit codes of a worker, beside 0 for an orderly end. Above those that shells and Python use.
@@ -154,6 +155,37 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Ask another worker for its share of the requests, by the socket whose descriptor comes with the order.
+
+    ``control_percent`` of them are the control's, whichever of the two holds the socket. ``arm`` and ``slow_over_s``
+    are this worker's, as in ``Serve``, which also ends it; the other ones say who is asked.
+    """
+
+    KIND: ClassVar[str] = "split"
+    BYTES_MAX: ClassVar[int] = 4096
+
+    control_percent: int = limited(smallest=0, largest=100)
+    arm: Arm
+    slow_over_s: float | None = count(None)
+    release: ReleaseId
+    variant: Digest
+    other_arm: Arm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Answer what comes out of the socket whose descriptor comes with the order, counted under ``arm``; until
+    ``Serve``."""
+
+    KIND: ClassVar[str] = "answer"
+    BYTES_MAX: ClassVar[int] = 1024
+
+    arm: Arm
+    slow_over_s: float | None = count(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
     """Ground truth for one answer: the right class of each row, or just whether the answer was right.
 
@@ -176,7 +208,7 @@ class Label:
     truths: tuple[Truth, ...] = limited(largest=LABELS_MAX)
 
 
-Order = Load | SelfTest | Replay | Serve | StopServing | Collect | Stop | Label | Forward | Shadow
+Order = Load | SelfTest | Replay | Serve | StopServing | Collect | Stop | Label | Forward | Shadow | Split | Answer
 
 # --- statements ---------------------------------------------------------------------------------------------------
 
@@ -241,6 +273,16 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answering:
+    """What another worker asks is answered."""
+
+    KIND: ClassVar[str] = "answering"
+    BYTES_MAX: ClassVar[int] = 1024
+
+    arm: Arm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drained:
     """Nothing is accepted any more and nothing is in flight."""
 
@@ -258,13 +300,13 @@ class Counted:
     block: Block
 
 
-Statement = Loaded | Refused | Tested | Replayed | Serving | Drained | Counted
+Statement = Loaded | Refused | Tested | Replayed | Serving | Answering | Drained | Counted
 
 _KINDS: Final[dict[str, type[Order] | type[Statement]]] = {
     kind.KIND: kind
     for kind in (
-        *(Load, SelfTest, Replay, Serve, StopServing, Collect, Stop, Label, Forward, Shadow),
-        *(Loaded, Refused, Tested, Replayed, Serving, Drained, Counted),
+        *(Load, SelfTest, Replay, Serve, StopServing, Collect, Stop, Label, Forward, Shadow, Split, Answer),
+        *(Loaded, Refused, Tested, Replayed, Serving, Answering, Drained, Counted),
     )
 }
 

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from pinnace_agent.http_message import Head, Part, Response, not_allowed, refusal
 from pinnace_agent.local_http import Connection
 from pinnace_agent.loopback_guard import guard
@@ -22,6 +20,8 @@ from pinnace_agent.worker.copies import Forwarder
 from pinnace_agent.worker.counts import Counts
 from pinnace_agent.worker.model import Model, means_no_memory
 from pinnace_agent.worker.protocol import Load
+from pinnace_agent.worker.reply import Reply
+from pinnace_agent.worker.split import Split
 from pinnace_contract.latest import Runtime
 from pinnace_runtime.errors import BadInput, InferenceError
 
@@ -31,19 +31,14 @@ HEADER_LENGTH: Final = "inference-header-content-length"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Route:
-    """What a path means; for an inference, how many bytes of the body are JSON (None: all)."""
+    """What a path means; for an inference, how many bytes of the body are JSON (None: all).
+
+    ``pinned``: it names the version of this process, so no other arm may answer.
+    """
 
     name: str
     json_bytes: int | None
-
-
-@dataclass(slots=True, kw_only=True)
-class Reply:
-    """An answer to an inference, however it travels: JSON, then binary tensors."""
-
-    status: int
-    json: bytes
-    tensors: tuple[memoryview, ...] = ()
+    pinned: bool
 
 
 class Service:
@@ -59,6 +54,8 @@ class Service:
         self._writer = open_inference.Writer(model=self._name, version=self._version, parameters=self._what_answers)
         self._requests = 0
         self._forwarder: Forwarder | None = None
+        self._asked = 0
+        self._split: Split | None = None
         self._open_shared: Callable[[memoryview, Connection], Response] | None = None
 
     def forward_to(self, forwarder: Forwarder | None) -> None:
@@ -66,6 +63,17 @@ class Service:
         if self._forwarder is not None:
             self._forwarder.close()
         self._forwarder = forwarder
+
+    def split_with(self, split: Split | None) -> None:
+        """Ask another arm for its share from now on, in the place of whoever had one; None: answer everything."""
+        if self._split is not None:
+            self._split.close()
+        self._split = split
+
+    @property
+    def split(self) -> Split | None:
+        """The other arm, where there is one."""
+        return self._split
 
     def with_shared_memory(self, opened: Callable[[memoryview, Connection], Response]) -> None:
         """Let clients on the Unix socket ask for shared memory."""
@@ -91,15 +99,14 @@ class Service:
         announced = head.headers.get(HEADER_LENGTH)
         if announced is not None and not (announced.isdecimal() and int(announced[:20]) <= head.length):
             return refusal(400, f"Inference-Header-Content-Length must be at most the body's {head.length} bytes")
-        head.route = _Route(name=route, json_bytes=None if announced is None else int(announced))
+        pinned = head.path.strip("/").split("/")[3:4] == ["versions"]
+        head.route = _Route(name=route, json_bytes=None if announced is None else int(announced), pinned=pinned)
         return None
 
     def allocate(self, head: Head) -> memoryview:
         """Return a buffer in which the first binary tensor will be aligned."""
         json_bytes = (head.route.json_bytes or 0) if isinstance(head.route, _Route) else 0
-        room = np.empty(head.length + open_inference.ALIGNMENT, np.uint8)
-        start = -(room.ctypes.data + json_bytes) % open_inference.ALIGNMENT
-        return room.data[start : start + head.length]
+        return open_inference.room_for(head.length, json_bytes)
 
     def answer(self, head: Head, body: memoryview, connection: Connection) -> Response:
         """Answer an admitted request."""
@@ -107,19 +114,26 @@ class Service:
         if not isinstance(route, _Route):
             raise AssertionError("a request that was not admitted")
         if route.name == "infer":
-            return _http(self.infer(body, route.json_bytes))
+            return _http(self.infer(body, route.json_bytes, alone=route.pinned))
         if route.name == "shared_memory" and self._open_shared is not None:
             return self._open_shared(body, connection)
         return Response(parts=(json.dumps(self._document(route.name)).encode(),))
 
     # --- inference -------------------------------------------------------------------------------------------------
 
-    def infer(self, body: memoryview, json_bytes: int | None, *, lent: bool = False) -> Reply:
-        """Answer one inference request. A body that is ``lent`` is its client's again with the answer.
+    def infer(self, body: memoryview, json_bytes: int | None, *, lent: bool = False, alone: bool = False) -> Reply:
+        """Answer one inference request, unless it is the other arm's; ``alone``: in any case.
+
+        A body that is ``lent`` is its client's again with the answer.
 
         Raises:
             MemoryError: an allocation failed inside the model: this process must end.
         """
+        self._asked += 1
+        if self._split is not None and not alone and self._split.asks(self._asked):
+            reply = self._split.ask(body, json_bytes)
+            if reply is not None:
+                return reply
         began = time.monotonic_ns()
         timed = self._model.timed
         timed.spent_ns = 0

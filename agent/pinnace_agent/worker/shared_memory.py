@@ -17,7 +17,8 @@ from pinnace_agent.http_message import Part, Response, refusal
 from pinnace_agent.local_http import Connection
 from pinnace_agent.reactor import Reactor
 from pinnace_agent.shared_layout import Layout, SharedAnswer, read_question, write_answer
-from pinnace_agent.worker.service import Reply, Service
+from pinnace_agent.worker.reply import Reply
+from pinnace_agent.worker.service import Service
 
 WORDS_BYTES_MAX: Final = 4096
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL

@@ -81,16 +81,17 @@ class Arms:
     """Two releases resident at once: which one is the control, what share of requests counts, and until when.
 
     The share is what the control is asked in a split, and what the candidate is shown in a shadow; whole per cent,
-    because signed metadata has no fractions. A shadow lasts ``duration_s`` from its beginning on the device, 0 up to
-    ``until_s``, which ends it in any case. A candidate that differed in more than ``differing_percent_max`` of its
-    pairs is not put on trial, whether or not the server heard of it; None leaves that to the server.
+    because signed metadata has no fractions. Either lasts ``duration_s`` from its beginning on the device (a shadow at
+    most a day), 0 up to ``until_s``, which ends it in any case. A candidate that differed in more than
+    ``differing_percent_max`` of its pairs is not put on trial, whether or not the server heard of it; None leaves that
+    to the server.
     """
 
     mode: ArmMode
     control: ReleaseId
     share_percent: int = limited(smallest=0, largest=100)
     until_s: int = count()
-    duration_s: int = limited(0, smallest=0, largest=_DAY_S)
+    duration_s: int = limited(0, smallest=0, largest=90 * _DAY_S)
     differing_percent_max: int | None = limited(None, smallest=0, largest=100)
 
 

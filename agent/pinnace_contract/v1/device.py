@@ -68,6 +68,7 @@ class ModelState:
     """One model's slot as the server sees it: phase and reason, what serves, what is tried, what could serve again.
 
     ``lease_left_s``: how long a prepared candidate waited still for its site's decision when this was said.
+    ``control`` is what answers a share of the requests beside it, in a split.
     """
 
     model: ModelName
@@ -84,6 +85,7 @@ class ModelState:
     fetch_bytes: int = count(0)
     accepts: tuple[Digest, ...] = limited((), largest=16)
     lease_left_s: int | None = count(None)
+    control: Running | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pinnace_contract.latest import Cause, Entry, Intent, Outcome
-from pinnace_server.domain import plans, progress, shadows
+from pinnace_server.domain import plans, progress, shadows, splits
 from pinnace_server.domain.plans import (
     ENDED,
     Adopt,
@@ -89,6 +89,17 @@ def _change(policy: Policy, target: Target, seen: Observed, now_s: float) -> Cha
     unshadowed = shadows.why_not(policy, seen) if entry.intent is Intent.UPGRADE else None
     if unshadowed is not None and policy.shadow is not None and policy.shadow.leaves_out:
         return Skip(device=target.device, cause=unshadowed.cause, detail=f"left out: {unshadowed.detail}")
+    unsplit = splits.why_not(policy, seen) if entry.intent is Intent.UPGRADE else None
+    if unsplit is not None and policy.split is not None and policy.split.leaves_out:
+        return Skip(device=target.device, cause=unsplit.cause, detail=f"left out: {unsplit.detail}")
+    if policy.split is not None:
+        return Assign(
+            device=target.device,
+            incarnation=seen.device.incarnation,
+            entry=entry if unsplit else splits.with_arms(policy, entry, seen, now_s),
+            before=seen.slot.state.current if seen.slot else None,
+            why=f"without a control arm: {unsplit.detail}" if unsplit else "",
+        )
     return Assign(
         device=target.device,
         incarnation=seen.device.incarnation,

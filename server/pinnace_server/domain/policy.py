@@ -51,6 +51,18 @@ class ShadowTerms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SplitTerms:
+    """What share of the requests stays on last good beside a release, and for how long.
+
+    ``leaves_out``: devices that cannot keep both do not get the release, else they try it without a control arm.
+    """
+
+    control_percent: int
+    duration_s: int
+    leaves_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Where one device should go. ``release`` None removes the model; ``variants`` are in the order to try.
 
@@ -89,6 +101,7 @@ class Policy:
     terms: Terms = PLAIN_TERMS
     shadow: ShadowTerms | None = None
     lease_s: int | None = None
+    split: SplitTerms | None = None
     supersedes: bool = True
     cancelled: bool = False
     held: Mapping[DeviceId, Held] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pinnace_contract.latest import Cause, Outcome, Phase
+from pinnace_server.domain import splits
 from pinnace_server.domain.plans import Adopt, Assign, Change, DeviceReport, Held, Observed, Skip, WaitingOn
 from pinnace_server.domain.policy import Policy
 from pinnace_server.domain.records import DeviceState, MemberState
@@ -63,6 +64,8 @@ def report(policy: Policy, wave: int, seen: Observed, change: Change | None, now
                 if waiting is WaitingOn.SITE_DECISION:
                     detail = policy.at_sites.get(member.device, detail)
                 detail = detail or member.detail
+            if state is MemberState.COMMITTED:
+                detail = detail or splits.told(seen)
     return DeviceReport(device=member.device, wave=wave, state=state, waiting_on=waiting, cause=cause, detail=detail)
 
 

@@ -18,7 +18,7 @@ from pinnace_contract.ids import DeviceId, ReleaseId
 from pinnace_contract.latest import Arm
 from pinnace_server.domain import slowness, stretches, told
 from pinnace_server.domain.gates import streams
-from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, Install, Series, WaveEvidence
+from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, Install, Pair, Series, WaveEvidence
 from pinnace_server.domain.gates.streams import Tally
 from pinnace_server.domain.stretches import Stretch
 from pinnace_server.domain.told import NOTHING_ASKED, Asked
@@ -68,7 +68,8 @@ class _Times:
 class _Heard:
     """A witness that has something to say: its stretches before the switch, and those since on its side of it.
 
-    ``silence``: its past, stretch by stretch, as ``_missing`` tells.
+    ``silence``: its past, stretch by stretch, as ``_missing`` tells. ``control``: what its own control arm answered
+    since the switch.
     """
 
     witness: Witness
@@ -76,6 +77,7 @@ class _Heard:
     past: list[Stretch]
     now: list[Stretch]
     silence: list[tuple[int, int]]
+    control: list[Stretch]
 
 
 def evidence(
@@ -130,7 +132,16 @@ def _heard(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: fl
         past=_past(witness, release, times.begin),
         now=now,
         silence=_past_silence(witness, times, now_s) if witness.accountable else [],
+        control=_control_of(witness, release, times) if witness.moved else [],
     )
+
+
+def _control_of(witness: Witness, release: ReleaseId, times: _Times) -> list[Stretch]:
+    return [
+        row
+        for row in witness.rows
+        if row.arm is Arm.CONTROL and row.release != release and row.number >= times.begin and row.errors.counts.trials
+    ]
 
 
 def _times(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: float) -> _Times | None:
@@ -168,7 +179,50 @@ def _said(
         groups=told.groups(past, lately, now) if asked.fairness else {},
         outcome=told.outcome(past, now, asked.metric) if asked.metric is not None else None,
         classes=told.classes(past, now, classes) if asked.predictions else None,
+        paired=_paired(heard, bounds),
+        alone=_alone(heard, guards, bounds),
     )
+
+
+# --- a control arm on the device itself --------------------------------------------------------------------------
+
+
+def _paired(heard: _Heard, bounds: Mapping[DeviceId, int]) -> dict[Guard, Pair]:
+    """Return what both arms of a device did while it had both."""
+    both = _both(heard)
+    if both is None:
+        return {}
+    ours = [row for row in heard.now if row.number in both]
+    theirs = [row for row in heard.control if row.number in both]
+    found = {Guard.ERRORS: Pair(candidate=_errors(ours), control=_errors(theirs))}
+    bucket = bounds.get(heard.witness.device)
+    if bucket is not None:
+        candidate, control = slowness.counts(ours, bucket), slowness.counts(theirs, bucket)
+        found[Guard.SLOW] = Pair(candidate=candidate, control=control)
+    return found
+
+
+def _alone(heard: _Heard, guards: Mapping[Guard, Series], bounds: Mapping[DeviceId, int]) -> dict[Guard, Series]:
+    """Return what a device did since its control arm was over."""
+    both = _both(heard)
+    after = [row for row in heard.now if both is not None and row.number >= both.stop]
+    if not after:
+        return {}
+    found = {Guard.ERRORS: replace(guards[Guard.ERRORS], now=_errors(after))}
+    bucket = bounds.get(heard.witness.device)
+    if bucket is not None and Guard.SLOW in guards:
+        found[Guard.SLOW] = replace(guards[Guard.SLOW], now=slowness.counts(after, bucket))
+    return found
+
+
+def _both(heard: _Heard) -> range | None:
+    """Return the stretches from the first to the last in which either arm could answer; None: there never were two."""
+    ours = [row.number for row in heard.now if row.errors.counts.trials]
+    theirs = [row.number for row in heard.control]
+    if not ours or not theirs:
+        return None
+    both = range(max(min(ours), min(theirs)), min(max(ours), max(theirs)) + 1)
+    return both or None
 
 
 def _limited(heard: _Heard, limits: Mapping[Guard, float]) -> dict[Guard, Counts]:

@@ -19,11 +19,11 @@ from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.installs import Installs
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.plans import Held, Observed, PlanReport, WaitingOn
-from pinnace_server.domain.policy import Policy, ShadowTerms, Target
+from pinnace_server.domain.policy import Policy, ShadowTerms, SplitTerms, Target
 from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp
 from pinnace_server.domain.records import DeviceState, Member, MemberState, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import gating
-from pinnace_server.domain.rollout_policy.policy import ZONE_LABEL, RolloutPolicy, Shadow, Unshadowed
+from pinnace_server.domain.rollout_policy.policy import ZONE_LABEL, Ab, RolloutPolicy, Shadow, Unshadowed, Unsplit
 from pinnace_server.domain.sites import Site
 from pinnace_server.errors import Refused
 from pinnace_server.service import claims, observing, rules, siting
@@ -65,7 +65,6 @@ class Look:
             replace(wave, targets=tuple(_in_window(target, observed, zones, held) for target in wave.targets))
             for wave in policy.waves
         )
-        shadow = shadow_terms(self.ramp.policy)
         said = {
             each.device: f"prepared; {sites.waits(site)}" for site in self.sites.values() for each in site.residents
         }
@@ -73,7 +72,8 @@ class Look:
             policy,
             waves=waves,
             held=held,
-            shadow=shadow,
+            shadow=shadow_terms(self.ramp.policy),
+            split=split_terms(self.ramp.policy),
             lease_s=siting.lease_s(self.ramp.policy),
             at_sites=said,
             supersedes=self.ramp.policy.supersedes,
@@ -90,6 +90,18 @@ def ramp_of(tables: Tables, rollout: Rollout) -> Ramp | None:
         waves=tuple(tables.rollouts.waves(rollout.id)),
         agreements=tuple(tables.rollouts.agreements(rollout.id)),
         paused=rollout.paused,
+    )
+
+
+def split_terms(policy: RolloutPolicy) -> SplitTerms | None:
+    """Return what share of the requests stays on last good beside a release; None: none does."""
+    strategy = policy.strategy
+    if not isinstance(strategy, Ab):
+        return None
+    return SplitTerms(
+        control_percent=strategy.control_percent,
+        duration_s=strategy.duration_s,
+        leaves_out=strategy.unsplit is Unsplit.LEAVE_OUT,
     )
 
 

@@ -23,7 +23,15 @@ from pinnace_server.domain.records import (
     Version,
 )
 from pinnace_server.domain.rollout_policy import gating
-from pinnace_server.domain.rollout_policy.policy import AllAtOnce, Canary, Cohort, RolloutPolicy, Shadow, SiteAtomic
+from pinnace_server.domain.rollout_policy.policy import (
+    Ab,
+    AllAtOnce,
+    Canary,
+    Cohort,
+    RolloutPolicy,
+    Shadow,
+    SiteAtomic,
+)
 from pinnace_server.domain.selector import Selector
 from pinnace_server.domain.witness import STRETCH_S
 from pinnace_server.errors import Code, Conflict, Refused
@@ -37,7 +45,7 @@ from pinnace_server.service.rollouts import found_rollout
 FORESEEN_DEVICES_MAX: Final = 100  # whose last day says what the fleet is like
 DAY_S: Final = 86_400.0
 _RETRIED: Final = (MemberState.FAILED, MemberState.REVERTED, MemberState.REJECTED)
-_CARRIED_OUT: Final = (Canary, AllAtOnce, Shadow, SiteAtomic)
+_CARRIED_OUT: Final = (Canary, AllAtOnce, Shadow, Ab, SiteAtomic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +289,7 @@ def _may_go(version: Version, policy: RolloutPolicy, people: Collection[str] | N
         )
     if not isinstance(policy.strategy, _CARRIED_OUT):
         raise Refused(
-            f"policy.strategy: expected canary, shadow, site_atomic or all_at_once, found {policy.strategy.KIND}",
+            f"policy.strategy: expected canary, shadow, ab, site_atomic or all_at_once, found {policy.strategy.KIND}",
             hint="this server does not carry that strategy out yet",
         )
     for at, each in enumerate(policy.approvals if people is not None else ()):
@@ -339,6 +347,7 @@ def _foreseen(tables: Tables, version: Version, policy: RolloutPolicy, dealt: De
         controls=sum(sizes.values()) - sizes[first],
         inferences_a_day=inferences / len(names),
         error_rate=errors / inferences,
+        control_percent=policy.strategy.control_percent if isinstance(policy.strategy, Ab) else None,
     )
     hours = (policy.gates.soak_s + policy.gates.hold_timeout_s) / 3600
     return foresee(fleet, settings, hours)

@@ -113,6 +113,15 @@ def shadow_of(control: Release, **more: Any) -> Arms:
     return Arms(**{"until_s": int(START_S) + 86_400} | given | more)
 
 
+SPLIT_S = 7 * 86_400
+
+
+def split_of(control: Release, **more: Any) -> Arms:
+    """A control arm of a week that keeps a fifth of the requests, and may begin within a day."""
+    given = {"mode": ArmMode.SPLIT, "control": id_of(control), "share_percent": 20, "duration_s": SPLIT_S}
+    return Arms(**{"until_s": int(START_S) + 86_400 + SPLIT_S} | given | more)
+
+
 HOST = Host(
     device=DEVICE,
     boot=BootId("0" * 32),
@@ -292,6 +301,20 @@ class Driver:
         serving = self.slot.serving
         assert serving is not None
         return self.event(events.WorkerExited(release=serving.release, variant=serving.variant, cause=cause, log=log))
+
+    def control_exits(self, cause: Cause = Cause.CRASHED) -> Self:
+        """The worker of the control arm dies."""
+        assert self.slot.split is not None
+        control = self.slot.split.control
+        return self.event(events.WorkerExited(release=control.release, variant=control.variant, cause=cause))
+
+    def control_served(self, inferences: int, errors: int = 0) -> Self:
+        """What the control arm answered is counted."""
+        assert self.slot.split is not None
+        control = self.slot.split.control
+        return self.event(
+            events.Served(release=control.release, variant=control.variant, inferences=inferences, errors=errors)
+        )
 
     def contact(self) -> Self:
         contact = events.ContactMade(boot=self.around.host.boot, seq_to=self.around.report_seq)

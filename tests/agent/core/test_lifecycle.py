@@ -324,9 +324,9 @@ CASES = [
         ends=[(REJECTED, Cause.NO_RUNTIME)],
     ),
     Case(
-        sentence="arms are refused by name, not ignored",
+        sentence="arms that are not known are refused by name, not ignored",
         story=lambda d: d.assign(
-            V2, arms=Arms(mode=ArmMode.SPLIT, control=id_of(V1), share_percent=10, until_s=int(START_S))
+            V2, arms=Arms(mode=ArmMode.UNKNOWN, control=id_of(V1), share_percent=10, until_s=int(START_S))
         ),
         ends=[(REJECTED, Cause.AGENT_TOO_OLD)],
     ),

@@ -97,7 +97,7 @@ class DeviceUnderTest(RuleBasedStateMachine):
         contact=st.sampled_from(list(ContactMode)[:2]),
         swap=st.sampled_from([Swap.AUTO, Swap.STOP_FIRST]),
         odd=st.sampled_from(["", "", "", "", "site", "site", "site", "nameless", "lease"]),
-        shadow=st.sampled_from(["", "", "right", "right", "right", "short", "elsewhere", "split"]),
+        shadow=st.sampled_from(["", "", "right", "right", "right", "short", "elsewhere", "split", "split", "split"]),
     )
     def assign(self, number, intent, jump, attempt, trial, contact, swap, odd, shadow) -> None:
         made = RELEASES[number]
@@ -235,6 +235,14 @@ class DeviceUnderTest(RuleBasedStateMachine):
         self.d.exits(cause)
         self.saved()
 
+    @precondition(lambda self: self.has_slot and self.d.slot.split is not None)
+    @rule(cause=failures)
+    def control_dies(self, cause) -> None:
+        outcomes = self.d.outcomes
+        self.d.control_exits(cause)
+        assert self.d.outcomes == outcomes  # it says nothing about what it stands beside
+        self.saved()
+
     # --- applications, time, power ---
 
     @rule(seconds=st.sampled_from([0, 60, 10_000]))
@@ -293,6 +301,17 @@ class DeviceUnderTest(RuleBasedStateMachine):
             if receipt.outcome is Outcome.COMMITTED and receipt.generation in self.sited and not receipt.detail:
                 said = [each for each in self.d.state.site_decisions if each.generation == receipt.generation]
                 assert [each.verdict for each in said] == [SiteVerdict.COMMIT]
+
+    @invariant()
+    def a_control_arm_stands_beside_what_serves_and_could_serve_alone(self) -> None:
+        if not self.has_slot or self.d.slot.split is None:
+            return
+        slot, split = self.d.slot, self.d.slot.split
+        assert slot.phase in (Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.IDLE)
+        assert slot.serving == split.candidate
+        assert split.control in ((slot.current,) if slot.phase is not Phase.IDLE else slot.last_good)
+        assert split.control in slot.kept
+        assert split.left_s > 0
 
     @invariant()
     def generations_only_grow_and_none_is_applied_twice(self) -> None:

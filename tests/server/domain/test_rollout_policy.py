@@ -63,7 +63,7 @@ priority: 80
 supersedes: true
 terms:
   trial: {inferences: 500}
-  swap: stop_first
+  swap: overlap
 """
 
 
@@ -112,7 +112,7 @@ def test_policy_in_full_is_read() -> None:
         on_rollback=parts.OnRollback.STAY,
         priority=80,
         supersedes=True,
-        terms=Terms(trial=TrialPolicy(inferences=500), swap=Swap.STOP_FIRST),
+        terms=Terms(trial=TrialPolicy(inferences=500), swap=Swap.OVERLAP),
     )
 
 
@@ -192,6 +192,21 @@ def test_site_atomic_needs_no_healthy_rest_of_a_site_unless_said() -> None:
             "policy.gates.guards.shadow: expected a share with shadow, which measures it, found null",
         ),
         ({"strategy": "ab"}, "policy.gates.guards.outcome: expected a metric, which ab compares, found null"),
+        (
+            {
+                "strategy": "ab",
+                "gates": {"guards": {"outcome": {"metric": "sold"}}},
+                "terms": {"swap": "stop_first"},
+            },
+            "policy.terms.swap: expected auto or overlap with ab, which has both in memory, found stop_first",
+        ),
+        (
+            {
+                "strategy": {"kind": "ab", "duration_s": 3_600},
+                "gates": {"guards": {"outcome": {"metric": "sold"}}},
+            },
+            r"policy.strategy.duration_s: expected at least gates.soak_s \(14400 s\), .* found 3600",
+        ),
         ({"waves": []}, "policy.waves: expected a list of 1 to 32, found a list of 0"),
         ({"waves": "5%"}, "policy.waves: expected a list of 1 to 32, found '5%'"),
         ({"waves": [0, "rest"]}, r"policy.waves\[0\]: expected a number of devices .*, or 'rest', found 0"),
@@ -342,7 +357,12 @@ GATES = st.builds(
 )
 STRATEGIES = st.one_of(
     st.just(parts.Canary()),
-    st.builds(parts.Ab, control_percent=st.integers(1, 99), duration_s=SECONDS),
+    st.builds(
+        parts.Ab,
+        control_percent=st.integers(1, 99),
+        duration_s=SECONDS,
+        unsplit=st.sampled_from(parts.Unsplit),
+    ),
     st.builds(
         parts.Shadow,
         duration_s=SECONDS,
@@ -391,6 +411,8 @@ def fitting(*, site_atomic: Any, **given: Any) -> RolloutPolicy:
             weekly = (*given["windows"].weekly, night)
             given |= {"windows": replace(given["windows"], weekly=weekly)}
             given |= {"strategy": replace(given["strategy"], duration_s=min(given["strategy"].duration_s, 80_000))}
+    if isinstance(given["strategy"], parts.Ab):
+        given |= {"gates": replace(given["gates"], soak_s=min(gates.soak_s, given["strategy"].duration_s))}
     at_sites = isinstance(given["strategy"], parts.SiteAtomic)
     return RolloutPolicy(**given, budgets=parts.Budgets(healthy_per_site_min=None if at_sites else site_atomic))
 

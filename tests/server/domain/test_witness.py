@@ -320,3 +320,52 @@ def test_only_the_most_frequent_classes_are_judged_by_themselves() -> None:
 def test_what_nobody_asks_for_is_not_told() -> None:
     for found in asked(Asked()).devices:
         assert (found.outcome, found.groups, found.classes) == (None, {}, None)
+
+
+# --- a control arm on the device itself --------------------------------------------------------------------------
+
+
+def control_rows(first: int, last: int, **counts: int) -> list[Stretch]:
+    return [replace(row, arm=Arm.CONTROL) for row in rows(OLD, first, last, **counts)]
+
+
+def candidate_rows(first: int, last: int, **counts: int) -> list[Stretch]:
+    return [replace(row, arm=Arm.CANDIDATE) for row in rows(NEW, first, last, **counts)]
+
+
+def split(*seen: Stretch) -> Witness:
+    return Witness(device=DeviceId("s"), moved=True, rows=[*rows(OLD, BEGIN - PAST, BEGIN), *seen], reports=EVER)
+
+
+def test_both_arms_of_a_device_are_counted_apart_over_the_same_time() -> None:
+    theirs = control_rows(BEGIN + 1, BEGIN + 4, n=20, bad=1)
+    (found,) = told(split(*candidate_rows(BEGIN, BEGIN + 4, n=80, bad=4), *theirs)).devices
+    pair = found.paired[Guard.ERRORS]
+    assert (pair.candidate.trials, pair.candidate.bad) == (240, 12)
+    assert (pair.control.trials, pair.control.bad) == (60, 3)
+    assert (found.guards[Guard.ERRORS].now.trials, found.guards[Guard.ERRORS].now.bad) == (320, 16)
+    assert found.alone == {}
+
+
+def test_what_the_control_arm_answers_is_neither_the_releases_nor_its_past() -> None:
+    (found,) = told(split(*candidate_rows(BEGIN, BEGIN + 6), *control_rows(BEGIN, BEGIN + 6, bad=50))).devices
+    errors = found.guards[Guard.ERRORS]
+    assert (errors.now.bad, errors.past.bad, errors.past.trials) == (0, 0, PAST * 100)
+
+
+def test_what_came_after_the_control_arm_stands_alone() -> None:
+    seen = [*candidate_rows(BEGIN, BEGIN + 3, n=80), *control_rows(BEGIN, BEGIN + 3, n=20)]
+    (found,) = told(split(*seen, *rows(NEW, BEGIN + 3, BEGIN + 6, n=100, bad=7))).devices
+    assert found.paired[Guard.ERRORS].candidate.trials == 240
+    assert (found.alone[Guard.ERRORS].now.trials, found.alone[Guard.ERRORS].now.bad) == (300, 21)
+    assert found.alone[Guard.ERRORS].past.trials == PAST * 100
+
+
+def test_a_device_whose_control_arm_never_answered_has_no_pair() -> None:
+    (found,) = told(split(*candidate_rows(BEGIN, BEGIN + 6))).devices
+    assert (found.paired, found.alone) == ({}, {})
+
+
+def test_a_device_that_stays_behind_has_no_pair() -> None:
+    (_, behind) = told(moved(), stayed()).devices
+    assert behind.paired == {}

@@ -18,6 +18,7 @@ MANUAL = DOCS / "operating-the-server.md"
 ROLLOUTS = DOCS / "rollouts.md"
 SHADOW = DOCS / "shadow.md"
 SITE_ATOMIC = DOCS / "site-atomic.md"
+AB = DOCS / "ab.md"
 
 
 def test_every_option_of_serve_is_in_the_manual() -> None:
@@ -64,6 +65,14 @@ def test_every_setting_of_whole_sites_is_in_the_manual() -> None:
     assert isinstance(strategy, dict)
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", SITE_ATOMIC.read_text(), re.MULTILINE))
     assert set(strategy) - {"kind"} <= documented
+
+
+def test_every_setting_of_a_split_is_in_the_manual() -> None:
+    outcome = {"gates": {"guards": {"outcome": {"metric": "sold"}}}}
+    strategy = reading.plain(reading.read({"cohort": "", "strategy": "ab", **outcome}))["strategy"]
+    assert isinstance(strategy, dict)
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", AB.read_text(), re.MULTILINE))
+    assert set(strategy) - {"kind"} == documented
 
 
 @pytest.mark.parametrize("on", [each for each in WaitingOn if each not in UNSAID])

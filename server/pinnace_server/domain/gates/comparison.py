@@ -16,6 +16,7 @@ from pinnace_server.domain.gates.weights import NOTHING, Share, Totals
 
 WHOLE_WEIGHT_MIN: Final = 0.1
 WHOLE_WEIGHT_MAX: Final = 0.9
+PAIR_SHAPE: Final = 100.0  # two arms of one device see the same minutes; chance may still deal them a tenth apart
 LIMIT_SHAPE: Final = 4.0  # devices differ from a fixed limit by half of it
 UNDECIDED: Final = 0.0  # the logarithm of the e-value of no evidence
 
@@ -35,7 +36,8 @@ class Compared:
 class Stratum:
     """Devices that are compared with each other. ``limited``: with a fixed limit instead, and there is no control.
 
-    ``change`` is what the whole fleet may go through where there is a control.
+    ``change`` is what the whole fleet may go through where there is a control. ``paired``: each device is there twice,
+    as candidate and as its own control, and whatever it went through both arms did.
     """
 
     devices: tuple[Compared, ...]
@@ -43,6 +45,7 @@ class Stratum:
     fresh_variance: float = 0.0
     whole_variance: float = 0.0
     limited: bool = False
+    paired: bool = False
     change: Change = evalues.BESIDE_CONTROL
 
     def without(self, device: DeviceId) -> Stratum:
@@ -85,6 +88,40 @@ def compared(
         ),
         change=change,
     )
+
+
+def paired(devices: Sequence[DeviceEvidence], guard: Guard, dispersion: float) -> Stratum:
+    """Return what the two arms of each device did over the same time.
+
+    The past only weighs the devices; what is usual on one of them today, its own control says, free of charge.
+    """
+    found: list[Compared] = []
+    for arm in (Arm.CANDIDATE, Arm.CONTROL):
+        seen = [(each, each.paired[guard], each.guards.get(guard, Series())) for each in devices]
+        now = [pair.candidate if arm is Arm.CANDIDATE else pair.control for _, pair, _ in seen]
+        fresh = _shares(
+            [(each.device, series.past.fresh_trials, series.past.fresh_bad) for each, _, series in seen],
+            [(0.0, 0.0)] * len(seen),
+            [(counts.fresh_trials, counts.fresh_bad) for counts in now],
+            1.0,
+        )
+        whole = _shares(
+            [(each.device, series.past.trials, series.past.bad) for each, _, series in seen],
+            [(0.0, 0.0)] * len(seen),
+            [(counts.trials, counts.bad) for counts in now],
+            dispersion,
+        )
+        found += [
+            Compared(
+                device=each.device,
+                candidate=arm is Arm.CANDIDATE,
+                fresh=replace(one, shape=PAIR_SHAPE),
+                whole=replace(other, shape=PAIR_SHAPE),
+                now=counts,
+            )
+            for (each, _, _), one, other, counts in zip(seen, fresh, whole, now, strict=True)
+        ]
+    return Stratum(devices=tuple(found), dispersion=dispersion, paired=True, change=evalues.ANY_CHANGE)
 
 
 def worse(stratum: Stratum) -> float:
@@ -155,7 +192,9 @@ def _shares(
 
 
 def _arms(stratum: Stratum, of: Callable[[Compared], Share]) -> tuple[Totals, Totals]:
-    control = weights.totals([of(each) for each in stratum.devices if not each.candidate], clamped=False)
+    left = _left_of(stratum) if stratum.paired else {}
+    shares = [_thinned(of(each), left.get(each.device, 1.0)) for each in stratum.devices if not each.candidate]
+    control = weights.totals(shares, clamped=False)
     return control, weights.totals(_candidates(stratum, of), clamped=True)
 
 
@@ -166,6 +205,12 @@ def _candidates(stratum: Stratum, of: Callable[[Compared], Share]) -> list[Share
     """
     found = [each for each in stratum.devices if each.candidate]
     return [_thinned(of(each), left) for each, left in zip(found, _thinning(found), strict=True)]
+
+
+def _left_of(stratum: Stratum) -> dict[DeviceId, float]:
+    """Return what is left of each device: both arms are thinned alike, so that both are the same mix of devices."""
+    found = [each for each in stratum.devices if each.candidate]
+    return {each.device: left for each, left in zip(found, _thinning(found), strict=True)}
 
 
 def _thinning(found: Sequence[Compared]) -> list[float]:

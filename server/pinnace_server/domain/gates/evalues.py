@@ -77,7 +77,8 @@ def worse(control: Totals, candidate: Totals, change: Change) -> float:
     null, _ = _best(control, candidate, 0.0, change)
     if change.most < math.inf:
         null = max(null, _best(control, candidate, 0.0, ANY_CHANGE)[0] - change.most)
-    return _mixture(control, candidate, WORSE, CHANGE_EXPECTED) - null
+    expected = CHANGE_EXPECTED_WIDE if change.slope == 0 else CHANGE_EXPECTED
+    return _mixture(control, candidate, WORSE, expected) - null
 
 
 def not_worse(control: Totals, candidate: Totals, trials: float, margin: float, ratio: float) -> float:

@@ -70,6 +70,14 @@ class ClassCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One guard on one device with two arms: what the release did, and its control over the same time."""
+
+    candidate: Counts = field(default_factory=Counts)
+    control: Counts = field(default_factory=Counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceEvidence:
     """One device of the wave. A device that another rollout touched belongs to no arm and is not passed.
 
@@ -77,6 +85,8 @@ class DeviceEvidence:
     (the release's own signed baseline, a tolerance, an expectation): only ``now`` counts. ``groups`` are errors by
     fairness group. ``outcome`` counts successes of the business metric as ``bad``'s opposite: ``bad`` are failures.
     ``classes`` are the answers themselves, of the same classes on every device.
+    ``paired``: the device has a control arm of its own, beside which a guard is read there; ``alone``: what it did when
+    that was over, which is compared as on any device.
     """
 
     device: DeviceId
@@ -86,6 +96,8 @@ class DeviceEvidence:
     groups: Mapping[str, Series] = field(default_factory=dict)
     outcome: Series | None = None
     classes: ClassCounts | None = None
+    paired: Mapping[Guard, Pair] = field(default_factory=dict)
+    alone: Mapping[Guard, Series] = field(default_factory=dict)
 
 
 class InstallResult(StrEnum):

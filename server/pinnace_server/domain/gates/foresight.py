@@ -7,14 +7,14 @@ devices back. Chance makes half of all runs a little slower than that, and half 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Final
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Arm
 from pinnace_server.domain.gates import comparison
-from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, Series
+from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, Pair, Series
 from pinnace_server.domain.gates.settings import Settings
 from pinnace_server.domain.gates.streams import BURST, BURSTS_ASSUMED
 
@@ -23,11 +23,15 @@ SLOW_SHARE: Final = 0.05  # of inferences are slower than the device's own p95, 
 LATENCY_SPREAD: Final = 0.3  # standard deviation of log latency, for turning a share into "+M %"
 SHOWN_MAX: Final = 50  # devices of each arm that the gate is shown; more are folded into them
 LEFT_OUT: Final = 1
+_BESIDE: Final = "% of each device's requests being its own control"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """A wave before it starts. ``error_rate`` is last good's; ``past_hours`` of it are known."""
+    """A wave before it starts. ``error_rate`` is last good's; ``past_hours`` of it are known.
+
+    ``control_percent``: so many of each device's requests stay on last good as its own control; None: there is none.
+    """
 
     candidates: int
     controls: int
@@ -35,6 +39,7 @@ class Fleet:
     error_rate: float
     past_hours: float = 24.0
     guards: int = 4
+    control_percent: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +49,15 @@ class Foresight:
     hours: float
     error_ratio: float | None
     p95_percent: int | None
+    control_percent: int | None = None
 
     @property
     def text(self) -> str:
         """Say it in a line, for planner, console and command line."""
         errors = "no error ratio" if self.error_ratio is None else f"error ratios above ×{self.error_ratio:g}"
         slow = "no change of p95" if self.p95_percent is None else f"p95 above +{self.p95_percent} %"
-        return f"this fleet can notice {errors} and {slow} within {self.hours:.3g} hours"
+        found = f"this fleet can notice {errors} and {slow} within {self.hours:.3g} hours"
+        return found if self.control_percent is None else f"{found}, {self.control_percent} {_BESIDE}"
 
 
 def foresee(fleet: Fleet, settings: Settings, hours: float) -> Foresight:
@@ -58,7 +65,12 @@ def foresee(fleet: Fleet, settings: Settings, hours: float) -> Foresight:
     needed = math.log(settings.roll_back_evidence(fleet.guards))
     errors = _smallest(fleet, fleet.error_rate, hours, needed)
     slow = _smallest(fleet, SLOW_SHARE, hours, needed)
-    return Foresight(hours=hours, error_ratio=errors, p95_percent=None if slow is None else _slower(slow))
+    return Foresight(
+        hours=hours,
+        error_ratio=errors,
+        p95_percent=None if slow is None else _slower(slow),
+        control_percent=fleet.control_percent,
+    )
 
 
 def _smallest(fleet: Fleet, rate: float, hours: float, needed: float) -> float | None:
@@ -84,10 +96,18 @@ def _shown(fleet: Fleet, rate: float, ratio: float, hours: float) -> comparison.
                 lately=_counts(daily / 24, rate, number),
                 now=_counts(daily * hours / 24, rate * worse, number),
             )
-            devices.append(DeviceEvidence(device=DeviceId(f"{arm}-{number}"), arm=arm, guards={Guard.ERRORS: series}))
+            device = DeviceEvidence(device=DeviceId(f"{arm}-{number}"), arm=arm, guards={Guard.ERRORS: series})
+            if fleet.control_percent is not None and arm is Arm.CANDIDATE:
+                share, seen = fleet.control_percent / 100, daily * hours / 24
+                candidate = _counts(seen * (1 - share), rate * worse, number)
+                pair = Pair(candidate=candidate, control=_counts(seen * share, rate, number))
+                device = replace(device, paired={Guard.ERRORS: pair})
+            devices.append(device)
     # As if bad events came one by one where many were seen, and in bursts where the past cannot tell.
     events = rate * fleet.inferences_a_day * fleet.past_hours / 24 * (fleet.candidates + fleet.controls)
     dispersion = (events + BURSTS_ASSUMED * BURST) / (events + BURSTS_ASSUMED)
+    if fleet.control_percent is not None:
+        return comparison.paired([each for each in devices if each.arm is Arm.CANDIDATE], Guard.ERRORS, dispersion)
     return comparison.compared(devices, lambda each: each.guards.get(Guard.ERRORS), dispersion)
 
 

@@ -65,7 +65,7 @@ def read(evidence: WaveEvidence, guard: Guard, margin: float | None, ratio: floa
     return Reading(
         guard=guard,
         worse=worst,
-        not_worse=min(comparison.not_worse(each, allowed, ratio) for each in strata),
+        not_worse=min(comparison.not_worse(each, allowed, ratio) for each in _speaking_for(strata)),
         worse_without=weakest[0] if weakest else None,
         device=weakest[1] if weakest else None,
         contributors=_contributors(strata),
@@ -102,9 +102,31 @@ def _cases(evidence: WaveEvidence, guard: Guard) -> list[Case]:
         ]
     if not any(guard in each.guards for each in candidates):
         return []
-    return [
-        (comparison.compared(evidence.devices, lambda each: each.guards.get(guard), dispersion, beside_control(guard)),)
-    ]
+    pairs = paired(evidence, guard)
+    unpaired = comparison.compared(evidence.devices, _unpaired(guard), dispersion, beside_control(guard))
+    if not pairs:
+        return [(unpaired,)]
+    rest = [(unpaired,)] if any(each.candidate for each in unpaired.devices) else []
+    return [(comparison.paired(pairs, guard, dispersion),), *rest]
+
+
+def paired(evidence: WaveEvidence, guard: Guard) -> list[DeviceEvidence]:
+    """Return the devices of a wave whose own control arm has something to say about a guard."""
+    return [each for each in evidence.of(Arm.CANDIDATE) if guard in each.paired]
+
+
+def _unpaired(guard: Guard) -> Callable[[DeviceEvidence], Series | None]:
+    """What is compared as ever: those that stay behind, and devices without a control arm, or since it was over."""
+    return lambda each: each.alone.get(guard) if guard in each.paired else each.guards.get(guard)
+
+
+def _speaking_for(strata: Sequence[Stratum]) -> Sequence[Stratum]:
+    """Return who must show that a release is no worse: devices with both arms do for all, if most answers are theirs.
+
+    The others are still heard when it is worse.
+    """
+    trials = [sum(each.now.trials for each in stratum.devices if each.candidate) for stratum in strata]
+    return strata[:1] if strata[0].paired and 2 * trials[0] >= sum(trials) else strata
 
 
 def declared_groups(evidence: WaveEvidence) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from pinnace_server.domain.gates.evidence import (
     Guard,
     Install,
     InstallResult,
+    Pair,
     Series,
     WaveEvidence,
 )
@@ -100,6 +101,8 @@ def _device(kept: Mapping[str, Plain]) -> DeviceEvidence:
         groups={name: _series(_map(value)) for name, value in _map(kept["groups"]).items()},
         outcome=None if outcome is None else _series(_map(outcome)),
         classes=None if classes is None else _classes(_map(classes)),
+        paired={Guard(guard): _pair(_map(value)) for guard, value in _map(kept.get("paired", {})).items()},
+        alone={Guard(guard): _series(_map(value)) for guard, value in _map(kept.get("alone", {})).items()},
     )
 
 
@@ -112,6 +115,10 @@ def _series(kept: Mapping[str, Plain]) -> Series:
     return Series(
         past=_counts(_map(kept["past"])), lately=_counts(_map(kept["lately"])), now=_counts(_map(kept["now"]))
     )
+
+
+def _pair(kept: Mapping[str, Plain]) -> Pair:
+    return Pair(candidate=_counts(_map(kept["candidate"])), control=_counts(_map(kept["control"])))
 
 
 def _counts(kept: Mapping[str, Plain]) -> Counts:

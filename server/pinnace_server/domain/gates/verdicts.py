@@ -171,7 +171,8 @@ def _provable(evidence: WaveEvidence, settings: Settings, reading: Reading) -> b
         return installs.not_worse(attempts, usual, _margin(settings, Guard.INSTALLS)) >= math.log(PROVEN_EVIDENCE)
     if reading.guard in (Guard.OUTCOME, Guard.PREDICTIONS):
         return min(len(evidence.of(arm)) for arm in (Arm.CANDIDATE, Arm.CONTROL)) >= outcome.DEVICES_MIN
-    return reading.guard in evidence.limits or len(evidence.of(Arm.CONTROL)) >= PROVEN_BESIDE_DEVICES
+    beside = max(len(evidence.of(Arm.CONTROL)), len(guards.paired(evidence, reading.guard)))
+    return reading.guard in evidence.limits or beside >= PROVEN_BESIDE_DEVICES
 
 
 def _read(

@@ -81,6 +81,8 @@ def judged(evidence: WaveEvidence, policy: RolloutPolicy) -> WaveEvidence:
             each,
             guards={guard: series for guard, series in each.guards.items() if guard not in out},
             limited={guard: counts for guard, counts in each.limited.items() if guard not in out},
+            paired={guard: pair for guard, pair in each.paired.items() if guard not in out},
+            alone={guard: series for guard, series in each.alone.items() if guard not in out},
             groups={} if Guard.FAIRNESS in out else each.groups,
             outcome=None if Guard.OUTCOME in out else each.outcome,
             classes=None if Guard.PREDICTIONS in out else each.classes,

@@ -78,6 +78,14 @@ class Canary:
     KIND: ClassVar[str] = "canary"
 
 
+class Unsplit(StrEnum):
+    """What becomes of a device that has nothing to keep beside a release, or no memory for two: it tries the release
+    without a control arm, or it is left out."""
+
+    WITHOUT = "without"
+    LEAVE_OUT = "leave_out"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ab:
     """Canary waves in which ``control_percent`` of each device's requests stay on its last good, for ``duration_s``."""
@@ -86,6 +94,7 @@ class Ab:
 
     control_percent: int = limited(20, smallest=1, largest=99)
     duration_s: int = limited(7 * _DAY_S, smallest=_HOUR_S, largest=_LONG_S)
+    unsplit: Unsplit = Unsplit.WITHOUT
 
 
 class Unshadowed(StrEnum):

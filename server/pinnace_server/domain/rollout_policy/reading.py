@@ -112,6 +112,13 @@ def _strategy_problems(policy: RolloutPolicy) -> Iterator[str]:
         case Ab():
             if policy.gates.guards.outcome is None:
                 yield "gates.guards.outcome: expected a metric, which ab compares, found null"
+            if policy.terms.swap is Swap.STOP_FIRST:
+                yield "terms.swap: expected auto or overlap with ab, which has both in memory, found stop_first"
+            if policy.strategy.duration_s < policy.gates.soak_s:
+                yield (
+                    f"strategy.duration_s: expected at least gates.soak_s ({policy.gates.soak_s} s), so that there is "
+                    f"a control while gates watch, found {policy.strategy.duration_s}"
+                )
         case Shadow():
             if policy.terms.swap is Swap.STOP_FIRST:
                 yield "terms.swap: expected auto or overlap with shadow, which has both in memory, found stop_first"
