@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 CELL_CHARS_MAX: Final = 80
@@ -64,6 +64,24 @@ def size(size_bytes: int) -> str:
         if size_bytes >= divisor:
             return f"{size_bytes / divisor:.1f} {unit}"
     return f"{size_bytes} B"
+
+
+def health(found: Mapping[str, Any] | None) -> str:
+    """Return what a board said of itself with its last report, as far as it tells."""
+    told = dict(found or {})
+    memory, whole, disk = (told.get(f"{each}_bytes") for each in ("memory_free", "memory_total", "disk_free"))
+    words = []
+    if told.get("cpu_share") is not None:
+        words.append(f"processor {100 * told['cpu_share']:.0f} % busy")
+    if memory is not None:
+        words.append(f"{size(memory)} of memory free" + (f" of {size(whole)}" if whole is not None else ""))
+    if disk is not None:
+        words.append(f"{size(disk)} of disk free")
+    if told.get("temperature_c") is not None:
+        words.append(f"{told['temperature_c']:.0f} °C")
+    if told.get("throttled"):
+        words.append("throttled")
+    return ", ".join(words)
 
 
 def as_json(value: Any) -> str:

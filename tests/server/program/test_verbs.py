@@ -152,6 +152,25 @@ def test_error_is_one_line_with_what_to_do(terminal: Terminal, words: tuple[str,
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, ""),
+        ({}, ""),
+        (
+            {"cpu_share": 0.123, "memory_free_bytes": 512 << 20, "memory_total_bytes": 1 << 30, "disk_free_bytes": 900},
+            "processor 12 % busy, 512.0 MiB of memory free of 1.0 GiB, 900 B of disk free",
+        ),
+        (
+            {"memory_free_bytes": 1 << 20, "temperature_c": 71.4, "throttled": True},
+            "1.0 MiB of memory free, 71 °C, throttled",
+        ),
+    ],
+)
+def test_health_is_said_in_units(found: dict[str, object] | None, said: str) -> None:
+    assert shown.health(found) == said
+
+
 def test_error_as_json_has_its_code(terminal: Terminal) -> None:
     text = terminal.run("device", "show", "none", "--json", status=1)
     assert json.loads(text)["error"]["code"] == "NOT_FOUND"
