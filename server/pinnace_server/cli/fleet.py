@@ -167,7 +167,7 @@ def _device_words(device: dict[str, Any]) -> str:
             ("agent", device["agent_version"]),
             ("generation", f"{device['generation']}, it says to have {device['reported_generation']}"),
             ("incarnation", device["incarnation"]),
-            ("health", shown.health(device["health"])),
+            ("health", shown.health(device["health"]) or None),
         ]
     )
     rows = [
