@@ -7,6 +7,7 @@ as the state it speaks of, and every effect may be repeated after a crash.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -202,7 +203,7 @@ class Daemon:
         parts, now_s = self._parts, self._parts.clock()
         parts.fetching.tick()
         parts.serving.tick()
-        if any(slot.phase is not Phase.IDLE for slot in self.state.slots):
+        if any(slot.minds_time for slot in self.state.slots):
             self._apply(device.tick(self.state, self._around()))
         self._settle()
         on_trial = any(slot.phase in WATCHED for slot in self.state.slots)
@@ -242,7 +243,8 @@ class Daemon:
         if under_way or parts.fetching.busy or parts.belief.busy or self._later:
             return None
         connected = parts.uplink.connected
-        due_s = min(parts.reporting.due_s(connected=connected), parts.belief.due_s, parts.serving.due_s)
+        stays_s = min((slot.standby_until_s for slot in self.state.slots), default=math.inf)
+        due_s = min(parts.reporting.due_s(connected=connected), parts.belief.due_s, parts.serving.due_s, stays_s)
         if connected:
             return min(due_s, parts.speech.due_s(self.state))
         return due_s if parts.uplink.retry_at_s is None else min(due_s, parts.uplink.retry_at_s)
@@ -340,6 +342,9 @@ class Daemon:
             case (
                 effects.SelfTest()
                 | effects.Shadow()
+                | effects.MakeReady()
+                | effects.KeepStandby()
+                | effects.EndStandby()
                 | effects.Activate()
                 | effects.Replay()
                 | effects.StopCandidate()

@@ -27,7 +27,19 @@ log = logging.getLogger(__name__)
 CALLERS_FAULT: Final = "bad_request"  # errors under this name say nothing about the model
 SLOW_SAMPLES_MIN: Final = 100  # fewer say little about a 95th percentile
 
+# What a candidate's worker is started for.
+_CANDIDATES: Final = (effects.SelfTest, effects.Shadow, effects.MakeReady, effects.Activate)
+
 CoreEvent = tuple[ModelName, events.Event]
+_Starting = (
+    effects.SelfTest
+    | effects.Shadow
+    | effects.MakeReady
+    | effects.Activate
+    | effects.KeepStandby
+    | effects.Serve
+    | effects.Revert
+)
 
 
 class Host(Protocol):
@@ -51,7 +63,7 @@ class Starter(Protocol):
 class _Job:
     """What a worker that is loading, or testing, is meant for."""
 
-    effect: effects.SelfTest | effects.Shadow | effects.Activate | effects.Serve | effects.Revert
+    effect: _Starting
     tested: worker_events.SelfTested | None = None
 
 
@@ -66,11 +78,17 @@ class _Waiting:
 
 @dataclass(slots=True, kw_only=True)
 class _Model:
-    """The workers of one model. ``shadow`` is the candidate while it is shown copies of what ``serving`` answers."""
+    """The workers of one model.
+
+    ``shadow`` is the candidate while it is shown copies of what ``serving`` answers, ``ready`` while it waits for a
+    switch; ``standby`` is loaded and answered before the last one.
+    """
 
     serving: WorkerRef | None = None
     candidate: WorkerRef | None = None
     shadow: WorkerRef | None = None
+    ready: WorkerRef | None = None
+    standby: WorkerRef | None = None
     share_percent: int = 0
     started: dict[WorkerRef, worker_events.WorkerStarted] = field(default_factory=dict)
     jobs: dict[WorkerRef, _Job] = field(default_factory=dict)
@@ -97,6 +115,12 @@ class Serving:
             self._begin(effect.model, _Job(effect=effect), stop_first=effect.swap is Swap.STOP_FIRST)
         elif isinstance(effect, effects.Shadow):
             self._shadow(effect)
+        elif isinstance(effect, effects.MakeReady):
+            self._make_ready(effect)
+        elif isinstance(effect, effects.KeepStandby):
+            self._keep_standby(effect)
+        elif isinstance(effect, effects.EndStandby):
+            self._end_standby(self._model(effect.model))
         elif isinstance(effect, effects.Activate):
             self._activate(effect)
         elif isinstance(effect, effects.Serve):
@@ -178,7 +202,7 @@ class Serving:
             self._host.open(job.effect.model, f"the model cannot be started: {error}")
             return
         model.jobs[ref] = job
-        if isinstance(job.effect, effects.SelfTest | effects.Shadow | effects.Activate):
+        if isinstance(job.effect, effects.SelfTest | effects.Shadow | effects.MakeReady | effects.Activate):
             model.candidate = ref
 
     def _shadow(self, effect: effects.Shadow) -> None:
@@ -200,17 +224,54 @@ class Serving:
         if model.serving is not None and model.shadow is not None:
             self._host.shadow(model.serving, model.shadow, model.share_percent)
 
+    def _make_ready(self, effect: effects.MakeReady) -> None:
+        model = self._model(effect.model)
+        ref = model.candidate
+        self._give_up(model, effects.SelfTest, effects.MakeReady)
+        if ref is not None and ref in model.started and _is(ref, effect.candidate):
+            self._is_ready(model, ref, effect)
+        else:
+            self._begin(effect.model, _Job(effect=effect))
+
+    def _is_ready(self, model: _Model, ref: WorkerRef, effect: effects.MakeReady) -> None:
+        model.ready = ref
+        self._out.append((effect.model, events.MadeReady(ticket=effect.ticket)))
+
+    def _keep_standby(self, effect: effects.KeepStandby) -> None:
+        model = self._model(effect.model)
+        loading = [ref for ref, job in model.jobs.items() if isinstance(job.effect, effects.KeepStandby)]
+        if any(_is(ref, effect.servable) for ref in (model.standby, *loading)):
+            return
+        self._give_up(model, effects.KeepStandby)
+        self._begin(effect.model, _Job(effect=effect), after_s=effect.after_s)
+
+    def _end_standby(self, model: _Model) -> None:
+        self._give_up(model, effects.KeepStandby)
+        if model.standby is not None:
+            self._end(model, model.standby)
+            model.standby = None
+
+    def _fronted(self, model: _Model, servable: Servable, effect: _Starting) -> bool:
+        """Put the standby in front if it is what is wanted; tell whether it is."""
+        ref = model.standby
+        if ref is None or not _is(ref, servable):
+            return False
+        model.standby = None
+        model.jobs[ref] = _Job(effect=effect)
+        self._put_in_front(model, ref)
+        return True
+
     def _activate(self, effect: effects.Activate) -> None:
         model = self._model(effect.model)
         ref = model.candidate
-        model.shadow = None
-        self._give_up(model, effects.Shadow, effects.Serve, effects.Revert)
+        model.shadow = model.ready = None
+        self._give_up(model, effects.Shadow, effects.MakeReady, effects.Serve, effects.Revert)
         if _is(model.serving, effect.candidate):
             self._out.append((effect.model, events.Activated(ticket=effect.ticket)))
         elif ref is not None and ref in model.started and _is(ref, effect.candidate):
             model.jobs[ref] = _Job(effect=effect)
             self._put_in_front(model, ref)
-        else:
+        elif not self._fronted(model, effect.candidate, effect):
             self._begin(effect.model, _Job(effect=effect), stop_first=effect.swap is Swap.STOP_FIRST)
 
     def _serve(self, effect: effects.Serve) -> None:
@@ -219,7 +280,8 @@ class Serving:
         if any(_is(ref, effect.servable) for ref in already):
             return
         self._give_up(model, effects.Serve)
-        self._begin(effect.model, _Job(effect=effect), after_s=effect.after_s)
+        if not self._fronted(model, effect.servable, effect):
+            self._begin(effect.model, _Job(effect=effect), after_s=effect.after_s)
 
     def _revert(self, effect: effects.Revert) -> None:
         model = self._model(effect.model)
@@ -234,8 +296,10 @@ class Serving:
             self._out.append((effect.model, events.Reverted(ticket=effect.ticket)))
             return
         stop_first = effect.swap is Swap.STOP_FIRST
-        self._give_up(model, effects.SelfTest, effects.Shadow, effects.Activate, effects.Serve, effects.Revert)
-        model.candidate = model.shadow = None
+        self._give_up(model, *_CANDIDATES, effects.Serve, effects.Revert)
+        model.candidate = model.shadow = model.ready = None
+        if self._fronted(model, effect.to, effect):
+            return
         self._begin(effect.model, _Job(effect=effect), stop_first=stop_first, why=why)
 
     def _replay(self, effect: effects.Replay) -> None:
@@ -246,10 +310,10 @@ class Serving:
 
     def _stop_candidate(self, name: ModelName, why: str) -> None:
         model = self._model(name)
-        self._give_up(model, effects.SelfTest, effects.Shadow, effects.Activate)
+        self._give_up(model, *_CANDIDATES)
         if model.candidate is not None and model.candidate != model.serving:
             self._end(model, model.candidate, why)
-        model.candidate = model.shadow = None
+        model.candidate = model.shadow = model.ready = None
 
     def _unload(self, effect: effects.Unload) -> None:
         model = self._model(effect.model)
@@ -259,10 +323,10 @@ class Serving:
 
     def _stop_all(self, model: _Model, why: str) -> None:
         model.waiting.clear()
-        for ref in {*model.jobs, model.serving, model.candidate}:
+        for ref in {*model.jobs, model.serving, model.candidate, model.standby}:
             if ref is not None:
                 self._end(model, ref, why)
-        model.candidate = model.shadow = None
+        model.candidate = model.shadow = model.ready = model.standby = None
 
     def _give_up(self, model: _Model, *kinds: type[effects.Effect]) -> None:
         """Forget starts that are due or under way for effects that something newer has replaced."""
@@ -271,7 +335,7 @@ class Serving:
             if isinstance(job.effect, kinds):
                 self._end(model, ref, "something newer took its place")
 
-    def _end(self, model: _Model, ref: WorkerRef, why: str) -> None:
+    def _end(self, model: _Model, ref: WorkerRef, why: str = "") -> None:
         model.ending.add(ref)
         model.jobs.pop(ref, None)
         if model.serving == ref:
@@ -308,6 +372,8 @@ class Serving:
             self._tested(model, event)
         elif isinstance(event, worker_events.NowServing):
             self._now_serving(model, event)
+        elif isinstance(event, worker_events.StoppedServing) and event.worker == model.standby:
+            self._host.collect(event.worker)  # its last answers, which nobody asks it for any more
         return None
 
     def _loaded(self, model: _Model, event: worker_events.WorkerStarted) -> None:
@@ -320,6 +386,14 @@ class Serving:
         elif isinstance(job.effect, effects.Shadow):
             del model.jobs[event.worker]
             self._show(model, event.worker, job.effect)
+        elif isinstance(job.effect, effects.MakeReady):
+            del model.jobs[event.worker]
+            self._is_ready(model, event.worker, job.effect)
+        elif isinstance(job.effect, effects.KeepStandby):
+            del model.jobs[event.worker]
+            model.standby = event.worker
+            up = events.StandbyUp(release=event.worker.release, variant=event.worker.variant)
+            self._out.append((event.worker.model, up))
         else:
             self._put_in_front(model, event.worker)
 
@@ -352,7 +426,11 @@ class Serving:
         before, model.serving = model.serving, event.worker
         job = model.jobs.pop(event.worker, None)
         if before is not None and before != event.worker:
-            self._end(model, before, "another release serves now")
+            if job is not None and isinstance(job.effect, effects.Activate) and job.effect.keeps:
+                self._end_standby(model)
+                model.standby = before
+            else:
+                self._end(model, before, "another release serves now")
         if model.candidate == event.worker:
             model.candidate = None
         if before != event.worker:
@@ -401,7 +479,8 @@ class Serving:
     def _exited(self, model: _Model, event: worker_events.WorkerExited) -> None:
         ordered = event.worker in model.ending
         job = model.jobs.get(event.worker)
-        served, shown = model.serving == event.worker, model.shadow == event.worker
+        served, beside = model.serving == event.worker, event.worker in (model.shadow, model.ready)
+        stood_by = model.standby == event.worker
         self._gone(model, event.worker)
         if ordered:
             self.tick()
@@ -411,8 +490,10 @@ class Serving:
             self._failed(job, cause, event.detail, event.log)
         elif served:
             self._host.open(event.worker.model, f"the model's worker ended: {cause} {event.detail}".strip())
-        if job is None and (served or shown):
+        if job is None and (served or beside):
             self._out.append((event.worker.model, _worker_exited(event.worker, cause, event.detail, event.log)))
+        elif job is None and stood_by:
+            self._out.append((event.worker.model, _standby_exited(event.worker, cause, event.detail)))
 
     def _failed(self, job: _Job, cause: Cause, detail: str, words: str) -> None:
         effect = job.effect
@@ -421,6 +502,9 @@ class Serving:
             outcome: events.Event = events.SelfTestFailed(ticket=effect.ticket, cause=cause, detail=detail, log=words)
         elif isinstance(effect, effects.Revert):
             outcome = events.RevertFailed(ticket=effect.ticket, cause=cause, detail=detail)
+        elif isinstance(effect, effects.KeepStandby):
+            aim = effect.servable
+            outcome = events.StandbyExited(release=aim.release, variant=aim.variant, cause=cause, detail=detail)
         else:
             aim = _aim(effect)
             outcome = events.WorkerExited(
@@ -439,6 +523,10 @@ class Serving:
             model.candidate = None
         if model.shadow == ref:
             model.shadow = None
+        if model.ready == ref:
+            model.ready = None
+        if model.standby == ref:
+            model.standby = None
 
 
 def summary_of(latency: Histogram) -> LatencySummary | None:
@@ -454,8 +542,8 @@ def _startable(model: _Model) -> list[_Waiting]:
     return [start for start in model.waiting if not (start.after_end and model.ending)]
 
 
-def _aim(effect: effects.SelfTest | effects.Shadow | effects.Activate | effects.Serve | effects.Revert) -> Servable:
-    if isinstance(effect, effects.Serve):
+def _aim(effect: _Starting) -> Servable:
+    if isinstance(effect, effects.Serve | effects.KeepStandby):
         return effect.servable
     if isinstance(effect, effects.Revert):
         assert effect.to is not None
@@ -471,6 +559,10 @@ def _compared(ref: WorkerRef, counts: ShadowCounts) -> events.Compared:
     return events.Compared(
         release=ref.release, variant=ref.variant, pairs=counts.pairs, disagreements=counts.disagreements
     )
+
+
+def _standby_exited(ref: WorkerRef, cause: Cause, detail: str) -> events.StandbyExited:
+    return events.StandbyExited(release=ref.release, variant=ref.variant, cause=cause, detail=detail)
 
 
 def _worker_exited(ref: WorkerRef, cause: Cause, detail: str, words: str) -> events.WorkerExited:

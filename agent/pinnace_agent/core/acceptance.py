@@ -30,6 +30,11 @@ from pinnace_contract.latest import (
 
 _TRUST_ORDER: Final = (TrustLevel.DEV, TrustLevel.DELEGATED, TrustLevel.CEREMONY)
 _ANY_HARDWARE: Final = "*"
+_UNDERSTOOD_ARMS: Final = {ArmMode.SHADOW: "a shadow", ArmMode.BLUE_GREEN: "a blue/green pair"}
+WAITS_PERCENT: Final = 0
+"""The share of a blue/green pair's candidate that is only made ready."""
+SWITCHES_PERCENT: Final = 100
+"""The share of one that takes over as soon as it is ready."""
 
 
 def understood(entry: Entry) -> Reason | None:
@@ -72,7 +77,18 @@ def control_gone(slot: Slot, entry: Entry) -> Reason | None:
     if arms is None or (current is not None and current.release == arms.control):
         return None
     here = f"{current.version} ({current.release[:12]})" if current else "nothing"
-    return because(Cause.NO_FALLBACK, f"a shadow beside release {arms.control[:12]} was asked for; {here} serves here")
+    wanted = "a switch from" if arms.mode is ArmMode.BLUE_GREEN else "a shadow beside"
+    return because(Cause.NO_FALLBACK, f"{wanted} release {arms.control[:12]} was asked for; {here} serves here")
+
+
+def is_switch_of(entry: Entry, newer: Entry) -> bool:
+    """Tell whether a newer entry says nothing but that what the other one makes ready may take over."""
+    before, after = entry.arms, newer.arms
+    if before is None or after is None or {before.mode, after.mode} != {ArmMode.BLUE_GREEN}:
+        return False
+    told = (before.share_percent, after.share_percent) == (WAITS_PERCENT, SWITCHES_PERCENT)
+    same = (entry.release, entry.variants, entry.intent, entry.attempt, before.control)
+    return told and same == (newer.release, newer.variants, newer.intent, newer.attempt, after.control)
 
 
 def candidate_of(slot: Slot, entry: Entry, read: ReleaseRead, around: Surroundings) -> Candidate | Reason:
@@ -123,13 +139,18 @@ def _newer(what: str) -> Reason:
 
 
 def _wrong_arms(entry: Entry, arms: Arms) -> Reason | None:
-    """A shadow is understood: an upgrade that is compared before it serves, so both are in memory."""
-    if arms.mode is not ArmMode.SHADOW:
+    """A shadow and a blue/green pair are understood: an upgrade beside what serves, so both are in memory."""
+    what = _UNDERSTOOD_ARMS.get(arms.mode)
+    if what is None:
         return _newer(f"arms ({arms.mode}: two releases that both serve)")
     if entry.intent is not Intent.UPGRADE:
-        return because(Cause.RELEASE_INVALID, f"a shadow is for intent upgrade, the entry says {entry.intent}")
+        return because(Cause.RELEASE_INVALID, f"{what} is for intent upgrade, the entry says {entry.intent}")
     if entry.swap is Swap.STOP_FIRST:
-        return because(Cause.RELEASE_INVALID, "a shadow needs both releases in memory, the entry says swap stop_first")
+        return because(Cause.RELEASE_INVALID, f"{what} needs both releases in memory, the entry says swap stop_first")
+    if arms.mode is ArmMode.BLUE_GREEN and arms.share_percent not in (WAITS_PERCENT, SWITCHES_PERCENT):
+        return because(
+            Cause.RELEASE_INVALID, f"{what} serves all or nothing, the entry says {arms.share_percent} per cent"
+        )
     return None
 
 

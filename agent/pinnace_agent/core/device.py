@@ -25,7 +25,6 @@ from pinnace_contract.latest import (
     Entry,
     MessageKey,
     Outcome,
-    Phase,
     Receipt,
 )
 
@@ -112,8 +111,8 @@ def step(state: DeviceState, model: ModelName, event: events.Event, around: Surr
 
 
 def tick(state: DeviceState, around: Surroundings) -> Change:
-    """Let time pass for every model that is being worked on."""
-    busy = [slot.model for slot in state.slots if slot.phase is not Phase.IDLE]
+    """Let time pass for every model for which it means something."""
+    busy = [slot.model for slot in state.slots if slot.minds_time]
     return _each(state, busy, events.Ticked(), around)
 
 
@@ -350,7 +349,21 @@ def _with(state: DeviceState, done: ending.Step, around: Surroundings) -> Change
 
 
 def _shown(slot: Slot) -> object:
-    return slot.phase, slot.generation, slot.reason, slot.current, slot.last_good, slot.accepts, slot.work is None
+    return (
+        slot.phase,
+        slot.generation,
+        slot.reason,
+        slot.current,
+        slot.last_good,
+        slot.accepts,
+        slot.work is None,
+        _standby(slot),
+    )
+
+
+def _standby(slot: Slot) -> object:
+    standby = slot.standby
+    return None if standby is None else (standby.servable, standby.warm, standby.reason)
 
 
 def _receipt(state: DeviceState, draft: Draft, around: Surroundings) -> Receipt:
@@ -377,6 +390,8 @@ def _receipt(state: DeviceState, draft: Draft, around: Surroundings) -> Receipt:
         latency=draft.latency,
         load_ms=draft.load_ms,
         swap_gap_ms=draft.swap_gap_ms,
+        switch_ms=draft.switch_ms,
+        switch_back_ms=draft.switch_back_ms,
         peak_memory_bytes=draft.peak_memory_bytes,
         health=around.health,
         phases=draft.phases,

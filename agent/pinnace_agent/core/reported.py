@@ -9,7 +9,7 @@ from pinnace_agent.core.slot import Slot
 from pinnace_agent.core.surroundings import Surroundings
 from pinnace_contract import codec
 from pinnace_contract.errors import TooLarge
-from pinnace_contract.latest import ActiveModel, ModelState, Reported, Running
+from pinnace_contract.latest import ActiveModel, ModelState, Reported, Running, Standby
 
 
 def reported(state: DeviceState, seq: int, around: Surroundings) -> Reported:
@@ -36,7 +36,7 @@ def _reported(state: DeviceState, seq: int, around: Surroundings) -> Reported:
         generation=state.generation,
         cause=state.refused.cause,
         detail=state.refused.detail,
-        models=tuple(_model_state(slot) for slot in state.slots),
+        models=tuple(_model_state(slot, around.unix_s) for slot in state.slots),
         audit_head=state.audit_head,
         at_s=around.unix_s,
     )
@@ -46,7 +46,7 @@ def _running(slot: Slot) -> Running | None:
     return slot.serving.running if slot.serving else None
 
 
-def _model_state(slot: Slot) -> ModelState:
+def _model_state(slot: Slot, unix_s: float) -> ModelState:
     work = slot.work
     candidate = work.candidate if work else None
     return ModelState(
@@ -63,4 +63,18 @@ def _model_state(slot: Slot) -> ModelState:
         fetched_bytes=work.fetched_bytes if work else 0,
         fetch_bytes=candidate.variant.size_bytes if candidate else 0,
         accepts=slot.accepts,
+        standby=_standby(slot, unix_s),
+    )
+
+
+def _standby(slot: Slot, unix_s: float) -> Standby | None:
+    standby = slot.standby
+    if standby is None:
+        return None
+    return Standby(
+        running=standby.servable.running,
+        warm=standby.warm,
+        until_s=max(0, int(min(standby.until_s, unix_s + standby.left_s))),
+        cause=standby.reason.cause,
+        detail=standby.reason.detail,
     )

@@ -6,6 +6,7 @@ names are never changed, only added to, and a field that is added has a default.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,6 +35,7 @@ COMMITTED_MAX: Final = 16  # releases that a rollback may name without ever havi
 BAD_MAX: Final = 32
 WITHDRAWN_MAX: Final = 32
 DETAIL_CHARS_MAX: Final = 512  # what ``reported`` carries
+BESIDE_PHASES: Final = frozenset({Phase.SHADOW, Phase.READY})  # the candidate is loaded and serves nobody
 ACTIVATED_PHASES: Final = frozenset({Phase.TRIAL, Phase.AWAITING_CONTACT})  # the candidate serves
 
 
@@ -72,13 +74,16 @@ class VariantFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """The facts of a verified release, and the variants left to try; the first of them is being tried."""
+    """The facts of a verified release, and the variants left to try; the first of them is being tried.
+
+    ``contract`` None: it was not read again, because the release is loaded already and only has to be put in front.
+    """
 
     release: ReleaseId
     version: VersionName
     sequence: int = count(0)
     epoch: int = count(0)
-    contract: Digest
+    contract: Digest | None
     variants: tuple[VariantFacts, ...] = limited(largest=32)
     error_rate_max: float = limited(1.0, smallest=0, largest=1)
     p95_ms_max: float | None = None
@@ -158,7 +163,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shadow:
-    """What was seen of a candidate that answers copies and serves nobody. Seconds count while its worker is up."""
+    """What was seen of a candidate that is loaded and serves nobody: in its shadow, or ready for a switch.
+
+    Seconds count while its worker is up.
+    """
 
     up: bool = False
     up_s: float = 0.0
@@ -166,6 +174,23 @@ class Shadow:
     last_exit: Cause = Cause.NONE
     pairs: int = count(0)
     disagreements: int = count(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """What served before a switch and stays loaded, so that going back to it takes no load.
+
+    It leaves after ``left_s`` of the agent's waking time, of which ``seen_s`` is where that clock stood, and at
+    ``until_s`` in any case. ``reason``: why it is not ``warm``.
+    """
+
+    servable: Servable
+    left_s: float
+    until_s: float
+    seen_s: float = 0.0
+    warm: bool = True
+    crashes: int = count(0)
+    reason: Reason = Reason(cause=Cause.NONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +207,9 @@ class Work:
 
     ``phase_s``, ``attempt_s`` and ``vetoed_s`` grow with the agent's waking time; ``seen_s`` is where that clock stood
     when they were last brought up to date, ``unsaved_s`` how much of them a power cut would forget. ``left`` is how
-    many more starts of the candidate's worker may end without a minute of health. Contact is an acknowledged report of
-    ``contact_boot`` with a number from ``contact_seq`` on.
+    many more starts of the candidate's worker may end without a minute of health. ``warm_switch``: the phase began
+    with a switch to a worker that was loaded, so its first moments measure the switch. Contact is an acknowledged
+    report of ``contact_boot`` with a number from ``contact_seq`` on.
     """
 
     entry: Entry
@@ -205,6 +231,9 @@ class Work:
     golden: GoldenResult | None = None
     load_ms: float | None = None
     swap_gap_ms: float | None = None
+    warm_switch: bool = False
+    switch_ms: float | None = None
+    switch_back_ms: float | None = None
     peak_memory_bytes: int | None = None
     shadow: Shadow | None = None
     trial: Trial | None = None
@@ -262,6 +291,7 @@ class Slot:
     ended: Ended | None = None
     work: Work | None = None
     waiting: Waiting | None = None
+    standby: Standby | None = None
 
     @property
     def serving(self) -> Servable | None:
@@ -271,10 +301,20 @@ class Slot:
         return None if self.phase is Phase.REVERTING else self.current
 
     @property
+    def minds_time(self) -> bool:
+        """Tell whether something here ends by time."""
+        return self.phase is not Phase.IDLE or self.standby is not None
+
+    @property
+    def standby_until_s(self) -> float:
+        """Until when the standby stays, on the clock of waking time."""
+        return math.inf if self.standby is None else self.standby.seen_s + self.standby.left_s
+
+    @property
     def at_work(self) -> tuple[Servable, ...]:
-        """What has a worker that may die on its own: what serves, and a candidate that is shown copies."""
-        shadow = self.work.candidate if self.phase is Phase.SHADOW and self.work is not None else None
-        found = (self.serving, shadow.servable if shadow else None)
+        """What has a worker that may die on its own: what serves, and a candidate that is loaded beside it."""
+        beside = self.work.candidate if self.phase in BESIDE_PHASES and self.work is not None else None
+        found = (self.serving, beside.servable if beside else None)
         return tuple(each for each in found if each is not None)
 
     @property
@@ -290,7 +330,8 @@ class Slot:
     def kept(self) -> tuple[Servable, ...]:
         """What garbage collection must leave on disk."""
         trying = () if self.work is None else _tried(self.work)
-        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, *trying)
+        standby = self.standby.servable if self.standby else None
+        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, standby, *trying)
         return tuple(each for each in good if each is not None)
 
 

@@ -20,6 +20,7 @@ from pinnace_agent.core.ending import (
 )
 from pinnace_agent.core.slot import (
     ACTIVATED_PHASES,
+    BESIDE_PHASES,
     WITHDRAWN_MAX,
     Ended,
     Reason,
@@ -111,7 +112,7 @@ def _fall_back(slot: Slot, reason: Reason) -> Step:
     after = fallen_back(slot, reason.cause)
     if slot.phase in ACTIVATED_PHASES:
         return Step(slot=after)
-    if slot.phase is Phase.SHADOW:
+    if slot.phase in BESIDE_PHASES:
         return _without_control(after, reason)
     if slot.phase is Phase.REVERTING:
         again = moved(after, Phase.REVERTING, offer.working(after))
@@ -124,14 +125,16 @@ def _fall_back(slot: Slot, reason: Reason) -> Step:
     unload = effects.Unload(model=slot.model, cause=reason.cause, detail=reason.detail)
     if after.current is None:
         return Step(slot=after, effects=(unload, collect), receipts=receipts)
-    # What was stopped does not answer until the next one is ready.
-    first = (unload,) if reason.cause is Cause.WITHDRAWN else ()
+    # What was stopped does not answer until the next one is ready, which a standby is.
+    standby = slot.standby
+    ready = standby is not None and standby.warm and standby.servable == after.current
+    first = (unload,) if reason.cause is Cause.WITHDRAWN and not ready else ()
     return Step(slot=after, effects=(*first, _serve(after, 0.0), collect), receipts=receipts)
 
 
 def _without_control(after: Slot, reason: Reason) -> Step:
-    """What the candidate was compared with is gone, which is not its fault: end the attempt, serve the next best."""
-    why = because(Cause.NO_FALLBACK, f"what its shadow was compared with is gone: {reason.cause} {reason.detail}")
+    """What the candidate stood beside is gone, which is not its fault: end the attempt, serve the next best."""
+    why = because(Cause.NO_FALLBACK, f"what served beside it is gone: {reason.cause} {reason.detail}")
     ended = interrupt(after, offer.working(after), Outcome.FAILED, why)
     serve: effects.Effect = (
         effects.Unload(model=after.model, cause=reason.cause, detail=reason.detail)

@@ -30,6 +30,7 @@ from pinnace_contract.v1.enums import (
 )
 
 _DAY_S = 86_400
+_WEEK_S = 7 * _DAY_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +85,17 @@ class Arms:
     because signed metadata has no fractions. A shadow lasts ``duration_s`` from its beginning on the device, 0 up to
     ``until_s``, which ends it in any case. A candidate that differed in more than ``differing_percent_max`` of its
     pairs is not put on trial, whether or not the server heard of it; None leaves that to the server.
+
+    Of a blue/green pair the share is what the candidate answers: with 0 it is made ready and waits, at most up to
+    ``until_s``, with 100 it takes over as soon as it is ready. The control then stays loaded for ``duration_s``, up to
+    ``until_s`` in any case, and through the trial, so that going back to it takes no load.
     """
 
     mode: ArmMode
     control: ReleaseId
     share_percent: int = limited(smallest=0, largest=100)
     until_s: int = count()
-    duration_s: int = limited(0, smallest=0, largest=_DAY_S)
+    duration_s: int = limited(0, smallest=0, largest=_WEEK_S)
     differing_percent_max: int | None = limited(None, smallest=0, largest=100)
 
 

@@ -64,6 +64,20 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """What served before a switch and is kept loaded, so that going back to it takes no load.
+
+    ``warm``: it could answer now; if not, ``cause`` and ``detail`` say why. ``until_s``: how long it stays (Unix).
+    """
+
+    running: Running
+    warm: bool
+    until_s: int = count(0)
+    cause: Cause = Cause.NONE
+    detail: str = limited("", chars=512)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
     """One model's slot as the server sees it: phase and reason, what serves, what is tried, what could serve again."""
 
@@ -80,6 +94,7 @@ class ModelState:
     fetched_bytes: int = count(0)
     fetch_bytes: int = count(0)
     accepts: tuple[Digest, ...] = limited((), largest=16)
+    standby: Standby | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +169,10 @@ class PhaseTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """A device's signed statement about the outcome of one assignment of one model; composed before the commit."""
+    """A device's signed statement about the outcome of one assignment of one model; composed before the commit.
+
+    ``switch_ms`` and ``switch_back_ms``: from the decision until the other worker, which was loaded, could answer.
+    """
 
     KIND: ClassVar[str] = "receipt"
     BYTES_MAX: ClassVar[int] = 64 * 1024
@@ -181,6 +199,8 @@ class Receipt:
     latency: LatencySummary | None = None
     load_ms: float | None = count(None)
     swap_gap_ms: float | None = count(None)
+    switch_ms: float | None = count(None)
+    switch_back_ms: float | None = count(None)
     peak_memory_bytes: int | None = count(None)
     health: SystemHealth | None = None
     phases: tuple[PhaseTime, ...] = limited((), largest=64)

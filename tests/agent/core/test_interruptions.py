@@ -10,9 +10,10 @@ from pinnace_agent.core.lifecycle import PHASES, TABLE
 from pinnace_agent.core.slot import Slot
 from pinnace_contract.ids import ModelName
 from pinnace_contract.latest import Cause, Intent, Outcome, Phase, TrialPolicy, WithdrawMode
-from tests.agent.core.scene import MODEL, V1, V2, V3, Driver, id_of, shadow_of
+from tests.agent.core.scene import MODEL, V1, V2, V3, Driver, id_of, pair_of, shadow_of
 
-BEFORE_TRIAL = (Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING, Phase.STAGED, Phase.SELF_TEST, Phase.SHADOW)
+BESIDE = {Phase.SHADOW: shadow_of(V1), Phase.READY: pair_of(V1, switches=False)}
+BEFORE_TRIAL = (Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING, Phase.STAGED, Phase.SELF_TEST, *BESIDE)
 ACTIVATED = (Phase.TRIAL, Phase.AWAITING_CONTACT)
 
 
@@ -24,7 +25,7 @@ def standing_in(phase: Phase) -> Driver:
     if phase is Phase.REVERTING:
         d.assign(V2).to(Phase.TRIAL).activated().exits(Cause.LOAD_FAILED)
     else:
-        d.assign(V2, arms=shadow_of(V1) if phase is Phase.SHADOW else None).to(phase)
+        d.assign(V2, arms=BESIDE.get(phase)).to(phase)
     d.receipts.clear()
     return d
 

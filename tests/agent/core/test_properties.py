@@ -94,7 +94,9 @@ class DeviceUnderTest(RuleBasedStateMachine):
         contact=st.sampled_from(list(ContactMode)[:2]),
         swap=st.sampled_from([Swap.AUTO, Swap.STOP_FIRST]),
         odd=st.sampled_from(["", "", "", "", "site_atomic", "lease"]),
-        shadow=st.sampled_from(["", "", "right", "right", "right", "short", "elsewhere", "split"]),
+        shadow=st.sampled_from(
+            ["", "", "right", "right", "right", "short", "elsewhere", "split", "wait", "switch", "switch"]
+        ),
     )
     def assign(self, number, intent, jump, attempt, trial, contact, swap, odd, shadow) -> None:
         made = RELEASES[number]
@@ -126,6 +128,15 @@ class DeviceUnderTest(RuleBasedStateMachine):
         if not how or current is None:
             return None
         until_s = int(self.d.around.unix_s) + (60 if how == "short" else 100_000)
+        if how in ("wait", "switch"):
+            share = 100 if how == "switch" else 0
+            return Arms(
+                mode=ArmMode.BLUE_GREEN,
+                control=current.release,
+                share_percent=share,
+                until_s=until_s,
+                duration_s=5_000,
+            )
         return Arms(
             mode=ArmMode.SPLIT if how == "split" else ArmMode.SHADOW,
             control=id_of(RELEASES[0]) if how == "elsewhere" else current.release,
@@ -134,6 +145,26 @@ class DeviceUnderTest(RuleBasedStateMachine):
             duration_s=0 if how == "short" else 600,
             differing_percent_max=10,
         )
+
+    @in_phase(Phase.READY)
+    @rule()
+    def switch(self) -> None:
+        self.d.told_to_switch()
+        self.applied.append(self.d.state.generation)
+        self.saved()
+
+    @precondition(lambda self: self.has_slot and self.d.slot.standby is not None)
+    @rule(cause=st.none() | failures)
+    def standby(self, cause) -> None:
+        """The standby comes up or dies, at any time."""
+        of = self.d.slot.standby.servable
+        if cause is None:
+            self.d.event(events.StandbyUp(release=of.release, variant=of.variant))
+        else:
+            before = self.d.serving
+            self.d.event(events.StandbyExited(release=of.release, variant=of.variant, cause=cause))
+            assert self.d.serving == before
+        self.saved()
 
     @rule()
     def cancel(self) -> None:
@@ -183,6 +214,8 @@ class DeviceUnderTest(RuleBasedStateMachine):
                 d.self_test_failed(failure) if failure else d.self_tested()
             case Phase.SHADOW:
                 d.candidate_exits(failure) if failure else d.shadowing()
+            case Phase.READY:
+                d.candidate_exits(failure) if failure else d.made_ready()
             case Phase.TRIAL | Phase.AWAITING_CONTACT:
                 d.exits(failure) if failure else d.activated()
             case Phase.REVERTING:
@@ -254,12 +287,12 @@ class DeviceUnderTest(RuleBasedStateMachine):
         assert slot.floor >= self.floor
         self.floor = slot.floor
         for effect in self.d.effects:
-            if isinstance(effect, effects.SelfTest | effects.Activate):
+            if isinstance(effect, effects.SelfTest | effects.MakeReady | effects.Activate):
                 assert effect.candidate.epoch >= slot.floor
 
     @invariant()
-    def a_candidate_in_its_shadow_serves_nobody_and_what_is_committed_does(self) -> None:
-        if not self.has_slot or self.d.phase is not Phase.SHADOW:
+    def a_candidate_beside_what_serves_serves_nobody_and_what_is_committed_does(self) -> None:
+        if not self.has_slot or self.d.phase not in (Phase.SHADOW, Phase.READY):
             return
         slot = self.d.slot
         assert slot.work is not None
@@ -267,6 +300,16 @@ class DeviceUnderTest(RuleBasedStateMachine):
         assert slot.serving is not None
         assert slot.serving.release == slot.work.entry.arms.control
         assert not [each for each in self.d.effects if isinstance(each, effects.Activate | effects.Revert)]
+
+    @invariant()
+    def a_standby_is_what_can_be_gone_back_to(self) -> None:
+        if not self.has_slot or self.d.slot.standby is None:
+            return
+        slot, of = self.d.slot, self.d.slot.standby.servable
+        assert slot.phase in (Phase.IDLE, Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.REVERTING)
+        assert of != slot.serving
+        assert of in slot.last_good or of == slot.current
+        assert of.release not in slot.withdrawn
 
     @invariant()
     def generations_only_grow_and_none_is_applied_twice(self) -> None:
