@@ -458,11 +458,31 @@ MUTATIONS: Final = (
         "a rollback forgets the devices that have not committed the release yet",
         _edit(
             "server/pinnace_server/service/rollouts.py",
-            "(member.state is MemberState.ASSIGNED or not stay)",
-            "(member.state is not MemberState.ASSIGNED and not stay)",
+            "(member.state in UNDER_WAY or not stay)",
+            "(member.state not in UNDER_WAY and not stay)",
         ),
         seeds=100,
         found_by=3,
+    ),
+    _of_waves(
+        "unload-blue-at-the-switch",
+        "what served is stopped when a ready candidate takes over",
+        _edit(
+            "agent/pinnace_agent/serving.py",
+            "isinstance(job.effect, effects.Activate) and job.effect.keeps:",
+            "isinstance(job.effect, effects.Activate) and not job.effect.keeps:",
+        ),
+        seeds=20,
+    ),
+    _of_waves(
+        "switch-before-all-are-ready",
+        "devices are told to switch as soon as they are ready, and not with their wave",
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "    if mover.part is not Part.READY or mover.wave in ramp.told:\n",
+            "    if True:\n",
+        ),
+        seeds=20,
     ),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pinnace_sim.errors import NoSuchScenario
-from pinnace_sim.scenarios import going_back, operators, shadows, sweeps, updates, waves, ways
+from pinnace_sim.scenarios import blue_green, going_back, operators, shadows, sweeps, updates, waves, ways
 from pinnace_sim.scenarios.form import Scenario, Sweep
 
 ALL: Final[tuple[Scenario | Sweep, ...]] = (
@@ -15,6 +15,7 @@ ALL: Final[tuple[Scenario | Sweep, ...]] = (
     *updates.ALL,
     *waves.ALL,
     *shadows.ALL,
+    *blue_green.ALL,
     *sweeps.ALL,
 )
 BY_NAME: Final = {each.name: each for each in ALL}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pinnace_contract.latest import Cause, Entry, Intent, Outcome
-from pinnace_server.domain import plans, progress, shadows
+from pinnace_server.domain import pairs, plans, progress, shadows
 from pinnace_server.domain.plans import (
     ENDED,
     Adopt,
@@ -38,7 +38,7 @@ def plan(policy: Policy, observed: Fleet, parent: Plan | None, now_s: float) -> 
         seen = observed.get(target.device)
         if seen is None:
             continue
-        change = None if policy.cancelled else _change(policy, target, seen, now_s)
+        change = None if policy.cancelled else _change(policy, wave, target, seen, now_s)
         if change is not None:
             changes.append(change)
         reports.append(progress.report(policy, wave, seen, change, now_s))
@@ -74,26 +74,31 @@ def _targets(policy: Policy) -> Iterator[tuple[int, Target]]:
     return ((wave.number, target) for wave in policy.waves for target in wave.targets)
 
 
-def _change(policy: Policy, target: Target, seen: Observed, now_s: float) -> Change | None:
+def _change(policy: Policy, wave: int, target: Target, seen: Observed, now_s: float) -> Change | None:
+    if seen.member.state is MemberState.READY and progress.held(policy, seen) is None:
+        return pairs.switch(policy, seen, next_generation(seen.device), now_s)
     if seen.member.state is not MemberState.WAITING or progress.held(policy, seen) is not None:
         return None
     if seen.device.state is DeviceState.DECOMMISSIONED:
         return Skip(device=target.device, cause=Cause.NONE, detail="the device was decommissioned")
     if _is_there(policy, target, seen):
         return Adopt(device=target.device)
-    refusal = _refusal(policy, target, seen)
+    refusal = _refusal(policy, target, seen) or pairs.refusal(policy, seen)
     if refusal is not None:
         return refusal
     entry = _entry(policy, target, seen)
     unshadowed = shadows.why_not(policy, seen) if entry.intent is Intent.UPGRADE else None
     if unshadowed is not None and policy.shadow is not None and policy.shadow.leaves_out:
         return Skip(device=target.device, cause=unshadowed.cause, detail=f"left out: {unshadowed.detail}")
+    entry = entry if unshadowed else shadows.with_arms(policy, entry, seen, now_s)
+    entry = pairs.with_arms(policy, wave, entry, seen, now_s)
+    alone = pairs.ALONE if policy.pair is not None and entry.arms is None else ""
     return Assign(
         device=target.device,
         incarnation=seen.device.incarnation,
-        entry=entry if unshadowed else shadows.with_arms(policy, entry, seen, now_s),
+        entry=entry,
         before=seen.slot.state.current if seen.slot else None,
-        why=f"without a shadow: {unshadowed.detail}" if unshadowed else "",
+        why=f"without a shadow: {unshadowed.detail}" if unshadowed else alone,
     )
 
 

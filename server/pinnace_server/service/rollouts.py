@@ -13,6 +13,7 @@ from pinnace_server.domain.policy import PLAIN_TERMS, Terms
 from pinnace_server.domain.queries import Listing, RolloutQuery
 from pinnace_server.domain.ramp import Ramp
 from pinnace_server.domain.records import (
+    UNDER_WAY,
     Assignment,
     Counts,
     Device,
@@ -197,7 +198,7 @@ class Rollouts:
             found = found_rollout(tables, rollout)
             if found.state is not RolloutState.ACTIVE:
                 raise Conflict(f"rollout {rollout} is {found.state} already", hint="to move its devices back: rollback")
-            under_way = [member for member in tables.rollouts.members(rollout) if member.state is MemberState.ASSIGNED]
+            under_way = [member for member in tables.rollouts.members(rollout) if member.state in UNDER_WAY]
             ended = replace(found, state=RolloutState.CANCELLED, reason=reason, ended_at_s=now)
             tables.rollouts.save(ended)
             tables.events.append(_ending(ended, EventKind.ROLLOUT_CANCELLED, actor, Severity.WARNING))
@@ -240,7 +241,7 @@ class Rollouts:
         owned = [
             member
             for member in tables.rollouts.members(rollout.id)
-            if _is_owned(tables, rollout, member) and (member.state is MemberState.ASSIGNED or not stay)
+            if _is_owned(tables, rollout, member) and (member.state in UNDER_WAY or not stay)
         ]
         if rollout.state is RolloutState.CANCELLED:  # who was under way then is on its way back already
             owned = [member for member in owned if member.state is MemberState.COMMITTED]

@@ -21,7 +21,7 @@ from pinnace_server.domain.records import (
     Version,
 )
 from pinnace_server.domain.rollout_policy import gating
-from pinnace_server.domain.rollout_policy.policy import AllAtOnce, Canary, Cohort, RolloutPolicy, Shadow
+from pinnace_server.domain.rollout_policy.policy import AllAtOnce, BlueGreen, Canary, Cohort, RolloutPolicy, Shadow
 from pinnace_server.domain.selector import Selector
 from pinnace_server.domain.witness import STRETCH_S
 from pinnace_server.errors import Code, Conflict, Refused
@@ -35,7 +35,7 @@ from pinnace_server.service.rollouts import found_rollout
 FORESEEN_DEVICES_MAX: Final = 100  # whose last day says what the fleet is like
 DAY_S: Final = 86_400.0
 _RETRIED: Final = (MemberState.FAILED, MemberState.REVERTED, MemberState.REJECTED)
-_CARRIED_OUT: Final = (Canary, AllAtOnce, Shadow)
+_CARRIED_OUT: Final = (Canary, AllAtOnce, Shadow, BlueGreen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +266,7 @@ def _may_go(version: Version, policy: RolloutPolicy, people: Collection[str] | N
         )
     if not isinstance(policy.strategy, _CARRIED_OUT):
         raise Refused(
-            f"policy.strategy: expected canary, shadow or all_at_once, found {policy.strategy.KIND}",
+            f"policy.strategy: expected canary, shadow, blue_green or all_at_once, found {policy.strategy.KIND}",
             hint="this server does not carry that strategy out yet",
         )
     for at, each in enumerate(policy.approvals if people is not None else ()):
