@@ -34,7 +34,7 @@ from pinnace_sim.plan import Nature
 GATES: Final = {"soak_s": 3_600}
 UNREFUTED: Final = GATES | {"promote_on": "unrefuted"}
 PER: Final = 200  # runs, in which a good release may be stopped once
-STRATEGIES: Final = ("canary", "all_at_once")
+STRATEGIES: Final = ("canary", "all_at_once", "blue_green")
 BAD_DEVICES: Final = 40
 BAD_PAST_HOURS: Final = 6.0  # a short past makes what is bad harder to see
 BAD_HOURS: Final = 8.0

@@ -75,7 +75,8 @@ def test_a_cohort_switches_and_switches_back_under_load_and_no_request_fails(
             until("green has ended", lambda camera=camera: len(camera.workers()) == 1)
             assert set(camera.workers()) <= before[camera.name], "who answers now was there all the while"
     assert asking.failed == []
-    assert set(asking.answered) == server.digests("1") | server.digests("2")
+    for version in ("1", "2"):
+        assert set(asking.answered) & server.digests(version), f"version {version} answered"
     assert sum(asking.answered.values()) > 100
     assert rollout(server, name)["state"] == "halted"
     assert " ms" in server.cli("receipts", "--device", cameras[0].id)

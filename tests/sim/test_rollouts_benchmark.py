@@ -55,13 +55,14 @@ def test_a_world_that_nobody_ends_is_over_with_its_hours_and_asks_nothing_of_a_c
     assert found.end in (End.HELD, End.HELD_LAST, End.BUDGET_HELD)
 
 
-@pytest.mark.parametrize("strategy", ["ab", "blue_green", "site_atomic"])
+@pytest.mark.parametrize("strategy", ["ab", "site_atomic"])
 def test_what_is_not_played_is_what_the_server_refuses(strategy: str) -> None:
     assert "does not carry that strategy out" in rollout_worlds.refused(strategy)
 
 
 def test_a_strategy_that_the_server_takes_is_not_called_refused() -> None:
     assert rollout_worlds.refused("canary") == ""
+    assert rollout_worlds.refused("blue_green") == ""
 
 
 def test_devices_that_differ_come_back_from_a_log_and_even_ones_are_written_as_before() -> None:

@@ -17,6 +17,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 MANUAL = DOCS / "operating-the-server.md"
 ROLLOUTS = DOCS / "rollouts.md"
 SHADOW = DOCS / "shadow.md"
+BLUE_GREEN = DOCS / "blue-green.md"
 
 
 def test_every_option_of_serve_is_in_the_manual() -> None:
@@ -51,10 +52,11 @@ def test_the_policy_that_the_manual_shows_is_one() -> None:
     assert len(found.waves) == 3
 
 
-def test_every_setting_of_a_shadow_is_in_the_manual() -> None:
-    strategy = reading.plain(reading.read({"cohort": "", "strategy": "shadow"}))["strategy"]
+@pytest.mark.parametrize(("kind", "page"), [("shadow", SHADOW), ("blue_green", BLUE_GREEN)])
+def test_every_setting_of_a_strategy_is_in_the_manual(kind: str, page: Path) -> None:
+    strategy = reading.plain(reading.read({"cohort": "", "strategy": kind}))["strategy"]
     assert isinstance(strategy, dict)
-    documented = set(re.findall(r"^\| `([a-z_]+)` \|", SHADOW.read_text(), re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", page.read_text(), re.MULTILINE))
     assert set(strategy) - {"kind"} == documented
 
 
