@@ -472,17 +472,19 @@ MUTATIONS: Final = (
             "isinstance(job.effect, effects.Activate) and job.effect.keeps:",
             "isinstance(job.effect, effects.Activate) and not job.effect.keeps:",
         ),
-        seeds=20,
+        seeds=30,
+        found_by=24,
     ),
     _of_waves(
         "switch-before-all-are-ready",
         "devices are told to switch as soon as they are ready, and not with their wave",
         _edit(
             "server/pinnace_server/domain/ramp.py",
-            "    if mover.part is not Part.READY or mover.wave in ramp.told:\n",
+            "    if wave in ramp.told:\n",
             "    if True:\n",
         ),
-        seeds=20,
+        seeds=30,
+        found_by=24,
     ),
 )
 

@@ -317,7 +317,8 @@ def moving(ramp: Ramp, movers: Sequence[Mover]) -> Moving:
     for mover in movers:
         if mover.part not in (Part.WAITING, Part.READY):
             continue
-        why = closed[mover.wave] or mover.held or _unswitched(ramp, mover) or room.refusal(mover)
+        waits = unswitched(ramp, mover.wave) if mover.part is Part.READY else None
+        why = closed[mover.wave] or mover.held or waits or room.refusal(mover)
         if why is not None:
             held[mover.device] = why
             continue
@@ -326,10 +327,11 @@ def moving(ramp: Ramp, movers: Sequence[Mover]) -> Moving:
     return Moving(now=tuple(now), held=held)
 
 
-def _unswitched(ramp: Ramp, mover: Mover) -> Held | None:
-    if mover.part is not Part.READY or mover.wave in ramp.told:
+def unswitched(ramp: Ramp, wave: int) -> Held | None:
+    """Return what keeps every ready device of a wave: that the wave was not told to switch."""
+    if wave in ramp.told:
         return None
-    return Held(waiting_on=WaitingOn.SWITCH, detail=f"it is ready, and waits for the others of wave {mover.wave}")
+    return Held(waiting_on=WaitingOn.SWITCH, detail=f"it is ready, and waits for the others of wave {wave}")
 
 
 def not_begun(ramp: Ramp, wave: int) -> Held | None:
