@@ -164,7 +164,7 @@ def recover(slot: Slot, around: Surroundings) -> Step:
     Within one run it may be repeated. A new run uses up one start of a candidate that was loading or serving.
     """
     work = slot.work
-    fresh = _with_another_chance(switching.taken_up(replace(slot, restarts=0, exited_s=0.0)))
+    fresh = _with_another_chance(switching.taken_up(replace(slot, restarts=0, exited_s=0.0), around))
     if work is None:
         done = _begun(Step(slot=replace(fresh, phase=IDLE)), around)
     else:

@@ -198,7 +198,7 @@ def idle_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
     return Step(slot=slot, save=False)
 
 
-def taken_up(slot: Slot) -> Slot:
+def taken_up(slot: Slot, around: Surroundings) -> Slot:
     """Return the slot as a new run finds it: a standby is loaded again, unless it is what the device goes back to."""
     standby = slot.standby
     if standby is None:
@@ -206,7 +206,7 @@ def taken_up(slot: Slot) -> Slot:
     if slot.phase is Phase.REVERTING:
         return replace(slot, standby=None)
     again = because(Cause.NONE, "it is loaded again after a new start")
-    return replace(slot, standby=replace(standby, warm=False, crashes=0, seen_s=0.0, reason=again))
+    return replace(slot, standby=replace(standby, warm=False, crashes=0, seen_s=around.awake_s, reason=again))
 
 
 def with_time_passed(slot: Slot, around: Surroundings) -> Slot:

@@ -298,6 +298,15 @@ def test_a_power_cut_while_blue_stands_by_lets_green_serve_again_and_blue_come_b
     assert standby(d) == replace(told, warm=True, detail="", until_s=standby(d).until_s)  # type: ignore[union-attr]
 
 
+def test_a_clock_of_waking_time_that_began_long_before_the_agent_does_not_end_the_stay() -> None:
+    d = switched().restarts()
+    d.around = replace(d.around, awake_s=1_000_000.0)
+    d.recovers().tick(10)
+    assert standby(d) is not None
+    d.tick(KEEP_S)
+    assert standby(d) is None
+
+
 def test_a_power_cut_in_the_trial_measures_no_switch() -> None:
     d = is_ready().told_to_switch().restarts()
     assert [type(each) for each in d.effects] == [effects.Activate, effects.KeepStandby]
