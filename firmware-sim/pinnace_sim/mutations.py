@@ -312,7 +312,7 @@ MUTATIONS: Final = (
         edits=(
             _edit(
                 "agent/pinnace_agent/core/slot.py",
-                "        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, *trying)\n",
+                "        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, standby, *trying)\n",
                 "        good = (self.current, *trying)\n",
             ),
         ),
@@ -410,8 +410,8 @@ MUTATIONS: Final = (
         ),
         _edit(
             "server/pinnace_server/domain/ramp.py",
-            "    if ramp.paused and (ruling.on_time or ruling.kind in (RulingKind.START, RulingKind.PROMOTE)):\n",
-            "    if ramp.paused and ruling.kind in (RulingKind.START, RulingKind.PROMOTE):\n",
+            "    if ramp.paused and (ruling.on_time or ruling.kind in HALTED_BY_A_PAUSE):\n",
+            "    if ramp.paused and ruling.kind in HALTED_BY_A_PAUSE:\n",
         ),
         seeds=100,
         found_by=33,

@@ -38,6 +38,9 @@ class RulingKind(StrEnum):
     ASK = "ask"
 
 
+HALTED_BY_A_PAUSE: Final = (RulingKind.START, RulingKind.SWITCH, RulingKind.PROMOTE)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruling:
     """One thing to write down and carry out. ``by`` names what promoted: ``proven``, ``unrefuted`` or ``empty``.
@@ -168,7 +171,7 @@ def _problems(ruling: Ruling, ramp: Ramp, wave: Wave) -> Iterator[str]:
         yield f"not everybody agreed who must before wave {wave.number} begins"
     if ruling.on_time and wave.asked_at_s is not None:
         yield f"the time of wave {wave.number} was over before"
-    if ramp.paused and (ruling.on_time or ruling.kind in (RulingKind.START, RulingKind.SWITCH, RulingKind.PROMOTE)):
+    if ramp.paused and (ruling.on_time or ruling.kind in HALTED_BY_A_PAUSE):
         yield "the rollout is paused"
     if ruling.kind is RulingKind.SWITCH and wave.told_at_s is not None:
         yield f"wave {wave.number} was told to switch already"
