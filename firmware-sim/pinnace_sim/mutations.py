@@ -312,8 +312,8 @@ MUTATIONS: Final = (
         edits=(
             _edit(
                 "agent/pinnace_agent/core/slot.py",
-                "        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, standby, *trying)\n",
-                "        good = (self.current, *trying)\n",
+                "good = (self.current, *self.last_good, *self.emergency_good, *self.broken, standby, *trying)\n",
+                "good = (self.current, *trying)\n",
             ),
         ),
         seeds=20,
