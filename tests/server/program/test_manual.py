@@ -19,6 +19,7 @@ ROLLOUTS = DOCS / "rollouts.md"
 SHADOW = DOCS / "shadow.md"
 SITE_ATOMIC = DOCS / "site-atomic.md"
 AB = DOCS / "ab.md"
+BLUE_GREEN = DOCS / "blue-green.md"
 
 
 def test_every_option_of_serve_is_in_the_manual() -> None:
@@ -53,10 +54,11 @@ def test_the_policy_that_the_manual_shows_is_one() -> None:
     assert len(found.waves) == 3
 
 
-def test_every_setting_of_a_shadow_is_in_the_manual() -> None:
-    strategy = reading.plain(reading.read({"cohort": "", "strategy": "shadow"}))["strategy"]
+@pytest.mark.parametrize(("kind", "page"), [("shadow", SHADOW), ("blue_green", BLUE_GREEN)])
+def test_every_setting_of_a_strategy_is_in_the_manual(kind: str, page: Path) -> None:
+    strategy = reading.plain(reading.read({"cohort": "", "strategy": kind}))["strategy"]
     assert isinstance(strategy, dict)
-    documented = set(re.findall(r"^\| `([a-z_]+)` \|", SHADOW.read_text(), re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", page.read_text(), re.MULTILINE))
     assert set(strategy) - {"kind"} == documented
 
 

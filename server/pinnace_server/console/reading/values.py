@@ -97,6 +97,7 @@ def _said(state: ModelState, releases: Releases) -> shown.Slot:
         active=build(current, releases) if current else None,
         previous=build(earlier[0], releases) if earlier else None,
         candidate=build(state.candidate, releases) if state.candidate else None,
+        standby=build(state.standby.running, releases) if state.standby and state.standby.warm else None,
         generation=state.generation,
         fetched_share=min(1.0, state.fetched_bytes / state.fetch_bytes) if fetching else None,
     )
