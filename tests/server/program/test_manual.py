@@ -47,11 +47,13 @@ def test_every_field_of_a_policy_is_in_the_manual() -> None:
     assert [name for name in named if not re.search(rf"\b{name}\b", said)] == []
 
 
-def test_the_policy_that_the_manual_shows_is_one() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", ROLLOUTS.read_text(), re.DOTALL)
-    found = reading.read(yaml.safe_load(example))
+def test_the_policies_that_the_manual_shows_are_such() -> None:
+    whole, guarded = re.findall(r"```yaml\n(.*?)```", ROLLOUTS.read_text(), re.DOTALL)
+    found = reading.read(yaml.safe_load(whole))
     assert found.windows is not None
     assert len(found.waves) == 3
+    guards = reading.read({"cohort": "", **yaml.safe_load(guarded)}).gates.guards
+    assert None not in (guards.outcome, guards.fairness, guards.predictions)
 
 
 @pytest.mark.parametrize(("kind", "page"), [("shadow", SHADOW), ("blue_green", BLUE_GREEN)])
