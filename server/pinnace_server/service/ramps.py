@@ -59,10 +59,10 @@ class Look:
             if member.state not in (MemberState.WAITING, MemberState.READY):
                 continue
             why = closed[member.wave]
-            if why is None and member.state is MemberState.READY:  # perhaps only since the roll was called
-                why = ramp.unswitched(self.ramp, member.wave)
             if why is None and self.moving is not None:
                 why = self.moving.held.get(member.device)
+            if why is None and member.state is MemberState.READY:  # perhaps only since the roll was called
+                why = ramp.unswitched(self.ramp, member.wave)
             if why is not None:
                 found[member.device] = why
         return found

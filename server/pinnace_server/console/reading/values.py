@@ -232,7 +232,7 @@ def progress(rollout: records.Rollout, counts: Mapping[str, int]) -> shown.Progr
         reason=rollout.reason,
         actor=rollout.actor,
         committed=counts.get(state.COMMITTED, 0),
-        under_way=counts.get(state.ASSIGNED, 0),
+        under_way=sum(counts.get(each, 0) for each in records.UNDER_WAY),
         failed=sum(counts.get(each, 0) for each in failed),
         waiting=counts.get(state.WAITING, 0),
         left_out=sum(counts.get(each, 0) for each in (state.SKIPPED, state.SUPERSEDED, state.CANCELLED)),
