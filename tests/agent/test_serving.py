@@ -730,3 +730,35 @@ def test_nothing_is_left_when_the_model_goes() -> None:
     world.orders.clear()
     world.serving.act(effects.Unload(model=MODEL, cause=Cause.REMOVED))
     assert sorted(world.orders) == [("stop", "new"), ("stop", "old")]
+
+
+def test_a_control_arm_ends_a_standby_before_it_is_started_itself() -> None:
+    world = switched()
+    world.orders.clear()
+    world.serving.act(effects.Serve(model=MODEL, servable=NEW, split=SPLIT))
+    assert world.orders == [("stop", "old"), ("start", "old")]
+    world.exits(0, ExitCause.ORDERED)
+    world.loads(2)
+    assert world.orders[-1] == ("split", "new asks old: 20 % to old")
+    assert world.serving.take() == []
+
+
+def test_after_a_control_arm_a_switch_keeps_what_served_alone() -> None:
+    third = servable("3")
+    world = in_split()
+    world.serving.act(effects.Serve(model=MODEL, servable=NEW))
+    world.serves(1)
+    world.exits(0, ExitCause.ORDERED)
+    world.serving.act(effects.SelfTest(model=MODEL, ticket=7, candidate=third, swap=Swap.OVERLAP))
+    world.loads(2)
+    world.tests(2)
+    world.serving.act(effects.MakeReady(model=MODEL, ticket=8, candidate=third))
+    world.orders.clear()
+    world.serving.take()
+    world.serving.act(effects.Activate(model=MODEL, ticket=9, candidate=third, swap=Swap.OVERLAP, keeps=True))
+    world.serves(2)
+    assert world.serving.take() == [(MODEL, events.Activated(ticket=9))]
+    assert [order for order, _ in world.orders] == ["serve"]
+    world.serving.act(effects.Revert(model=MODEL, ticket=10, to=NEW, cause=Cause.ERROR_RATE))
+    world.serves(1)
+    assert world.serving.take() == [(MODEL, events.Reverted(ticket=10))]

@@ -17,6 +17,7 @@ from pinnace_contract.latest import (
     Intent,
     Outcome,
     Phase,
+    SiteVerdict,
     Standby,
     Swap,
     TrialMode,
@@ -25,7 +26,20 @@ from pinnace_contract.latest import (
     Window,
     WithdrawMode,
 )
-from tests.agent.core.scene import MISSED, SHADOW_S, START_S, V1, V2, V3, Driver, pair_of, release, variant
+from tests.agent.core.scene import (
+    MISSED,
+    SHADOW_S,
+    SITED,
+    START_S,
+    V1,
+    V2,
+    V3,
+    Driver,
+    pair_of,
+    release,
+    split_of,
+    variant,
+)
 
 KEEP_S = SHADOW_S
 BACK: dict[str, Any] = {
@@ -121,6 +135,40 @@ def test_the_standby_leaves_when_its_time_is_over() -> None:
     assert (standby(d), d.serving) == (None, "v2")
     assert d.effect(effects.EndStandby) is not None
     assert d.change.told
+
+
+def test_when_nobody_asks_for_the_model_any_more_the_standby_leaves() -> None:
+    d = switched().cancel()
+    assert (standby(d), d.serving, d.phase) == (None, "v2", Phase.IDLE)
+    assert d.effect(effects.EndStandby) is not None
+
+
+def test_a_control_arm_that_follows_ends_the_stay_first() -> None:
+    d = switched().assign(V3, arms=split_of(V2))
+    assert (standby(d), d.effect(effects.EndStandby) is not None) == (None, True)
+    d.to(Phase.TRIAL)
+    activate = d.effect(effects.Activate)
+    assert (activate.keeps, activate.split.control.version) == (False, "v2")
+
+
+def test_a_pair_that_follows_a_control_arm_ends_it_first() -> None:
+    d = Driver().install(V1).assign(V2, arms=split_of(V1)).to(Phase.IDLE)
+    assert d.slot.split is not None
+    d.assign(V3, arms=pair_of(V2))
+    assert (d.slot.split, d.effect(effects.Serve).split) == (None, None)
+    d.to(Phase.TRIAL)
+    activate = d.effect(effects.Activate)
+    assert (activate.keeps, activate.split, d.slot.standby.servable.version) == (True, None, "v2")
+
+
+def test_the_standby_is_there_for_a_site_that_goes_back_as_well() -> None:
+    d = on_trial(**SITED).to(Phase.PREPARED)
+    assert standby(d) is not None
+    d.decide(SiteVerdict.REVERT)
+    assert (d.phase, d.effect(effects.Revert).to.version) == (Phase.REVERTING, "v1")
+    d.later(0.03).reverted()
+    assert (last(d), d.serving) == ((Outcome.REVERTED, Cause.SITE_REVERTED), "v1")
+    assert d.receipts[-1].switch_back_ms == pytest.approx(30, abs=0.01)
 
 
 def test_the_standby_stays_through_the_trial() -> None:
