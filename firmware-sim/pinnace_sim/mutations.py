@@ -533,7 +533,7 @@ MUTATIONS: Final = (
             "isinstance(job.effect, effects.Activate) and not job.effect.keeps:",
         ),
         seeds=30,
-        found_by=24,
+        found_by=14,
     ),
     _of_waves(
         "switch-before-all-are-ready",
@@ -544,7 +544,7 @@ MUTATIONS: Final = (
             "    if True:\n",
         ),
         seeds=30,
-        found_by=24,
+        found_by=14,
     ),
 )
 
