@@ -30,11 +30,16 @@ sys.path.insert(0, str(ROOT))
 
 from pinnace_agent.client import Client  # noqa: E402  # the tests' building blocks are found from the root alone
 from pinnace_contract.latest import (  # noqa: E402
+    ArmMode,
+    Arms,
     Baseline,
     ConfidenceBaseline,
+    ContactMode,
+    ContactPolicy,
     Datatype,
     FeatureBaseline,
     FeatureKind,
+    Intent,
     IoContract,
     Runtime,
     TensorSpec,
@@ -58,7 +63,7 @@ def main() -> None:
     chosen = figures.arguments(__doc__ or "")
     found: list[Figure] = []
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a device has its byte code; compiling costs memory that stays
-    for measure in (imports, memory, overheads, assignments):
+    for measure in (imports, memory, overheads, switches, assignments):
         for figure in measure(chosen.quick):
             figures.show(figure, as_json=chosen.json)
             found.append(figure)
@@ -284,6 +289,57 @@ def _image_release(folder: Path, asked: NDArray[np.float32]) -> OnDisk:
         baseline=baseline,
     )
     return replace(on_disk)
+
+
+# --- blue and green -------------------------------------------------------------------------------------------------
+
+
+def switches(quick: bool) -> Iterator[Figure]:
+    """How long a switch between two loaded releases takes, there and back, as receipts say; the medians.
+
+    From the decision, which is saved first, until the other worker answers the model's socket.
+    """
+    there, back = [], []
+    with tempfile.TemporaryDirectory(prefix="pb-") as name, _agent(Path(name) / "switches") as (agent, server):
+        blue_on_disk = building.put_release(Path(name) / "blue", building.linear())
+        turned = building.linear(building.WEIGHTS[:, ::-1].copy())
+        green_on_disk = building.put_release(Path(name) / "green", turned, version="2", vectors=_turned())
+        _commit(agent, server, blue_on_disk)
+        (blue,) = server.releases.values()
+        green = server.add(green_on_disk, sequence=2)
+        pair = Arms(
+            mode=ArmMode.BLUE_GREEN,
+            control=next(iter(server.releases)),
+            share_percent=100,
+            until_s=int(time.time()) + 3_600,
+            duration_s=3_600,
+        )
+        generation = 1
+        for _ in range(5 if quick else 50):
+            entries = (
+                server.entry(green, generation + 1, arms=pair, contact=ContactPolicy(mode=ContactMode.NONE)),
+                server.entry(
+                    blue,
+                    generation + 2,
+                    intent=Intent.ROLLBACK,
+                    contact=ContactPolicy(mode=ContactMode.NONE),
+                ),
+            )
+            for entry, times in zip(entries, (there, back), strict=True):
+                generation += 1
+                server.assign(generation, entry)
+                receipt = server.wait_for_receipt(generation)
+                if receipt.outcome != "committed" or receipt.switch_ms is None:
+                    raise RuntimeError(f"expected a switch between loaded releases, found {receipt}")
+                times.append(receipt.switch_ms)
+    for figure, times in (("blue_green_switch_ms", there), ("blue_green_switch_back_ms", back)):
+        yield Figure(figure=figure, value=round(float(np.median(times)), 2), unit="ms")
+
+
+def _turned() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The golden vectors of a release whose outputs stand in the other order."""
+    asked = building.rows(4)
+    return asked, building.expected(asked)[:, ::-1].copy()
 
 
 # --- from assignment to commit --------------------------------------------------------------------------------------

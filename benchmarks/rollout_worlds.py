@@ -22,7 +22,6 @@ from pinnace_sim.world import World
 
 HOUR_S: Final = 3_600.0
 FIRST_S: Final = 60.0
-REFUSED_HOURS: Final = 0.2
 REPORT_EVERY_S: Final = 600
 BAD_HARDWARE: Final = "board-c"
 HARDWARE: Final = ("board-a", "board-a", "board-b", BAD_HARDWARE)
@@ -82,24 +81,6 @@ def play(setup: Setup, seed: int) -> Played:
     outcome = world.run(over=watch.over)
     played = watch.played(seed, "" if outcome.violation is None else str(outcome.violation))
     return replace(played, cpu_s=time.process_time() - began_s)
-
-
-def refused(strategy: str) -> str:
-    """Return what the server says to a strategy that it does not carry out; empty: it does."""
-    asked = Order(at_s=HOUR_S / 10, kind=OrderKind.BEGIN, version="1", policy=json.dumps(_asking(strategy)))
-    one = plan(Setup(name=strategy, devices=1, policy={}), 1)
-    orders = (*(each for each in one.orders if each.version == "1"), asked)
-    world = World(replace(one, hours=REFUSED_HOURS, orders=orders, incidents=()), keeps_log=True)
-    lines = map(json.loads, world.run(over=lambda: False).lines)
-    return next((str(line["problem"]) for line in lines if line.get("what") == "order_refused"), "")
-
-
-def _asking(strategy: str) -> dict[str, object]:
-    takes: dict[str, dict[str, object]] = {
-        "site_atomic": {"budgets": {"healthy_per_site_min": None}},
-        "ab": {"gates": {"guards": {"outcome": {"metric": "sold"}}}},
-    }
-    return {"cohort": "", "strategy": strategy, **takes.get(strategy, {})}
 
 
 def plan(setup: Setup, seed: int) -> Plan:

@@ -250,7 +250,8 @@ class Daemon:
         connected = parts.uplink.connected
         due_s = min(parts.reporting.due_s(connected=connected), parts.belief.due_s, parts.serving.due_s)
         shares = (slot.split.seen_s + slot.split.left_s for slot in self.state.slots if slot.split is not None)
-        due_s = min((due_s, *shares))
+        stays = (slot.standby_until_s for slot in self.state.slots)
+        due_s = min((due_s, *shares, *stays))
         if connected:
             return min(due_s, parts.speech.due_s(self.state))
         return due_s if parts.uplink.retry_at_s is None else min(due_s, parts.uplink.retry_at_s)
@@ -348,6 +349,9 @@ class Daemon:
             case (
                 effects.SelfTest()
                 | effects.Shadow()
+                | effects.MakeReady()
+                | effects.KeepStandby()
+                | effects.EndStandby()
                 | effects.Activate()
                 | effects.Replay()
                 | effects.StopCandidate()

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 CALLERS_FAULT: Final = "bad_request"  # errors under this name say nothing about the model
 SLOW_SAMPLES_MIN: Final = 100  # fewer say little about a 95th percentile
 
+# What a candidate's worker is started for.
+_CANDIDATES: Final = (effects.SelfTest, effects.Shadow, effects.MakeReady, effects.Activate)
+
 CoreEvent = tuple[ModelName, events.Event]
 
 
@@ -65,7 +68,8 @@ class _Control:
 
 
 _Both = effects.Activate | effects.Serve
-_Aimed = effects.SelfTest | effects.Shadow | _Both | effects.Revert | _Control
+_Answering = _Both | effects.Revert
+_Aimed = effects.SelfTest | effects.Shadow | effects.MakeReady | effects.KeepStandby | _Answering | _Control
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,7 +91,10 @@ class _Waiting:
 
 @dataclass(slots=True, kw_only=True)
 class _Model:
-    """The workers of one model. ``shadow`` is the candidate while it is shown copies of what ``serving`` answers.
+    """The workers of one model.
+
+    ``shadow`` is the candidate while it is shown copies of what ``serving`` answers, ``ready`` while it waits for a
+    switch; ``standby`` is loaded and answered before the last one.
 
     With a ``split`` there are two arms; ``serving`` is the one that holds the socket, whichever it is, and asks the
     other one, ``beside``, for its share. ``joined``: who of them was told so.
@@ -96,6 +103,8 @@ class _Model:
     serving: WorkerRef | None = None
     candidate: WorkerRef | None = None
     shadow: WorkerRef | None = None
+    ready: WorkerRef | None = None
+    standby: WorkerRef | None = None
     share_percent: int = 0
     split: effects.Split | None = None
     beside: WorkerRef | None = None
@@ -126,6 +135,12 @@ class Serving:
             self._begin(effect.model, _Job(effect=effect), stop_first=effect.swap is Swap.STOP_FIRST)
         elif isinstance(effect, effects.Shadow):
             self._shadow(effect)
+        elif isinstance(effect, effects.MakeReady):
+            self._make_ready(effect)
+        elif isinstance(effect, effects.KeepStandby):
+            self._keep_standby(effect)
+        elif isinstance(effect, effects.EndStandby):
+            self._end_standby(self._model(effect.model))
         elif isinstance(effect, effects.Activate):
             self._activate(effect)
         elif isinstance(effect, effects.Serve):
@@ -208,7 +223,7 @@ class Serving:
             self._host.open(job.effect.model, f"the model cannot be started: {error}")
             return
         model.jobs[ref] = job
-        if isinstance(job.effect, effects.SelfTest | effects.Shadow | effects.Activate):
+        if isinstance(job.effect, effects.SelfTest | effects.Shadow | effects.MakeReady | effects.Activate):
             model.candidate = ref
 
     def _shadow(self, effect: effects.Shadow) -> None:
@@ -230,15 +245,52 @@ class Serving:
         if model.serving is not None and model.shadow is not None:
             self._host.shadow(model.serving, model.shadow, model.share_percent)
 
+    def _make_ready(self, effect: effects.MakeReady) -> None:
+        model = self._model(effect.model)
+        ref = model.candidate
+        self._give_up(model, effects.SelfTest, effects.MakeReady)
+        if ref is not None and ref in model.started and _is(ref, effect.candidate):
+            self._is_ready(model, ref, effect)
+        else:
+            self._begin(effect.model, _Job(effect=effect))
+
+    def _is_ready(self, model: _Model, ref: WorkerRef, effect: effects.MakeReady) -> None:
+        model.ready = ref
+        self._out.append((effect.model, events.MadeReady(ticket=effect.ticket)))
+
+    def _keep_standby(self, effect: effects.KeepStandby) -> None:
+        model = self._model(effect.model)
+        loading = [ref for ref, job in model.jobs.items() if isinstance(job.effect, effects.KeepStandby)]
+        if any(_is(ref, effect.servable) for ref in (model.standby, *loading)):
+            return
+        self._give_up(model, effects.KeepStandby)
+        self._begin(effect.model, _Job(effect=effect), after_s=effect.after_s)
+
+    def _end_standby(self, model: _Model) -> None:
+        self._give_up(model, effects.KeepStandby)
+        if model.standby is not None:
+            self._end(model, model.standby)
+            model.standby = None
+
+    def _fronted(self, model: _Model, servable: Servable, effect: _Answering) -> bool:
+        """Put the standby in front if it is what is wanted; tell whether it is."""
+        ref = model.standby
+        if ref is None or not _is(ref, servable):
+            return False
+        model.standby = None
+        model.jobs[ref] = _Job(effect=effect)
+        self._put_in_front(model, ref)
+        return True
+
     def _activate(self, effect: effects.Activate) -> None:
         model = self._model(effect.model)
         ref = model.candidate
-        model.shadow = None
+        model.shadow = model.ready = None
         if effect.split is not None:
-            self._give_up(model, effects.Shadow, effects.Revert)
+            self._give_up(model, effects.Shadow, effects.MakeReady, effects.Revert)
             self._keep_both(model, effect, effect.split)
             return
-        self._give_up(model, effects.Shadow, effects.Serve, effects.Revert, _Control)
+        self._give_up(model, effects.Shadow, effects.MakeReady, effects.Serve, effects.Revert, _Control)
         if self._part(model, effect, effect.candidate):
             return
         if _is(model.serving, effect.candidate):
@@ -246,7 +298,7 @@ class Serving:
         elif ref is not None and ref in model.started and _is(ref, effect.candidate):
             model.jobs[ref] = _Job(effect=effect)
             self._put_in_front(model, ref)
-        else:
+        elif not self._fronted(model, effect.candidate, effect):
             self._begin(effect.model, _Job(effect=effect), stop_first=effect.swap is Swap.STOP_FIRST)
 
     def _serve(self, effect: effects.Serve) -> None:
@@ -261,12 +313,14 @@ class Serving:
         if any(_is(ref, effect.servable) for ref in already):
             return
         self._give_up(model, effects.Serve)
-        self._begin(effect.model, _Job(effect=effect), after_s=effect.after_s)
+        if not self._fronted(model, effect.servable, effect):
+            self._begin(effect.model, _Job(effect=effect), after_s=effect.after_s)
 
     # --- two arms ------------------------------------------------------------------------------------------------
 
     def _keep_both(self, model: _Model, effect: _Both, split: effects.Split) -> None:
         """See that both arms are there and joined; whoever is there answers everything until then."""
+        self._end_standby(model)
         if model.split is None and model.latency.n >= SLOW_SAMPLES_MIN:
             model.slow_over_s = model.latency.quantile(0.95)
         if model.split is None:
@@ -311,7 +365,7 @@ class Serving:
             slow_over_s=model.slow_over_s,
         )
 
-    def _part(self, model: _Model, effect: _Both | effects.Revert, stays: Servable) -> bool:
+    def _part(self, model: _Model, effect: _Answering, stays: Servable) -> bool:
         """End a split, if there is one, for the arm that stays: True where it is there, or on its way."""
         front, beside, parted = model.serving, model.beside, model.split is not None
         model.split = model.joined = None
@@ -356,8 +410,10 @@ class Serving:
             self._out.append((effect.model, events.Reverted(ticket=effect.ticket)))
             return
         stop_first = effect.swap is Swap.STOP_FIRST
-        self._give_up(model, effects.SelfTest, effects.Shadow, effects.Activate, effects.Serve, effects.Revert)
-        model.candidate = model.shadow = None
+        self._give_up(model, *_CANDIDATES, effects.Serve, effects.Revert)
+        model.candidate = model.shadow = model.ready = None
+        if self._fronted(model, effect.to, effect):
+            return
         self._begin(effect.model, _Job(effect=effect), stop_first=stop_first, why=why)
 
     def _replay(self, effect: effects.Replay) -> None:
@@ -369,10 +425,10 @@ class Serving:
 
     def _stop_candidate(self, name: ModelName, why: str) -> None:
         model = self._model(name)
-        self._give_up(model, effects.SelfTest, effects.Shadow, effects.Activate)
+        self._give_up(model, *_CANDIDATES)
         if model.candidate is not None and model.candidate != model.serving:
             self._end(model, model.candidate, why)
-        model.candidate = model.shadow = None
+        model.candidate = model.shadow = model.ready = None
 
     def _unload(self, effect: effects.Unload) -> None:
         model = self._model(effect.model)
@@ -382,10 +438,10 @@ class Serving:
 
     def _stop_all(self, model: _Model, why: str) -> None:
         model.waiting.clear()
-        for ref in {*model.jobs, model.serving, model.beside, model.candidate}:
+        for ref in {*model.jobs, model.serving, model.beside, model.candidate, model.standby}:
             if ref is not None:
                 self._end(model, ref, why)
-        model.candidate = model.shadow = model.split = None
+        model.candidate = model.shadow = model.ready = model.standby = model.split = None
 
     def _give_up(self, model: _Model, *kinds: type[_Aimed]) -> None:
         """Forget starts that are due or under way for effects that something newer has replaced."""
@@ -394,7 +450,7 @@ class Serving:
             if isinstance(job.effect, kinds):
                 self._end(model, ref, "something newer took its place")
 
-    def _end(self, model: _Model, ref: WorkerRef, why: str) -> None:
+    def _end(self, model: _Model, ref: WorkerRef, why: str = "") -> None:
         model.ending.add(ref)
         model.jobs.pop(ref, None)
         if model.serving == ref:
@@ -437,6 +493,8 @@ class Serving:
             self._now_serving(model, event)
         elif isinstance(event, worker_events.NowAnswering):
             self._now_answering(model, event)
+        elif isinstance(event, worker_events.StoppedServing) and event.worker == model.standby:
+            self._host.collect(event.worker)  # its last answers, which nobody asks it for any more
         return None
 
     def _loaded(self, model: _Model, event: worker_events.WorkerStarted) -> None:
@@ -449,6 +507,14 @@ class Serving:
         elif isinstance(job.effect, effects.Shadow):
             del model.jobs[event.worker]
             self._show(model, event.worker, job.effect)
+        elif isinstance(job.effect, effects.MakeReady):
+            del model.jobs[event.worker]
+            self._is_ready(model, event.worker, job.effect)
+        elif isinstance(job.effect, effects.KeepStandby):
+            del model.jobs[event.worker]
+            model.standby = event.worker
+            up = events.StandbyUp(release=event.worker.release, variant=event.worker.variant)
+            self._out.append((event.worker.model, up))
         elif model.split is not None and isinstance(job.effect, _Both | _Control):
             self._take_place(model, event.worker)
         else:
@@ -487,6 +553,9 @@ class Serving:
         if before is not None and before != event.worker:
             if _is_arm(model, before) and _is_arm(model, event.worker):
                 model.beside = before  # both came up at once, and it was the first
+            elif job is not None and isinstance(job.effect, effects.Activate) and job.effect.keeps:
+                self._end_standby(model)
+                model.standby = before
             else:
                 self._end(model, before, "another release serves now")
         if model.candidate == event.worker:
@@ -548,7 +617,8 @@ class Serving:
     def _exited(self, model: _Model, event: worker_events.WorkerExited) -> None:
         ordered = event.worker in model.ending
         job = model.jobs.get(event.worker)
-        served, shown = model.serving == event.worker, event.worker in (model.shadow, model.beside)
+        served, beside = model.serving == event.worker, event.worker in (model.shadow, model.ready, model.beside)
+        stood_by = model.standby == event.worker
         self._gone(model, event.worker)
         if ordered:
             self.tick()
@@ -560,8 +630,10 @@ class Serving:
             self._put_in_front(model, model.beside)
         elif served:
             self._host.open(event.worker.model, f"the model's worker ended: {cause} {event.detail}".strip())
-        if job is None and (served or shown):
+        if job is None and (served or beside):
             self._out.append((event.worker.model, _worker_exited(event.worker, cause, event.detail, event.log)))
+        elif job is None and stood_by:
+            self._out.append((event.worker.model, _standby_exited(event.worker, cause, event.detail)))
 
     def _failed(self, job: _Job, cause: Cause, detail: str, words: str) -> None:
         effect = job.effect
@@ -570,6 +642,9 @@ class Serving:
             outcome: events.Event = events.SelfTestFailed(ticket=effect.ticket, cause=cause, detail=detail, log=words)
         elif isinstance(effect, effects.Revert):
             outcome = events.RevertFailed(ticket=effect.ticket, cause=cause, detail=detail)
+        elif isinstance(effect, effects.KeepStandby):
+            aim = effect.servable
+            outcome = events.StandbyExited(release=aim.release, variant=aim.variant, cause=cause, detail=detail)
         else:
             aim = _aim(effect)
             outcome = events.WorkerExited(
@@ -592,6 +667,10 @@ class Serving:
             model.beside = None
         if model.joined is not None and ref in model.joined:
             model.joined = None
+        if model.ready == ref:
+            model.ready = None
+        if model.standby == ref:
+            model.standby = None
 
 
 def summary_of(latency: Histogram) -> LatencySummary | None:
@@ -633,7 +712,7 @@ def _may_say(model: _Model, ref: WorkerRef, block: Block) -> bool:
 
 
 def _aim(effect: _Aimed) -> Servable:
-    if isinstance(effect, effects.Serve | _Control):
+    if isinstance(effect, effects.Serve | effects.KeepStandby | _Control):
         return effect.servable
     if isinstance(effect, effects.Revert):
         assert effect.to is not None
@@ -649,6 +728,10 @@ def _compared(ref: WorkerRef, counts: ShadowCounts) -> events.Compared:
     return events.Compared(
         release=ref.release, variant=ref.variant, pairs=counts.pairs, disagreements=counts.disagreements
     )
+
+
+def _standby_exited(ref: WorkerRef, cause: Cause, detail: str) -> events.StandbyExited:
+    return events.StandbyExited(release=ref.release, variant=ref.variant, cause=cause, detail=detail)
 
 
 def _worker_exited(ref: WorkerRef, cause: Cause, detail: str, words: str) -> events.WorkerExited:

@@ -94,6 +94,8 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         if model["control"]:
             share = f"{model['control']['share_percent']} % of the requests"
             out.append(f"  control    {_running(model['control'], '')}, {share}")
+        if model["standby"]:
+            out.append(f"  standby    {_running(model['standby'], '')}{_why(model['standby']['why'])}")
         for good in model["last_good"]:
             out.append(f"  last good  {_running(good, '')}")
         if model["ended"]:
@@ -114,6 +116,7 @@ def _slot(slot: Slot, serving: Digest | None) -> dict[str, object]:
         "current": _servable(slot.current),
         "candidate": _servable(candidate),
         "control": _control(slot.split),
+        "standby": _standby(slot),
         "last_good": [_servable(each) for each in slot.last_good],
         "floor": slot.floor,
         "ended": None
@@ -143,6 +146,14 @@ def _servable(found: Servable | None) -> dict[str, object] | None:
         "runtime": str(found.runtime),
         "sequence": found.sequence,
     }
+
+
+def _standby(slot: Slot) -> dict[str, object] | None:
+    standby = slot.standby
+    if standby is None:
+        return None
+    why = _reason(standby.reason.cause, standby.reason.detail)
+    return {**(_servable(standby.servable) or {}), "warm": standby.warm, "why": why}
 
 
 def _reason(cause: Cause, detail: str) -> dict[str, str] | None:

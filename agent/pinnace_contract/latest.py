@@ -97,6 +97,9 @@ from pinnace_contract.v1.device import (
     Running as Running,
 )
 from pinnace_contract.v1.device import (
+    Standby as Standby,
+)
+from pinnace_contract.v1.device import (
     SystemHealth as SystemHealth,
 )
 from pinnace_contract.v1.enrolment import (

@@ -14,9 +14,9 @@ from typing import Final
 
 from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.core.device import DeviceState, Sealed
-from pinnace_agent.core.slot import ACTIVATED_PHASES, Reason, Servable, Slot
+from pinnace_agent.core.slot import ACTIVATED_PHASES, BESIDE_PHASES, Reason, Servable, Slot
 from pinnace_agent.store_blobs import BLOBS
-from pinnace_agent.worker.events import LoadFailed, NowAnswering, NowServing, WorkerExited
+from pinnace_agent.worker.events import ExitCause, LoadFailed, NowAnswering, NowServing, WorkerExited
 from pinnace_contract import codec, envelope, topics
 from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ReceiptId, ReleaseId, digest_of
@@ -39,7 +39,7 @@ from pinnace_sim.device import SimDevice
 from pinnace_sim.journal import Journal
 from pinnace_sim.watch import Told
 
-_STARTS_CANDIDATE: Final = frozenset({Phase.SELF_TEST, Phase.SHADOW, *ACTIVATED_PHASES})
+_STARTS_CANDIDATE: Final = frozenset({Phase.SELF_TEST, *BESIDE_PHASES, *ACTIVATED_PHASES})
 
 
 class Rule(StrEnum):
@@ -79,6 +79,8 @@ class Rule(StrEnum):
     DECIDED_TOO_LATE = "decided_too_late"
     DECIDED_TOO_EARLY = "decided_too_early"
     SITE_MIXED = "site_mixed"
+    SWITCHED_TOO_EARLY = "switched_too_early"
+    STANDBY_UNLOADED = "standby_unloaded"
 
 
 NOTHING_TOLD: Final = (0, 0, 0, 0)
@@ -201,6 +203,7 @@ class Checks:
                 self.serves(device, event.worker.release)
             case WorkerExited():
                 self._journal.write("exited", device.name, model=model, version=version, why=str(event.cause))
+                self._stands_by_no_more(device, event)
             case LoadFailed():
                 self._journal.write("not_loaded", device.name, model=model, version=version, why=str(event.cause))
 
@@ -276,6 +279,16 @@ class Checks:
             raise Violation(
                 Rule.NOT_ISSUED, device.name, f"it took generation {after.generation}, which was never issued to it"
             )
+
+    def _stands_by_no_more(self, device: SimDevice, event: WorkerExited) -> None:
+        """What the device says to be loaded for the way back is not stopped by the device itself."""
+        slot = self._saved[device.name].slot(event.worker.model)
+        standby = slot.standby if slot is not None else None
+        if standby is None or not standby.warm or event.cause is not ExitCause.ORDERED:
+            return
+        if standby.servable.is_same(event.worker.release, event.worker.variant):
+            text = f"{standby.servable.version} is unloaded, and it stands by for the way back"
+            raise Violation(Rule.STANDBY_UNLOADED, device.name, text)
 
     def _moved(self, device: SimDevice, old: Slot, new: Slot, fresh: list[Receipt]) -> None:
         if new.generation < old.generation:

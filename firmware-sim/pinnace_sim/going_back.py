@@ -27,8 +27,8 @@ from pinnace_sim.schedule import Schedule
 BACK_S_MAX: Final = 60.0
 LOOK_EVERY_S: Final = 15.0
 _FETCHES: Final = frozenset({Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING})
-_OWNED: Final = (MemberState.ASSIGNED, MemberState.COMMITTED)
-_UNDER_WAY: Final = (MemberState.WAITING, MemberState.ASSIGNED)
+_OWNED: Final = (MemberState.ASSIGNED, MemberState.READY, MemberState.COMMITTED)
+_UNDER_WAY: Final = (MemberState.WAITING, MemberState.ASSIGNED, MemberState.READY)
 
 
 class Place(Protocol):

@@ -317,8 +317,8 @@ MUTATIONS: Final = (
         edits=(
             _edit(
                 "agent/pinnace_agent/core/slot.py",
-                "        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, lapsed, *trying)\n",
-                "        good = (self.current, *trying)\n",
+                "(self.current, *self.last_good, *self.emergency_good, *self.broken, lapsed, standby, *trying)",
+                "(self.current, *trying)",
             ),
         ),
         seeds=20,
@@ -415,8 +415,8 @@ MUTATIONS: Final = (
         ),
         _edit(
             "server/pinnace_server/domain/ramp.py",
-            "    if ramp.paused and (ruling.on_time or ruling.kind in (RulingKind.START, RulingKind.PROMOTE)):\n",
-            "    if ramp.paused and ruling.kind in (RulingKind.START, RulingKind.PROMOTE):\n",
+            "    if ramp.paused and (ruling.on_time or ruling.kind in HALTED_BY_A_PAUSE):\n",
+            "    if ramp.paused and ruling.kind in HALTED_BY_A_PAUSE:\n",
         ),
         seeds=100,
         found_by=33,
@@ -464,7 +464,7 @@ MUTATIONS: Final = (
         _edit(
             "server/pinnace_server/service/rollouts.py",
             "(_goes_back(tables, rollout, member) or not stay)",
-            "(member.state is not MemberState.ASSIGNED and not stay)",
+            "(member.state not in UNDER_WAY and not stay)",
         ),
         seeds=100,
         found_by=3,
@@ -523,6 +523,28 @@ MUTATIONS: Final = (
         ),
         seeds=60,
         found_by=8,
+    ),
+    _of_waves(
+        "unload-blue-at-the-switch",
+        "what served is stopped when a ready candidate takes over",
+        _edit(
+            "agent/pinnace_agent/serving.py",
+            "isinstance(job.effect, effects.Activate) and job.effect.keeps:",
+            "isinstance(job.effect, effects.Activate) and not job.effect.keeps:",
+        ),
+        seeds=30,
+        found_by=14,
+    ),
+    _of_waves(
+        "switch-before-all-are-ready",
+        "devices are told to switch as soon as they are ready, and not with their wave",
+        _edit(
+            "server/pinnace_server/domain/ramp.py",
+            "    if wave in ramp.told:\n",
+            "    if True:\n",
+        ),
+        seeds=30,
+        found_by=14,
     ),
 )
 

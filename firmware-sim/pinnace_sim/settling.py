@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from pinnace_agent.core.slot import Servable
+from pinnace_agent.core.slot import Servable, Slot
 from pinnace_agent.worker.events import WorkerRef
 from pinnace_contract.ids import ReleaseId, RolloutId
 from pinnace_contract.latest import Phase
+from pinnace_server.domain import pairs, wave_report
 from pinnace_server.domain import ramp as ramps
-from pinnace_server.domain import wave_report
 from pinnace_server.domain.gates.verdicts import Decision
 from pinnace_server.domain.plans import ENDED, WaitingOn
-from pinnace_server.domain.records import Rollout
+from pinnace_server.domain.records import MemberState, Rollout
+from pinnace_server.domain.rollout_policy.policy import BlueGreen
 from pinnace_server.service.climbing import LOOK_SELDOM_S
 from pinnace_server.service.controller import MINUTES_KEPT_S
 from pinnace_server.service.ports import Tables
-from pinnace_server.service.ramps import ramp_of
+from pinnace_server.service.ramps import ramp_of, stopped_installs
 from pinnace_sim.checks import Rule, Violation, is_whole
 from pinnace_sim.device import SimDevice
 from pinnace_sim.plan import Nature
@@ -38,6 +39,7 @@ _MAY_WAIT: Final = frozenset(
         WaitingOn.BUDGET,
         WaitingOn.WINDOW,
         WaitingOn.SITE,
+        WaitingOn.SWITCH,
     }
 )
 """What a device of a rollout in waves may wait on for as long as it likes."""
@@ -102,12 +104,27 @@ def _waves(world: World, rollout: Rollout) -> None:
         if ramps.standing(ramp, None, world.server.now()).ruling is not None:
             raise Violation(Rule.NOT_CONVERGED, rollout.id, f"wave {wave.number} could begin, and does not")
         return
+    _switches(world, rollout, ramp, wave.number)
     gates = ramp.policy.gates
     if wave.switched_at_s is None:
         return  # nobody served it: its time has not begun
     until_s = wave.switched_at_s + gates.soak_s + gates.hold_timeout_s
     if world.server.now() > until_s + 2 * LOOK_SELDOM_S:
         raise Violation(Rule.NOT_CONVERGED, rollout.id, f"wave {wave.number} is past its time, and nobody was asked")
+
+
+def _switches(world: World, rollout: Rollout, ramp: ramps.Ramp, number: int) -> None:
+    """What is ready does not wait longer than its policy says, unless installs were stopped."""
+    strategy = ramp.policy.strategy
+    if not isinstance(strategy, BlueGreen) or number in ramp.told:
+        return
+    with world.server.store.read() as tables:
+        muster = [each for each in tables.rollouts.muster(rollout.id) if each.wave == number]
+    ready = pairs.readiness(muster)
+    late_s = world.server.now() - strategy.wait_s - 2 * LOOK_SELDOM_S
+    late = ready.first_at_s is not None and ready.first_at_s < late_s
+    if late and stopped_installs(ramp.policy, muster, number) is None:
+        raise Violation(Rule.NOT_CONVERGED, rollout.id, f"wave {number} is ready, and nobody tells it to switch")
 
 
 def _device(world: World, tables: Tables, device: SimDevice) -> None:
@@ -126,7 +143,7 @@ def _device(world: World, tables: Tables, device: SimDevice) -> None:
         raise Violation(Rule.BELIEF, device.name, text)
     believed = {slot.model: slot.state for slot in tables.devices.slots([device.id])}
     for slot in state.slots:
-        if slot.phase is not Phase.IDLE:
+        if slot.phase is not Phase.IDLE and not _waits_for_its_wave(tables, device, slot):
             raise Violation(Rule.NOT_CONVERGED, device.name, f"it is still in phase {slot.phase}: {slot.reason}")
         serving = device.run.workers.serving(slot.model)
         if slot.current is not None:
@@ -141,6 +158,12 @@ def _device(world: World, tables: Tables, device: SimDevice) -> None:
         current = told.current.release if told is not None and told.current is not None else None
         if told is None or current != (slot.current.release if slot.current else None):
             raise Violation(Rule.BELIEF, device.name, "the server believes that it runs something else")
+
+
+def _waits_for_its_wave(tables: Tables, device: SimDevice, slot: Slot) -> bool:
+    """Tell whether the server knows that the device is ready, and has a reason to let it wait."""
+    member = tables.rollouts.member_of(device.id, slot.model, slot.generation)
+    return slot.phase is Phase.READY and member is not None and member.state is MemberState.READY
 
 
 def _serves(current: Servable, serving: WorkerRef | None) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pinnace_contract.ids import DeviceId, Digest, RolloutId
-from pinnace_contract.latest import AssignmentSet
+from pinnace_contract.latest import ArmMode, AssignmentSet, Entry
 from pinnace_server.domain.gates import records
 from pinnace_server.domain.gates.verdicts import Decision
 from pinnace_server.domain.records import SERVER, Event, EventKind, MemberState
@@ -53,6 +53,7 @@ class Climb:
 
     policy: RolloutPolicy
     started: set[int] = field(default_factory=set[int])
+    switched: set[int] = field(default_factory=set[int])
     promoted: set[int] = field(default_factory=set[int])
     asked: set[int] = field(default_factory=set[int])
     paused: bool = False
@@ -103,6 +104,8 @@ class WaveChecks:
         match event.kind:
             case EventKind.WAVE_STARTED:
                 self._started(event, climb)
+            case EventKind.WAVE_SWITCHED:
+                self._switched(event, climb)
             case EventKind.WAVE_PROMOTED:
                 self._promoted(event, climb)
             case EventKind.GATE_FIRED:
@@ -139,6 +142,10 @@ class WaveChecks:
             if waves[member.wave].started_at_s is None or any(each.promoted_at_s is None for each in before):
                 text = f"it is told the release of {rollout}, and its wave {member.wave} has not begun"
                 raise Violation(Rule.TOLD_TOO_EARLY, device, text)
+            wave = waves[member.wave]
+            if _switches(entry) and wave.told_at_s is None and wave.promoted_at_s is None:
+                text = f"it is told to switch, and its wave {member.wave} of {rollout} was not"
+                raise Violation(Rule.SWITCHED_TOO_EARLY, device, text)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -160,6 +167,15 @@ class WaveChecks:
                     text = f"wave {wave} begins, and {len(may)} of {approval.count} people agreed"
                     raise Violation(Rule.WAVE_UNAGREED, event.rollout, text)
         climb.started.add(wave)
+
+    def _switched(self, event: Event, climb: Climb) -> None:
+        """A wave switches once, and while it is watched."""
+        wave = _wave(event)
+        self._in_hand(event, climb, Rule.SWITCHED_TOO_EARLY)
+        if wave in climb.switched or wave in climb.promoted or wave not in climb.started:
+            text = f"wave {wave} is told to switch; {sorted(climb.started)} began, {sorted(climb.switched)} were told"
+            raise Violation(Rule.SWITCHED_TOO_EARLY, str(event.rollout), text)
+        climb.switched.add(wave)
 
     def _promoted(self, event: Event, climb: Climb) -> None:
         wave, by = _wave(event), event.data.get("by", "")
@@ -248,6 +264,11 @@ class WaveChecks:
         if not holds:
             raise Violation(Rule.RULING_UNTRUE, str(event.rollout), f"its record says otherwise: {event.summary}")
         return Decision(kept["verdict"]["decision"])
+
+
+def _switches(entry: Entry) -> bool:
+    arms = entry.arms
+    return arms is not None and arms.mode is ArmMode.BLUE_GREEN and arms.share_percent > 0
 
 
 def _wave(event: Event) -> int:

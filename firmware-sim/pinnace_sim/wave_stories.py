@@ -54,6 +54,7 @@ FIRST_S: Final = 60.0
 HOUR_S: Final = 3_600.0
 RACES_SHARE: Final = 0.5
 RACES_MAX: Final = 4  # a wave begins, its gates look, its first devices are planned
+BLUE_GREEN_SHARE: Final = 0.35  # of those in waves; where shadow, split or whole sites is drawn too, that is what it is
 AT_ONCE_SHARE: Final = 0.25  # of what people do: just after they began, while the first plan is made
 AT_ONCE_S: Final = 0.5
 TWO_CONTROLLERS_SHARE: Final = 0.4
@@ -228,16 +229,18 @@ def drawn_policy(draw: random.Random) -> dict[str, object]:
     if draw.random() < 0.25:
         return policy | {"strategy": "all_at_once"} | _approvals(draw, (1,))
     waves = draw.choice(([1, "rest"], [1, 1, "rest"], [1, 2, "rest"], ["25%", "rest"], ["20%", "30%", "50%"]))
+    policy |= _pair(policy)
     holdback = draw.choice((None, None, 1, "10%"))
     points: tuple[object, ...] = (1, 2, "last") if holdback is None else (1, 2, "last", "holdback")
     return policy | {"waves": waves, "holdback": holdback} | _approvals(draw, points)
 
 
 def with_strategy(draw: random.Random, policy: dict[str, object]) -> dict[str, object]:
-    """Return a policy that first compares on devices, in a share of cases; one that moves all at once stays that."""
+    """Return a policy that compares on devices, in a share of cases, also where blue and green was drawn before; one
+    that moves all at once stays that."""
     kind = draw.choice(COMPARED)
     able = draw.choice(("without", "without", "leave_out"))
-    if not kind or "strategy" in policy:
+    if not kind or policy.get("strategy") == "all_at_once":
         return policy
     if kind == "shadow":
         shadow = {"duration_s": draw.choice((60, 600, 1_800)), "share_percent": draw.choice((20, 100))}
@@ -247,6 +250,15 @@ def with_strategy(draw: random.Random, policy: dict[str, object]) -> dict[str, o
     assert isinstance(gates, dict)
     outcome = gates | {"guards": {"outcome": {"metric": "sold"}}}  # ab asks for one
     return policy | {"strategy": {"kind": kind, "unsplit": able, **split}, "gates": outcome}
+
+
+def _pair(policy: dict[str, object]) -> dict[str, object]:
+    """Return blue and green for some policies; from a stream of its own, so that all else is drawn as it was."""
+    draw = random.Random(json.dumps(policy, sort_keys=True))
+    if draw.random() >= BLUE_GREEN_SHARE:
+        return {}
+    kind = {"kind": "blue_green", "wait_s": draw.choice((60, 600, 1_800)), "keep_s": draw.choice((60, 3_600, 7_200))}
+    return {"strategy": kind}
 
 
 def _gates(draw: random.Random) -> dict[str, object]:

@@ -56,13 +56,11 @@ def test_a_world_that_nobody_ends_is_over_with_its_hours_and_asks_nothing_of_a_c
     assert found.end in (End.HELD, End.HELD_LAST, End.BUDGET_HELD)
 
 
-@pytest.mark.parametrize("strategy", ["blue_green"])
-def test_what_is_not_played_is_what_the_server_refuses(strategy: str) -> None:
-    assert "does not carry that strategy out" in rollout_worlds.refused(strategy)
-
-
-def test_a_strategy_that_the_server_takes_is_not_called_refused() -> None:
-    assert rollout_worlds.refused("canary") == ""
+def test_worlds_are_played_of_every_strategy() -> None:
+    command = [sys.executable, str(BENCHMARK), "--only", "strategies", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (found,) = map(json.loads, done.stdout.splitlines())
+    assert (found["figure"], found["value"]) == ("strategies_not_played", 0)
 
 
 def test_devices_that_differ_come_back_from_a_log_and_even_ones_are_written_as_before() -> None:

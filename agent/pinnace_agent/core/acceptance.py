@@ -31,9 +31,14 @@ from pinnace_contract.latest import (
 _TRUST_ORDER: Final = (TrustLevel.DEV, TrustLevel.DELEGATED, TrustLevel.CEREMONY)
 _ANY_HARDWARE: Final = "*"
 _ARMS: Final = {
-    ArmMode.SHADOW: "shadow",
-    ArmMode.SPLIT: "split",
+    ArmMode.SHADOW: "a shadow",
+    ArmMode.SPLIT: "a split",
+    ArmMode.BLUE_GREEN: "a blue/green pair",
 }
+WAITS_PERCENT: Final = 0
+"""The share of a blue/green pair's candidate that is only made ready."""
+SWITCHES_PERCENT: Final = 100
+"""The share of one that takes over as soon as it is ready."""
 
 
 def understood(entry: Entry) -> Reason | None:
@@ -73,8 +78,18 @@ def control_gone(slot: Slot, entry: Entry) -> Reason | None:
     if arms is None or (current is not None and current.release == arms.control):
         return None
     here = f"{current.version} ({current.release[:12]})" if current else "nothing"
-    what = _ARMS.get(arms.mode, str(arms.mode))
-    return because(Cause.NO_FALLBACK, f"a {what} beside release {arms.control[:12]} was asked for; {here} serves here")
+    wanted = "a switch from" if arms.mode is ArmMode.BLUE_GREEN else f"{_ARMS.get(arms.mode, str(arms.mode))} beside"
+    return because(Cause.NO_FALLBACK, f"{wanted} release {arms.control[:12]} was asked for; {here} serves here")
+
+
+def is_switch_of(entry: Entry, newer: Entry) -> bool:
+    """Tell whether a newer entry says nothing but that what the other one makes ready may take over."""
+    before, after = entry.arms, newer.arms
+    if before is None or after is None or {before.mode, after.mode} != {ArmMode.BLUE_GREEN}:
+        return False
+    told = (before.share_percent, after.share_percent) == (WAITS_PERCENT, SWITCHES_PERCENT)
+    same = (entry.release, entry.variants, entry.intent, entry.attempt, before.control)
+    return told and same == (newer.release, newer.variants, newer.intent, newer.attempt, after.control)
 
 
 def candidate_of(slot: Slot, entry: Entry, read: ReleaseRead, around: Surroundings) -> Candidate | Reason:
@@ -125,15 +140,18 @@ def _newer(what: str) -> Reason:
 
 
 def _wrong_arms(entry: Entry, arms: Arms) -> Reason | None:
-    """A shadow and a split are understood: upgrades that are compared on the device, so both are in memory."""
+    """A shadow, a split and a blue/green pair are understood: upgrades beside what serves, so both are in memory."""
     what = _ARMS.get(arms.mode)
     if what is None:
         return _newer(f"arms ({arms.mode}: two releases resident at once)")
     if entry.intent is not Intent.UPGRADE:
-        return because(Cause.RELEASE_INVALID, f"a {what} is for intent upgrade, the entry says {entry.intent}")
+        return because(Cause.RELEASE_INVALID, f"{what} is for intent upgrade, the entry says {entry.intent}")
     if entry.swap is Swap.STOP_FIRST:
-        wrong = f"a {what} needs both releases in memory, the entry says swap stop_first"
-        return because(Cause.RELEASE_INVALID, wrong)
+        return because(Cause.RELEASE_INVALID, f"{what} needs both releases in memory, the entry says swap stop_first")
+    if arms.mode is ArmMode.BLUE_GREEN and arms.share_percent not in (WAITS_PERCENT, SWITCHES_PERCENT):
+        return because(
+            Cause.RELEASE_INVALID, f"{what} serves all or nothing, the entry says {arms.share_percent} per cent"
+        )
     return None
 
 

@@ -365,9 +365,22 @@ def _with(state: DeviceState, done: ending.Step, around: Surroundings) -> Change
 
 
 def _shown(slot: Slot) -> object:
-    control = slot.split.control if slot.split else None
-    standing = (slot.phase, slot.generation, slot.reason, slot.current, slot.last_good, slot.accepts)
-    return *standing, control, slot.work is None
+    return (
+        slot.phase,
+        slot.generation,
+        slot.reason,
+        slot.current,
+        slot.last_good,
+        slot.accepts,
+        slot.split.control if slot.split else None,
+        slot.work is None,
+        _standby(slot),
+    )
+
+
+def _standby(slot: Slot) -> object:
+    standby = slot.standby
+    return None if standby is None else (standby.servable, standby.warm, standby.reason)
 
 
 def _receipt(state: DeviceState, draft: Draft, around: Surroundings) -> Receipt:
@@ -394,6 +407,8 @@ def _receipt(state: DeviceState, draft: Draft, around: Surroundings) -> Receipt:
         latency=draft.latency,
         load_ms=draft.load_ms,
         swap_gap_ms=draft.swap_gap_ms,
+        switch_ms=draft.switch_ms,
+        switch_back_ms=draft.switch_back_ms,
         peak_memory_bytes=draft.peak_memory_bytes,
         health=around.health,
         phases=draft.phases,

@@ -90,11 +90,24 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MakeReady:
+    """Have the candidate's worker loaded beside the serving one, answering nobody; start it if it is not there.
+
+    Answer ``MadeReady``; if it cannot be started: ``WorkerExited`` of the candidate.
+    """
+
+    model: ModelName
+    ticket: int
+    candidate: Servable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Activate:
     """Let the candidate's worker answer the socket (start it if it is not there), then stop the old one: ``Activated``.
 
-    If it cannot be started: ``WorkerExited`` of the candidate. With a ``split`` both answer and none is stopped; while
-    one of them is not there the other answers everything.
+    With a ``split`` both answer and none is stopped; while one of them is not there the other answers everything. With
+    ``keeps`` the old one is not stopped either, and answers nobody: it stays loaded as the standby. If the candidate
+    cannot be started: ``WorkerExited`` of it.
     """
 
     model: ModelName
@@ -102,6 +115,23 @@ class Activate:
     candidate: Servable
     swap: Swap
     split: Split | None = None
+    keeps: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepStandby:
+    """See that this is loaded as the standby, starting it after ``after_s``: ``StandbyUp`` or ``StandbyExited``."""
+
+    model: ModelName
+    servable: Servable
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndStandby:
+    """Stop the standby's worker; nothing happens where there is none."""
+
+    model: ModelName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +205,10 @@ Effect = (
     | Verify
     | SelfTest
     | Shadow
+    | MakeReady
     | Activate
+    | KeepStandby
+    | EndStandby
     | Replay
     | StopCandidate
     | Serve

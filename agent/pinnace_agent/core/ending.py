@@ -12,6 +12,7 @@ from typing import Final
 from pinnace_agent.core import effects, health
 from pinnace_agent.core.slot import (
     ACTIVATED_PHASES,
+    BESIDE_PHASES,
     BROKEN_MAX,
     COMMITTED_MAX,
     EMERGENCY_GOOD_MAX,
@@ -77,6 +78,8 @@ class Draft:
     latency: LatencySummary | None = None
     load_ms: float | None = None
     swap_gap_ms: float | None = None
+    switch_ms: float | None = None
+    switch_back_ms: float | None = None
     peak_memory_bytes: int | None = None
     phases: tuple[PhaseTime, ...] = ()
     trust: TrustLevel = TrustLevel.DEV
@@ -164,15 +167,17 @@ def fetch(slot: Slot) -> effects.Fetch:
 
 
 def activate_effect(slot: Slot) -> effects.Activate:
-    """Return the effect that lets the candidate serve, beside a control arm where there is one."""
+    """Return the effect that lets the candidate serve: beside a control arm, or with what served kept loaded."""
     assert slot.work is not None
     assert slot.work.candidate is not None
+    candidate, standby = slot.work.candidate.servable, slot.standby
     return effects.Activate(
         model=slot.model,
         ticket=slot.ticket,
-        candidate=slot.work.candidate.servable,
+        candidate=candidate,
         swap=slot.work.swap,
         split=effects.split_of(slot),
+        keeps=standby is not None and standby.servable != candidate,
     )
 
 
@@ -180,7 +185,9 @@ def revert(slot: Slot, work: Work, reason: Reason, *, blames: bool) -> Step:
     """Leave an activated candidate for what was committed before it."""
     if blames:
         slot = _blamed(slot, work, reason.cause)
-    trial = work.trial and replace(work.trial, up=False, replaying=False)
+    trial, standby = work.trial and replace(work.trial, up=False, replaying=False), slot.standby
+    warm = standby is not None and standby.warm and standby.servable == slot.current
+    work = replace(work, warm_switch=warm)
     slot = moved(slot, Phase.REVERTING, replace(work, reverting=Reverting(reason=reason, blames=blames), trial=trial))
     return Step(slot=slot, effects=(revert_effect(slot),))
 
@@ -297,7 +304,7 @@ def _stopped(slot: Slot, work: Work) -> tuple[effects.Effect, ...]:
     """What must be called off, and put back, when an attempt leaves its phase before the trial."""
     if slot.phase is Phase.FETCHING or slot.phase is Phase.OFFERED:
         return (effects.StopFetch(model=slot.model),)
-    if slot.phase not in (Phase.SELF_TEST, Phase.SHADOW):
+    if slot.phase not in (Phase.SELF_TEST, *BESIDE_PHASES):
         return ()
     stop = effects.StopCandidate(model=slot.model)
     if work.swap is Swap.STOP_FIRST and slot.current is not None:
@@ -344,6 +351,8 @@ def _draft(slot: Slot, work: Work, outcome: Outcome, reason: Reason) -> Draft:
         latency=trial.latency if trial else None,
         load_ms=work.load_ms,
         swap_gap_ms=work.swap_gap_ms,
+        switch_ms=work.switch_ms,
+        switch_back_ms=work.switch_back_ms,
         peak_memory_bytes=work.peak_memory_bytes,
         phases=times[-_TIMES_MAX:],
         trust=candidate.trust if candidate else TrustLevel.DEV,

@@ -147,6 +147,31 @@ class Shadowing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MadeReady:
+    """The candidate is loaded and answers nobody (answers ``MakeReady``)."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandbyUp:
+    """The standby is loaded again (answers ``KeepStandby``)."""
+
+    release: ReleaseId
+    variant: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandbyExited:
+    """The standby's worker died or could not be started; not for an ordered stop."""
+
+    release: ReleaseId
+    variant: Digest
+    cause: Cause
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Activated:
     """The candidate's worker answers the model's socket (answers ``Activate``)."""
 
@@ -271,6 +296,9 @@ Event = (
     | SelfTested
     | SelfTestFailed
     | Shadowing
+    | MadeReady
+    | StandbyUp
+    | StandbyExited
     | Activated
     | Replayed
     | Reverted

@@ -11,10 +11,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pinnace_agent.core import effects, ending, events, offer, proof, shadowing, siting, splitting, standing, starts
+from pinnace_agent.core import (
+    effects,
+    ending,
+    events,
+    offer,
+    proof,
+    shadowing,
+    siting,
+    splitting,
+    standing,
+    starts,
+    switching,
+)
 from pinnace_agent.core.ending import Step
 from pinnace_agent.core.errors import IllegalEvent, IllegalMove
-from pinnace_agent.core.slot import ACTIVATED_PHASES, Slot, Work, because
+from pinnace_agent.core.slot import ACTIVATED_PHASES, BESIDE_PHASES, Slot, Work, because
 from pinnace_agent.core.surroundings import Surroundings
 from pinnace_contract.latest import Cause, Phase, Swap
 
@@ -23,8 +35,21 @@ SAVE_EVERY_S: Final = 60.0  # how much waking time a power cut may take out of d
 
 IDLE, OFFERED, FETCHING, VERIFYING = Phase.IDLE, Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING
 STAGED, SELF_TEST, TRIAL, REVERTING = Phase.STAGED, Phase.SELF_TEST, Phase.TRIAL, Phase.REVERTING
-SHADOW, AWAITING, PREPARED = Phase.SHADOW, Phase.AWAITING_CONTACT, Phase.PREPARED
-PHASES: Final = (IDLE, OFFERED, FETCHING, VERIFYING, STAGED, SELF_TEST, SHADOW, TRIAL, AWAITING, PREPARED, REVERTING)
+SHADOW, READY, AWAITING, PREPARED = Phase.SHADOW, Phase.READY, Phase.AWAITING_CONTACT, Phase.PREPARED
+PHASES: Final = (
+    IDLE,
+    OFFERED,
+    FETCHING,
+    VERIFYING,
+    STAGED,
+    SELF_TEST,
+    SHADOW,
+    READY,
+    TRIAL,
+    AWAITING,
+    PREPARED,
+    REVERTING,
+)
 
 Handler = Callable[[Slot, Any, Surroundings], Step]  # Any: each handler takes the one event type of its row
 
@@ -41,44 +66,44 @@ def _row(handler: Handler, *to: Phase) -> Row:
     return Row(handler=handler, to=to)
 
 
-# A new entry is begun as soon as the slot is idle, within the same step: where ``begin`` may lead.
-BEGINS_IN: Final = (OFFERED, STAGED, IDLE)
-BEFORE_TRIAL: Final = (OFFERED, FETCHING, VERIFYING, STAGED, SELF_TEST, SHADOW)
+# A new entry is begun as soon as the slot is idle, within the same step: where that may lead; TRIAL with a standby.
+BEGINS_IN: Final = (OFFERED, STAGED, TRIAL, IDLE)
+BEFORE_TRIAL: Final = (OFFERED, FETCHING, VERIFYING, STAGED, SELF_TEST, SHADOW, READY)
 
 # The road, phase by phase. PREPARED is on the road of entries whose site decides for them (``siting``).
 _ROAD: Final[dict[tuple[Phase, type], Row]] = {
     (IDLE, events.Assigned): _row(offer.assigned_while_idle, IDLE),
     (IDLE, events.SiteDecided): _row(siting.decided_while_idle, IDLE, PREPARED),
-    (IDLE, events.Ticked): _row(splitting.ticked, IDLE),
+    (IDLE, events.Ticked): _row(standing.ticked_while_idle, IDLE),
     (IDLE, events.Cancelled): _row(standing.cancelled_while_idle, IDLE),
     #
     (OFFERED, events.ReleaseRead): _row(offer.release_read, FETCHING, OFFERED, IDLE),
     (OFFERED, events.ReleaseRefused): _row(offer.release_refused, IDLE),
     (OFFERED, events.Ticked): _row(offer.reconsidered, OFFERED, FETCHING, IDLE),
-    (OFFERED, events.Assigned): _row(offer.assigned_before_trial, IDLE),
+    (OFFERED, events.Assigned): _row(offer.assigned_before_trial, OFFERED, IDLE),
     (OFFERED, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
     #
     (FETCHING, events.ChunksFetched): _row(offer.chunks_fetched, FETCHING),
     (FETCHING, events.Fetched): _row(offer.fetched, VERIFYING),
     (FETCHING, events.FetchFailed): _row(offer.fetch_failed, FETCHING, IDLE),
     (FETCHING, events.Ticked): _row(offer.fetching_ticked, FETCHING, IDLE),
-    (FETCHING, events.Assigned): _row(offer.assigned_before_trial, IDLE),
+    (FETCHING, events.Assigned): _row(offer.assigned_before_trial, FETCHING, IDLE),
     (FETCHING, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
     #
     (VERIFYING, events.Verified): _row(proof.verified, STAGED, SELF_TEST, FETCHING, IDLE),
     (VERIFYING, events.VerifyFailed): _row(offer.verify_failed, FETCHING, IDLE),
     (VERIFYING, events.Ticked): _row(offer.verifying_ticked, VERIFYING, IDLE),
-    (VERIFYING, events.Assigned): _row(offer.assigned_before_trial, IDLE),
+    (VERIFYING, events.Assigned): _row(offer.assigned_before_trial, VERIFYING, IDLE),
     (VERIFYING, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
     #
     (STAGED, events.Ticked): _row(proof.staged_reconsidered, STAGED, SELF_TEST, FETCHING, IDLE),
-    (STAGED, events.Assigned): _row(offer.assigned_before_trial, IDLE),
+    (STAGED, events.Assigned): _row(offer.assigned_before_trial, STAGED, IDLE),
     (STAGED, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
     #
-    (SELF_TEST, events.SelfTested): _row(shadowing.self_tested, SHADOW, TRIAL, FETCHING, IDLE),
+    (SELF_TEST, events.SelfTested): _row(shadowing.self_tested, SHADOW, READY, TRIAL, FETCHING, IDLE),
     (SELF_TEST, events.SelfTestFailed): _row(proof.self_test_failed, FETCHING, IDLE),
     (SELF_TEST, events.Ticked): _row(proof.self_test_ticked, SELF_TEST, FETCHING, IDLE),
-    (SELF_TEST, events.Assigned): _row(offer.assigned_before_trial, IDLE),
+    (SELF_TEST, events.Assigned): _row(offer.assigned_before_trial, SELF_TEST, IDLE),
     (SELF_TEST, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
     #
     (SHADOW, events.Shadowing): _row(shadowing.shadowing, SHADOW),
@@ -87,6 +112,12 @@ _ROAD: Final[dict[tuple[Phase, type], Row]] = {
     (SHADOW, events.Ticked): _row(shadowing.reconsidered, SHADOW, TRIAL, FETCHING, IDLE),
     (SHADOW, events.Assigned): _row(offer.assigned_before_trial, IDLE),
     (SHADOW, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
+    #
+    (READY, events.MadeReady): _row(switching.made_ready, READY, TRIAL),
+    (READY, events.WorkerExited): _row(shadowing.worker_exited, READY, FETCHING, IDLE),
+    (READY, events.Ticked): _row(switching.reconsidered, READY, TRIAL, FETCHING, IDLE),
+    (READY, events.Assigned): _row(switching.assigned, READY, TRIAL, IDLE),
+    (READY, events.Cancelled): _row(offer.cancelled_before_trial, IDLE),
     #
     (TRIAL, events.Activated): _row(proof.activated, TRIAL, AWAITING, PREPARED, IDLE),
     (TRIAL, events.Served): _row(proof.served, TRIAL, AWAITING, PREPARED, IDLE, REVERTING),
@@ -142,7 +173,10 @@ def _standing() -> Iterator[tuple[tuple[Phase, type], Row]]:
             yield (phase, events.SiteDecided), _row(siting.decided_before_trial, phase, IDLE)
         away = REVERTING if phase in ACTIVATED_PHASES or phase is REVERTING else IDLE
         yield (phase, events.Withdrawn), _row(standing.withdrawn, *dict.fromkeys((phase, away)))
-        if phase not in (*ACTIVATED_PHASES, SHADOW, REVERTING):
+        if phase in switching.STANDBY_PHASES:
+            yield (phase, events.StandbyUp), _row(switching.standby_up, phase)
+            yield (phase, events.StandbyExited), _row(switching.standby_exited, phase)
+        if phase not in (*ACTIVATED_PHASES, *BESIDE_PHASES, REVERTING):
             yield (phase, events.WorkerExited), _row(standing.current_exited, phase)
 
 
@@ -164,7 +198,8 @@ def step(slot: Slot, event: events.Event, around: Surroundings) -> Step:
     done = row.handler(slot, event, around)
     if done.slot.phase not in row.to:
         raise IllegalMove(slot.model, slot.phase, type(event).__name__, done.slot.phase)
-    return _with_saving(splitting.ended_if_due(_begun(_within_limit(slot, done), around), around))
+    done = splitting.ended_if_due(_begun(_within_limit(slot, done), around), around)
+    return _with_saving(switching.settled(done, around))
 
 
 def recover(slot: Slot, around: Surroundings) -> Step:
@@ -173,18 +208,25 @@ def recover(slot: Slot, around: Surroundings) -> Step:
     Within one run it may be repeated. A new run uses up one start of a candidate that was loading or serving.
     """
     work = slot.work
-    fresh = splitting.taken_up(_with_another_chance(replace(slot, restarts=0, exited_s=0.0)), around)
+    fresh = replace(slot, restarts=0, exited_s=0.0)
+    fresh = _with_another_chance(switching.taken_up(splitting.taken_up(fresh, around), around))
     if work is None:
         done = _begun(Step(slot=replace(fresh, phase=IDLE)), around)
     else:
         fresh = replace(fresh, work=_taken_up(slot, work, around))
         done = _begun(_with_start_counted(fresh, work.boot, around), around)
-    done = splitting.ended_if_due(done, around)
+    done = switching.settled(splitting.ended_if_due(done, around), around)
     return replace(done, effects=resumed(done.slot), save=done.slot != slot)
 
 
 def resumed(slot: Slot) -> tuple[effects.Effect, ...]:
     """Return what a run of the agent that finds this slot has to do, from nothing running at all."""
+    if slot.standby is None:
+        return _resumed(slot)
+    return (*_resumed(slot), switching.keep_effect(slot, switching.STANDBY_AFTER_S))
+
+
+def _resumed(slot: Slot) -> tuple[effects.Effect, ...]:
     match slot.phase:
         case Phase.OFFERED:
             release = (offer.fetch_release(slot),)  # read again even where it was known: the disk may have lost it
@@ -198,6 +240,8 @@ def resumed(slot: Slot) -> tuple[effects.Effect, ...]:
             return (test,) if test.swap is Swap.STOP_FIRST else (*_serving(slot), test)
         case Phase.SHADOW:
             return (*_serving(slot), shadowing.shadow_effect(slot))
+        case Phase.READY:
+            return (*_serving(slot), switching.ready_effect(slot))
         case Phase.TRIAL | Phase.PREPARED:
             return (ending.activate_effect(slot),)
         case Phase.AWAITING_CONTACT:
@@ -230,7 +274,7 @@ def _taken_up(slot: Slot, work: Work, around: Surroundings) -> Work:
         work = replace(work, contact_boot=around.host.boot, contact_seq=0)
     if work.boot != around.host.boot and slot.phase is PREPARED:
         work = siting.with_lease_over_a_restart(work, around)
-    return replace(work, boot=around.host.boot)
+    return replace(work, boot=around.host.boot, warm_switch=work.warm_switch and work.boot == around.host.boot)
 
 
 def _with_start_counted(slot: Slot, last_boot: str, around: Surroundings) -> Step:
@@ -243,7 +287,7 @@ def _with_start_counted(slot: Slot, last_boot: str, around: Surroundings) -> Ste
     if slot.phase is VERIFYING:
         # What was fetched is not durable yet: a power cut may have taken any of it, which is not the release's fault.
         return _within_limit(slot, Step(slot=ending.moved(slot, FETCHING, work)))
-    if slot.phase not in (SELF_TEST, SHADOW, *ACTIVATED_PHASES):
+    if slot.phase not in (SELF_TEST, *BESIDE_PHASES, *ACTIVATED_PHASES):
         return Step(slot=slot)
     after = replace(slot, work=replace(work, transitions=work.transitions + 1))
     lost = starts.no_starts_left_after_loss(work)
@@ -258,7 +302,7 @@ def _with_start_counted(slot: Slot, last_boot: str, around: Surroundings) -> Ste
 
 
 def _with_time_passed(slot: Slot, around: Surroundings) -> Slot:
-    slot = splitting.with_time_passed(slot, around)
+    slot = switching.with_time_passed(splitting.with_time_passed(slot, around), around)
     work = slot.work
     if work is None:
         return slot
@@ -298,7 +342,9 @@ def _is_stale(slot: Slot, event: events.Event) -> bool:
         case events.ContactMade():
             return slot.phase not in ACTIVATED_PHASES
         case events.Ticked():
-            return slot.phase is IDLE and slot.split is None
+            return slot.rests
+        case events.StandbyUp() | events.StandbyExited():
+            return slot.standby is None or not slot.standby.servable.is_same(event.release, event.variant)
         case events.Cancelled():
             return slot.rests
         case _:
@@ -315,7 +361,7 @@ def _begun(done: Step, around: Surroundings) -> Step:
     slot = done.slot
     if slot.phase is not IDLE or slot.waiting is None:
         return done
-    begun = offer.begin(slot, around)
+    begun = switching.back(slot, around) or offer.begin(slot, around)
     if begun.slot.phase is STAGED:
         held = proof.stage_on(begun.slot, around)
         begun = replace(held, receipts=(*begun.receipts, *held.receipts))

@@ -12,6 +12,7 @@ from pinnace_agent.core import effects, events, splitting
 from pinnace_agent.core.acceptance import (
     candidate_of,
     committed_before,
+    is_switch_of,
     refusal,
     stripped,
     understood,
@@ -72,9 +73,16 @@ def assigned_while_idle(slot: Slot, event: events.Assigned, around: Surroundings
 
 
 def assigned_before_trial(slot: Slot, event: events.Assigned, around: Surroundings) -> Step:
-    """Nothing serves the candidate yet: drop it for the newer entry."""
+    """Nothing serves the candidate yet: drop it for the newer entry, unless that only says that it may take over."""
+    if is_switch_of(working(slot).entry, event.entry):
+        return Step(slot=continued(slot, event.entry))
     reason = because(Cause.NEWER_GENERATION, f"generation {event.entry.generation} took its place")
     return interrupt(queue(slot, event), working(slot), Outcome.SUPERSEDED, reason)
+
+
+def continued(slot: Slot, entry: Entry) -> Slot:
+    """Return the slot with a newer entry for the same attempt."""
+    return replace(slot, generation=entry.generation, work=replace(working(slot), entry=entry))
 
 
 def assigned_in_trial(slot: Slot, event: events.Assigned, around: Surroundings) -> Step:
@@ -192,7 +200,7 @@ def reconsidered(slot: Slot, event: object, around: Surroundings) -> Step:
 
 
 def _fetch_hold(slot: Slot, candidate: Candidate, around: Surroundings) -> Reason | None:
-    if slot.accepts and candidate.contract not in slot.accepts:
+    if slot.accepts and candidate.contract is not None and candidate.contract not in slot.accepts:
         return because(
             Cause.APP_CONTRACT,
             f"the release's I/O contract {candidate.contract[:12]} is not one that applications accept",

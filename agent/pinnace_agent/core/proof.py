@@ -100,7 +100,7 @@ def _swap(slot: Slot, work: Work, around: Surroundings) -> Swap | Reason:
     needed = int(work.candidate.variant.peak_memory_bytes * MEMORY_MARGIN)
     free = around.health.memory_free_bytes
     freed = slot.current.peak_memory_bytes if slot.current else 0
-    wanted = Swap.OVERLAP if work.entry.arms else work.entry.swap  # a shadow has both resident
+    wanted = Swap.OVERLAP if work.entry.arms else work.entry.swap  # both are resident
     if free is None or needed == 0:
         return Swap.STOP_FIRST if wanted is Swap.STOP_FIRST else Swap.OVERLAP
     if free >= needed and wanted is not Swap.STOP_FIRST:
@@ -163,12 +163,18 @@ def self_test_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> 
 # --- trial and contact -------------------------------------------------------------------------------------------
 
 
+def switch_ms(work: Work) -> float | None:
+    """Return how long ago the phase began with a switch to a worker that was loaded; None: it did not."""
+    return round(work.phase_s * 1000, 3) if work.warm_switch else None
+
+
 def activated(slot: Slot, event: events.Activated, around: Surroundings) -> Step:
     """The candidate serves; its minute of health begins. Without a trial to make, go on."""
     work = working(slot)
     if work.swap_gap_ms is None:  # the first activation: what was reported before says nothing about the candidate
         host, seq = around.host, around.report_seq
         work = replace(work, swap_gap_ms=max(0.0, event.gap_ms), contact_boot=host.boot, contact_seq=seq)
+        work = replace(work, switch_ms=switch_ms(work))
     slot = replace(slot, work=replace(work, trial=replace(_trial(work), up=True, up_s=0.0)))
     work = working(slot)
     if slot.phase is Phase.AWAITING_CONTACT and work.contacted:
@@ -232,7 +238,7 @@ def candidate_exited(slot: Slot, event: events.WorkerExited, around: Surrounding
 
 def start_again(slot: Slot, around: Surroundings) -> Step:
     """Use up one start and activate the candidate in a new worker."""
-    work = started(working(slot), around)
+    work = started(replace(working(slot), warm_switch=False), around)
     slot = replace(slot, ticket=slot.ticket + 1, work=replace(work, transitions=work.transitions + 1))
     return Step(slot=slot, effects=(activate_effect(slot),))
 
@@ -325,7 +331,8 @@ def _covers(work: Work, event: events.ContactMade) -> bool:
 
 def reverted_now(slot: Slot, event: events.Reverted, around: Surroundings) -> Step:
     """What was committed before serves again."""
-    return reverted(slot, working(slot))
+    work = working(slot)
+    return reverted(slot, replace(work, switch_back_ms=switch_ms(work)))
 
 
 def revert_failed(slot: Slot, event: events.RevertFailed, around: Surroundings) -> Step:
@@ -352,7 +359,7 @@ def _further_back(slot: Slot, cause: Cause) -> Step:
     after = fallen_back(slot, cause)
     if slot.last_good and not for_good:  # memory or time was short; from the emergency ones there is no second round
         after = replace(after, emergency_good=(*after.emergency_good, failed)[-EMERGENCY_GOOD_MAX:])
-    after = moved(after, Phase.REVERTING, working(slot))
+    after = moved(after, Phase.REVERTING, replace(working(slot), warm_switch=False))
     return Step(slot=after, effects=(revert_effect(after),))
 
 

@@ -10,7 +10,7 @@ from pinnace_agent.core.slot import Slot
 from pinnace_agent.core.surroundings import Surroundings
 from pinnace_contract import codec
 from pinnace_contract.errors import TooLarge
-from pinnace_contract.latest import ActiveModel, ModelState, Reported, Running
+from pinnace_contract.latest import ActiveModel, ModelState, Reported, Running, Standby
 
 
 def reported(state: DeviceState, seq: int, around: Surroundings) -> Reported:
@@ -66,4 +66,18 @@ def _model_state(slot: Slot, around: Surroundings) -> ModelState:
         accepts=slot.accepts,
         lease_left_s=lease_left_s(slot, around),
         control=slot.split.control.running if slot.split else None,
+        standby=_standby(slot, around.unix_s),
+    )
+
+
+def _standby(slot: Slot, unix_s: float) -> Standby | None:
+    standby = slot.standby
+    if standby is None:
+        return None
+    return Standby(
+        running=standby.servable.running,
+        warm=standby.warm,
+        until_s=max(0, int(min(standby.until_s, unix_s + standby.left_s))),
+        cause=standby.reason.cause,
+        detail=standby.reason.detail,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pinnace_agent.core import effects, events, health, proof, standing, starts
+from pinnace_agent.core import effects, events, health, proof, standing, starts, switching
 from pinnace_agent.core.acceptance import control_gone
 from pinnace_agent.core.ending import UNSTARTABLE, Step, fail, interrupt, moved, try_next
 from pinnace_agent.core.offer import ignores_holds, working
@@ -25,13 +25,15 @@ START_S_MAX: Final = 600.0  # a worker that neither comes up nor fails in ten mi
 
 
 def self_tested(slot: Slot, event: events.SelfTested, around: Surroundings) -> Step:
-    """Go on if the golden vectors were answered as recorded: into the shadow that was asked for, else on trial."""
+    """Go on if the golden vectors were answered as recorded: beside what serves where that was asked, else on trial."""
     work = proof.tested(working(slot), event)
     if not event.golden.passed:
         return try_next(slot, work, because(Cause.GOLDEN_MISMATCH, proof.golden_detail(event.golden.max_abs)))
     arms = work.entry.arms
     if arms is None or ignores_holds(slot):
         return proof.on_trial(slot, work)
+    if arms.mode is ArmMode.BLUE_GREEN:
+        return switching.ready(slot, work, around)
     gone = control_gone(slot, work.entry) or _ended_before(arms, around)
     if gone:
         return interrupt(slot, work, Outcome.FAILED, gone)
@@ -78,13 +80,15 @@ def worker_exited(slot: Slot, event: events.WorkerExited, around: Surroundings) 
     work = replace(work, shadow=seen, log=clipped(event.log) or work.log)
     gone = (
         (because(event.cause, event.detail) if event.cause in UNSTARTABLE or event.cause is Cause.NO_MEMORY else None)
-        or _crashed(work)
+        or _crashed(work, slot.phase)
         or starts.no_starts_left(work, event.cause)
     )
     if gone:
         return try_next(slot, work, gone)
     work = starts.started(work, around)
     slot = replace(slot, ticket=slot.ticket + 1, work=replace(work, transitions=work.transitions + 1))
+    if slot.phase is Phase.READY:
+        return switching.made_ready_again(slot, event)
     return Step(slot=slot, effects=(shadow_effect(slot),))
 
 
@@ -141,9 +145,11 @@ def _differing(work: Work) -> Reason | None:
     return because(Cause.DISAGREEMENT, said)
 
 
-def _crashed(work: Work) -> Reason | None:
+def _crashed(work: Work, phase: Phase) -> Reason | None:
     seen, crashes_max = _shadow(work), work.entry.trial.crashes_max
-    return health.too_many_crashes(seen.crashes, crashes_max, seen.last_exit, "its shadow")
+    return health.too_many_crashes(
+        seen.crashes, crashes_max, seen.last_exit, "its shadow" if phase is Phase.SHADOW else f"phase {phase}"
+    )
 
 
 def _shadow(work: Work) -> Shadow:

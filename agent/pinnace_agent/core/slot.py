@@ -6,6 +6,7 @@ names are never changed, only added to, and a field that is added has a default.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,6 +35,7 @@ COMMITTED_MAX: Final = 16  # releases that a rollback may name without ever havi
 BAD_MAX: Final = 32
 WITHDRAWN_MAX: Final = 32
 DETAIL_CHARS_MAX: Final = 512  # what ``reported`` carries
+BESIDE_PHASES: Final = frozenset({Phase.SHADOW, Phase.READY})  # the candidate is loaded and serves nobody
 ACTIVATED_PHASES: Final = frozenset({Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED})  # the candidate serves
 
 
@@ -72,13 +74,16 @@ class VariantFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """The facts of a verified release, and the variants left to try; the first of them is being tried."""
+    """The facts of a verified release, and the variants left to try; the first of them is being tried.
+
+    ``contract`` None: it was not read again, because the release is loaded already and only has to be put in front.
+    """
 
     release: ReleaseId
     version: VersionName
     sequence: int = count(0)
     epoch: int = count(0)
-    contract: Digest
+    contract: Digest | None
     variants: tuple[VariantFacts, ...] = limited(largest=32)
     error_rate_max: float = limited(1.0, smallest=0, largest=1)
     p95_ms_max: float | None = None
@@ -158,7 +163,10 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shadow:
-    """What was seen of a candidate that answers copies and serves nobody. Seconds count while its worker is up."""
+    """What was seen of a candidate that is loaded and serves nobody: in its shadow, or ready for a switch.
+
+    Seconds count while its worker is up.
+    """
 
     up: bool = False
     up_s: float = 0.0
@@ -188,6 +196,23 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """What served before a switch and stays loaded, so that going back to it takes no load.
+
+    It leaves after ``left_s`` of the agent's waking time, of which ``seen_s`` is where that clock stood, and at
+    ``until_s`` in any case. ``reason``: why it is not ``warm``.
+    """
+
+    servable: Servable
+    left_s: float
+    until_s: float
+    seen_s: float = 0.0
+    warm: bool = True
+    crashes: int = count(0)
+    reason: Reason = Reason(cause=Cause.NONE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reverting:
     """Why the device goes back, and whether that counts against the candidate."""
 
@@ -201,10 +226,11 @@ class Work:
 
     ``phase_s``, ``attempt_s`` and ``vetoed_s`` grow with the agent's waking time; ``seen_s`` is where that clock stood
     when they were last brought up to date, ``unsaved_s`` how much of them a power cut would forget. ``left`` is how
-    many more starts of the candidate's worker may end without a minute of health. Contact is an acknowledged report of
-    ``contact_boot`` with a number from ``contact_seq`` on. ``clock_s`` is what the clock said when a prepared attempt
-    was last looked at, so that a lease does not stand still while the device is off; ``again``: its lease had ended,
-    and a commit came late.
+    many more starts of the candidate's worker may end without a minute of health. ``warm_switch``: the phase began
+    with a switch to a worker that was loaded, so its first moments measure the switch. Contact is an acknowledged
+    report of ``contact_boot`` with a number from ``contact_seq`` on. ``clock_s`` is what the clock said when a prepared
+    attempt was last looked at, so that a lease does not stand still while the device is off; ``again``: its lease had
+    ended, and a commit came late.
     """
 
     entry: Entry
@@ -226,6 +252,9 @@ class Work:
     golden: GoldenResult | None = None
     load_ms: float | None = None
     swap_gap_ms: float | None = None
+    warm_switch: bool = False
+    switch_ms: float | None = None
+    switch_back_ms: float | None = None
     peak_memory_bytes: int | None = None
     shadow: Shadow | None = None
     trial: Trial | None = None
@@ -299,11 +328,13 @@ class Slot:
     waiting: Waiting | None = None
     lapsed: Lapsed | None = None
     split: Split | None = None
+    standby: Standby | None = None
 
     @property
     def rests(self) -> bool:
-        """Whether nothing is under way, no control arm has its time, and no decision may still come."""
-        return self.phase is Phase.IDLE and self.lapsed is None and self.split is None
+        """Whether nothing is under way, nothing stays loaded for a time, and no decision may still come."""
+        nothing_stays = self.split is None and self.standby is None
+        return self.phase is Phase.IDLE and self.lapsed is None and nothing_stays
 
     @property
     def serving(self) -> Servable | None:
@@ -313,10 +344,15 @@ class Slot:
         return None if self.phase is Phase.REVERTING else self.current
 
     @property
+    def standby_until_s(self) -> float:
+        """Until when the standby stays, on the clock of waking time."""
+        return math.inf if self.standby is None else self.standby.seen_s + self.standby.left_s
+
+    @property
     def at_work(self) -> tuple[Servable, ...]:
-        """What has a worker that may die on its own: what serves, a control arm, a candidate that is shown copies."""
-        shadow = self.work.candidate if self.phase is Phase.SHADOW and self.work is not None else None
-        found = (self.serving, shadow.servable if shadow else None, self.split.control if self.split else None)
+        """What has a worker that may die on its own: what serves, a control arm, a candidate loaded beside them."""
+        beside = self.work.candidate if self.phase in BESIDE_PHASES and self.work is not None else None
+        found = (self.serving, beside.servable if beside else None, self.split.control if self.split else None)
         return tuple(each for each in found if each is not None)
 
     @property
@@ -333,7 +369,8 @@ class Slot:
         """What garbage collection must leave on disk."""
         trying = () if self.work is None else _tried(self.work)
         lapsed = self.lapsed.candidate.servable if self.lapsed is not None else None
-        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, lapsed, *trying)
+        standby = self.standby.servable if self.standby else None
+        good = (self.current, *self.last_good, *self.emergency_good, *self.broken, lapsed, standby, *trying)
         return tuple(each for each in good if each is not None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pinnace_agent.core import effects, events, offer, proof, siting, splitting, starts
+from pinnace_agent.core import effects, events, offer, proof, siting, splitting, starts, switching
 from pinnace_agent.core.ending import (
     UNSTARTABLE,
     Draft,
@@ -20,6 +20,7 @@ from pinnace_agent.core.ending import (
 )
 from pinnace_agent.core.slot import (
     ACTIVATED_PHASES,
+    BESIDE_PHASES,
     WITHDRAWN_MAX,
     Ended,
     Reason,
@@ -100,8 +101,17 @@ def withdrawn(slot: Slot, event: events.Withdrawn, around: Surroundings) -> Step
 
 
 def cancelled_while_idle(slot: Slot, event: events.Cancelled, around: Surroundings) -> Step:
-    """Nobody asks for this model any more: what waits for a late decision may go, and so may a control arm."""
-    return siting.forgotten(slot, event, around) if slot.split is None else splitting.cancelled(slot, event, around)
+    """Nobody asks for this model any more: what waits for a late decision may go, and what stays loaded beside it."""
+    if slot.split is not None:
+        return splitting.cancelled(slot, event, around)
+    if slot.standby is not None:
+        return switching.cancelled(slot, event, around)
+    return siting.forgotten(slot, event, around)
+
+
+def ticked_while_idle(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
+    """Time passes for what stays loaded; whether it is over is looked at after every step, not only after this one."""
+    return splitting.ticked(slot, event, around)
 
 
 def _without_lapsed(slot: Slot, release: ReleaseId) -> Slot:
@@ -125,7 +135,7 @@ def _fall_back(slot: Slot, reason: Reason) -> Step:
     if slot.phase in ACTIVATED_PHASES:
         return Step(slot=after)
     after = replace(after, split=None)  # it stood beside what is given up
-    if slot.phase is Phase.SHADOW:
+    if slot.phase in BESIDE_PHASES:
         return _without_control(after, reason)
     if slot.phase is Phase.REVERTING:
         again = moved(after, Phase.REVERTING, offer.working(after))
@@ -138,14 +148,16 @@ def _fall_back(slot: Slot, reason: Reason) -> Step:
     unload = effects.Unload(model=slot.model, cause=reason.cause, detail=reason.detail)
     if after.current is None:
         return Step(slot=after, effects=(unload, collect), receipts=receipts)
-    # What was stopped does not answer until the next one is ready.
-    first = (unload,) if reason.cause is Cause.WITHDRAWN else ()
+    # What was stopped does not answer until the next one is ready, which a standby is.
+    standby = slot.standby
+    ready = standby is not None and standby.warm and standby.servable == after.current
+    first = (unload,) if reason.cause is Cause.WITHDRAWN and not ready else ()
     return Step(slot=after, effects=(*first, _serve(after, 0.0), collect), receipts=receipts)
 
 
 def _without_control(after: Slot, reason: Reason) -> Step:
-    """What the candidate was compared with is gone, which is not its fault: end the attempt, serve the next best."""
-    why = because(Cause.NO_FALLBACK, f"what its shadow was compared with is gone: {reason.cause} {reason.detail}")
+    """What the candidate stood beside is gone, which is not its fault: end the attempt, serve the next best."""
+    why = because(Cause.NO_FALLBACK, f"what served beside it is gone: {reason.cause} {reason.detail}")
     ended = interrupt(after, offer.working(after), Outcome.FAILED, why)
     serve: effects.Effect = (
         effects.Unload(model=after.model, cause=reason.cause, detail=reason.detail)

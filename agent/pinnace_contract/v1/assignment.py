@@ -85,6 +85,10 @@ class Arms:
     most a day), 0 up to ``until_s``, which ends it in any case. A candidate that differed in more than
     ``differing_percent_max`` of its pairs is not put on trial, whether or not the server heard of it; None leaves that
     to the server.
+
+    Of a blue/green pair the share is what the candidate answers: with 0 it is made ready and waits, at most up to
+    ``until_s``, with 100 it takes over as soon as it is ready. The control then stays loaded for ``duration_s``, up to
+    ``until_s`` in any case, and through the trial, so that going back to it takes no load.
     """
 
     mode: ArmMode

@@ -64,6 +64,20 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """What served before a switch and is kept loaded, so that going back to it takes no load.
+
+    ``warm``: it could answer now; if not, ``cause`` and ``detail`` say why. ``until_s``: how long it stays (Unix).
+    """
+
+    running: Running
+    warm: bool
+    until_s: int = count(0)
+    cause: Cause = Cause.NONE
+    detail: str = limited("", chars=512)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
     """One model's slot as the server sees it: phase and reason, what serves, what is tried, what could serve again.
 
@@ -86,6 +100,7 @@ class ModelState:
     accepts: tuple[Digest, ...] = limited((), largest=16)
     lease_left_s: int | None = count(None)
     control: Running | None = None
+    standby: Standby | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +175,10 @@ class PhaseTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """A device's signed statement about the outcome of one assignment of one model; composed before the commit."""
+    """A device's signed statement about the outcome of one assignment of one model; composed before the commit.
+
+    ``switch_ms`` and ``switch_back_ms``: from the decision until the other worker, which was loaded, could answer.
+    """
 
     KIND: ClassVar[str] = "receipt"
     BYTES_MAX: ClassVar[int] = 64 * 1024
@@ -187,6 +205,8 @@ class Receipt:
     latency: LatencySummary | None = None
     load_ms: float | None = count(None)
     swap_gap_ms: float | None = count(None)
+    switch_ms: float | None = count(None)
+    switch_back_ms: float | None = count(None)
     peak_memory_bytes: int | None = count(None)
     health: SystemHealth | None = None
     phases: tuple[PhaseTime, ...] = limited((), largest=64)

@@ -137,6 +137,7 @@ class Phase(StrEnum):
     STAGED = "staged"
     SELF_TEST = "self_test"
     SHADOW = "shadow"
+    READY = "ready"
     TRIAL = "trial"
     PREPARED = "prepared"
     AWAITING_CONTACT = "awaiting_contact"

@@ -169,7 +169,7 @@ class MemoryRollouts:
 
     def anybody_waits(self, rollout: RolloutId, waves: Collection[int]) -> bool:
         members = self._disk.members.get(rollout, {}).values()
-        return any(each.state is MemberState.WAITING and each.wave in waves for each in members)
+        return any(each.state in (MemberState.WAITING, MemberState.READY) and each.wave in waves for each in members)
 
     def member_of(self, device: DeviceId, model: ModelName, generation: int) -> Member | None:
         rollouts = (self._disk.rollouts[name] for name in self._disk.members_at.get((device, generation), {}))

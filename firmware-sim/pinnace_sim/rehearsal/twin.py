@@ -262,7 +262,7 @@ class Twin(World):
             return bool(tables.rollouts.active())
 
     def _is_any_hopeful(self, end_s: float) -> bool:
-        open_ones = (MemberState.WAITING, MemberState.ASSIGNED)
+        open_ones = (MemberState.WAITING, MemberState.ASSIGNED, MemberState.READY)
         return any(
             takes_part(self.profiles[name]) and not self._is_dark(name, self.schedule.now_s, end_s)
             for name, device in self.devices.items()
@@ -295,7 +295,7 @@ class Twin(World):
             return Fate.OFFLINE, "it was never there"
         if report is None:
             return Fate.FAILED, "it was not assigned"
-        if report.state not in (MemberState.WAITING, MemberState.ASSIGNED):
+        if report.state not in (MemberState.WAITING, MemberState.ASSIGNED, MemberState.READY):
             fate = _FATES.get(report.cause, Fate.FAILED)
             smaller = (
                 f" (files are {self.factor} times smaller here)" if fate is Fate.NO_ROOM and self.factor > 1 else ""

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from pinnace_sim.errors import NoSuchScenario
-from pinnace_sim.scenarios import going_back, guards, operators, shadows, sites, splits, sweeps, updates, waves, ways
+from pinnace_sim.scenarios import (
+    blue_green,
+    going_back,
+    guards,
+    operators,
+    shadows,
+    sites,
+    splits,
+    sweeps,
+    updates,
+    waves,
+    ways,
+)
 from pinnace_sim.scenarios.form import Scenario, Sweep
 
 ALL: Final[tuple[Scenario | Sweep, ...]] = (
@@ -18,6 +30,7 @@ ALL: Final[tuple[Scenario | Sweep, ...]] = (
     *sites.ALL,
     *guards.ALL,
     *splits.ALL,
+    *blue_green.ALL,
     *sweeps.ALL,
 )
 BY_NAME: Final = {each.name: each for each in ALL}

@@ -178,11 +178,23 @@ def _device_words(device: dict[str, Any]) -> str:
             (slot["wanted"] or {}).get("version"),
             slot["outcome"] if slot["outcome_cause"] == "NONE" else f"{slot['outcome']}: {slot['outcome_cause']}",
             [each["version"] for each in slot["last_good"]],
+            _standby(slot["standby"]),
         )
         for slot in device["models"]
     ]
-    models = shown.table(("MODEL", "SERVES", "PHASE", "WANTED", "OUTCOME", "LAST GOOD"), rows) if rows else "no models"
+    models = (
+        shown.table(("MODEL", "SERVES", "PHASE", "WANTED", "OUTCOME", "LAST GOOD", "STANDBY"), rows)
+        if rows
+        else "no models"
+    )
     return f"{head}\n\n{models}"
+
+
+def _standby(found: dict[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    how = f"until {shown.at(found['until_s'])}" if found["warm"] else f"not loaded: {found['cause']}"
+    return f"{found['version']} ({how})"
 
 
 def _label_device(api: Api, chosen: argparse.Namespace) -> int:
@@ -238,7 +250,7 @@ def _receipts(api: Api, chosen: argparse.Namespace) -> int:
         return 0
     print(
         shown.table(
-            ("RECEIVED", "DEVICE", "VERSION", "OUTCOME", "CAUSE", "EVIDENCE"),
+            ("RECEIVED", "DEVICE", "VERSION", "OUTCOME", "CAUSE", "EVIDENCE", "SWITCH"),
             [
                 (
                     shown.at(row["received_at_s"]),
@@ -247,12 +259,19 @@ def _receipts(api: Api, chosen: argparse.Namespace) -> int:
                     row["outcome"] if row["counted"] else f"{row['outcome']} (not counted)",
                     shown.cause(row["cause"]),
                     _evidence(row["receipt"]),
+                    _switch(row["receipt"]),
                 )
                 for row in answer["items"]
             ],
         )
     )
     return 0
+
+
+def _switch(receipt: dict[str, Any]) -> str:
+    """Return how long it took to let the other loaded worker answer, and to go back."""
+    times = (("", receipt.get("switch_ms")), ("back ", receipt.get("switch_back_ms")))
+    return ", ".join(f"{name}{ms:.3g} ms" for name, ms in times if ms is not None)
 
 
 def _evidence(receipt: dict[str, Any]) -> str:

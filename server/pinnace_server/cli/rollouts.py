@@ -92,7 +92,7 @@ def _begun(rollout: dict[str, Any]) -> str:
 def _waited(api: Api, chosen: argparse.Namespace, rollout: dict[str, Any]) -> int:
     bar = shown.Bar()
     while rollout["state"] == "active":
-        ended = sum(n for state, n in rollout["devices"].items() if state not in ("waiting", "assigned"))
+        ended = sum(n for state, n in rollout["devices"].items() if state not in ("waiting", "assigned", "ready"))
         bar.show(f"{rollout['id']}: {shown.cell(rollout['devices'])}", ended / max(sum(rollout["devices"].values()), 1))
         time.sleep(POLL_S)
         rollout = api.get(f"/rollouts/{quoted(rollout['id'])}")

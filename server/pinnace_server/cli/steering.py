@@ -122,6 +122,13 @@ def _preview(seen: dict[str, Any]) -> str:
         held = seen["policy"]["holdback"] is not None and wave["number"] == len(seen["policy"]["waves"]) + 1
         kind = "held back" if held else f"wave {wave['number']}"
         lines.append(f"{kind}: {_devices(len(wave['devices']))} ({named})")
+    strategy = seen["policy"]["strategy"]
+    if strategy["kind"] == "blue_green":
+        lines.append(
+            "each wave is made ready and switches together, those that are late by themselves "
+            f"{strategy['wait_s']} s after the first is ready; "
+            f"what served stays loaded for {strategy['keep_s']} s, so that going back takes no load"
+        )
     if not seen["waves"]:
         lines.append("nobody would move")
     if seen["already_on_it"]:

@@ -36,6 +36,7 @@ class Slot:
     active: Build | None = None
     previous: Build | None = None
     candidate: Build | None = None
+    standby: Build | None = None
     wanted: Build | None = None
     unanswered: bool = False
     generation: int = 0

@@ -107,6 +107,7 @@ PHASE_WORDS = {
     Phase.STAGED: "staged",
     Phase.SELF_TEST: "self-test",
     Phase.SHADOW: "shadow",
+    Phase.READY: "ready to switch",
     Phase.TRIAL: "trial",
     Phase.PREPARED: "prepared",
     Phase.AWAITING_CONTACT: "awaiting contact",

@@ -276,8 +276,9 @@ class SqlRollouts:
         return found
 
     def anybody_waits(self, rollout: RolloutId, waves: Collection[int]) -> bool:
-        waits = f"SELECT 1 FROM members WHERE rollout = ? AND state = ? AND wave IN ({marks([*waves])}) LIMIT 1"  # noqa: S608
-        return run(self._session, waits, (rollout, MemberState.WAITING.value, *waves)).fetchone() is not None
+        waits = f"SELECT 1 FROM members WHERE rollout = ? AND state IN (?, ?) AND wave IN ({marks([*waves])}) LIMIT 1"  # noqa: S608
+        states = (MemberState.WAITING.value, MemberState.READY.value)
+        return run(self._session, waits, (rollout, *states, *waves)).fetchone() is not None
 
     def member_of(self, device: DeviceId, model: ModelName, generation: int) -> Member | None:
         row = self._session.exec(
@@ -319,6 +320,7 @@ class SqlRollouts:
             number=wave.number,
             devices=wave.devices,
             started_at_s=wave.started_at_s,
+            told_at_s=wave.told_at_s,
             switched_at_s=wave.switched_at_s,
             promoted_at_s=wave.promoted_at_s,
             promoted_by=wave.promoted_by,
@@ -472,6 +474,7 @@ def _wave(row: WaveRow) -> Wave:
         number=row.number,
         devices=row.devices,
         started_at_s=row.started_at_s,
+        told_at_s=row.told_at_s,
         switched_at_s=row.switched_at_s,
         promoted_at_s=row.promoted_at_s,
         promoted_by=row.promoted_by,

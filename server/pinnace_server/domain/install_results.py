@@ -13,7 +13,7 @@ from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Cause
 from pinnace_server.domain.gates.evidence import Install, InstallResult
 from pinnace_server.domain.muster import Mustered
-from pinnace_server.domain.records import DeviceState, MemberState
+from pinnace_server.domain.records import UNDER_WAY, DeviceState, MemberState
 
 _BY_CAUSE: Final = {
     Cause.GOLDEN_MISMATCH: InstallResult.GOLDEN_MISMATCH,
@@ -95,7 +95,7 @@ def _silent(
         each.device: each
         for each in muster
         if each.device in running
-        and each.state in (MemberState.ASSIGNED, MemberState.COMMITTED)
+        and each.state in (*UNDER_WAY, MemberState.COMMITTED)
         and each.seen_at_s is not None
         and now_s - each.seen_at_s > max(silence_s, 3.0 * each.report_every_s)
     }

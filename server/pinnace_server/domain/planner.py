@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pinnace_contract.latest import Cause, Entry, Intent, Outcome
-from pinnace_server.domain import plans, progress, shadows, splits
+from pinnace_server.domain import pairs, plans, progress, shadows, splits
 from pinnace_server.domain.plans import (
     ENDED,
     Adopt,
@@ -39,7 +39,7 @@ def plan(policy: Policy, observed: Fleet, parent: Plan | None, now_s: float) -> 
         seen = observed.get(target.device)
         if seen is None:
             continue
-        change = None if policy.cancelled else _change(policy, target, seen, now_s)
+        change = None if policy.cancelled else _change(policy, wave, target, seen, now_s)
         if change is not None:
             changes.append(change)
         reports.append(progress.report(policy, wave, seen, change, now_s))
@@ -75,38 +75,52 @@ def _targets(policy: Policy) -> Iterator[tuple[int, Target]]:
     return ((wave.number, target) for wave in policy.waves for target in wave.targets)
 
 
-def _change(policy: Policy, target: Target, seen: Observed, now_s: float) -> Change | None:
+def _change(policy: Policy, wave: int, target: Target, seen: Observed, now_s: float) -> Change | None:
+    if seen.member.state is MemberState.READY and progress.held(policy, seen) is None:
+        return pairs.switch(policy, seen, next_generation(seen.device), now_s)
     if seen.member.state is not MemberState.WAITING or progress.held(policy, seen) is not None:
         return None
     if seen.device.state is DeviceState.DECOMMISSIONED:
         return Skip(device=target.device, cause=Cause.NONE, detail="the device was decommissioned")
     if _is_there(policy, target, seen):
         return Adopt(device=target.device)
-    refusal = _refusal(policy, target, seen)
+    refusal = _refusal(policy, target, seen) or pairs.refusal(policy, seen)
     if refusal is not None:
         return refusal
-    entry = _entry(policy, target, seen)
-    unshadowed = shadows.why_not(policy, seen) if entry.intent is Intent.UPGRADE else None
-    if unshadowed is not None and policy.shadow is not None and policy.shadow.leaves_out:
-        return Skip(device=target.device, cause=unshadowed.cause, detail=f"left out: {unshadowed.detail}")
-    unsplit = splits.why_not(policy, seen) if entry.intent is Intent.UPGRADE else None
-    if unsplit is not None and policy.split is not None and policy.split.leaves_out:
-        return Skip(device=target.device, cause=unsplit.cause, detail=f"left out: {unsplit.detail}")
-    if policy.split is not None:
-        return Assign(
-            device=target.device,
-            incarnation=seen.device.incarnation,
-            entry=entry if unsplit else splits.with_arms(policy, entry, seen, now_s),
-            before=seen.slot.state.current if seen.slot else None,
-            why=f"without a control arm: {unsplit.detail}" if unsplit else "",
-        )
+    armed = _armed(policy, wave, _entry(policy, target, seen), seen, now_s)
+    if isinstance(armed, Skip):
+        return armed
+    entry, why = armed
     return Assign(
         device=target.device,
         incarnation=seen.device.incarnation,
-        entry=entry if unshadowed else shadows.with_arms(policy, entry, seen, now_s),
+        entry=entry,
         before=seen.slot.state.current if seen.slot else None,
-        why=f"without a shadow: {unshadowed.detail}" if unshadowed else "",
+        why=why,
     )
+
+
+def _armed(policy: Policy, wave: int, entry: Entry, seen: Observed, now_s: float) -> tuple[Entry, str] | Skip:
+    """Return an entry with the arms that the policy asks for, which are of one kind, and why it has none after all; or
+    why the device is left out."""
+    if entry.intent is not Intent.UPGRADE:
+        return entry, ""
+    if policy.shadow is not None:
+        unshadowed = shadows.why_not(policy, seen)
+        if unshadowed is None:
+            return shadows.with_arms(policy, entry, seen, now_s), ""
+        if policy.shadow.leaves_out:
+            return Skip(device=seen.device.id, cause=unshadowed.cause, detail=f"left out: {unshadowed.detail}")
+        return entry, f"without a shadow: {unshadowed.detail}"
+    if policy.split is not None:
+        unsplit = splits.why_not(policy, seen)
+        if unsplit is None:
+            return splits.with_arms(policy, entry, seen, now_s), ""
+        if policy.split.leaves_out:
+            return Skip(device=seen.device.id, cause=unsplit.cause, detail=f"left out: {unsplit.detail}")
+        return entry, f"without a control arm: {unsplit.detail}"
+    paired = pairs.with_arms(policy, wave, entry, seen, now_s)
+    return paired, pairs.ALONE if policy.pair is not None and paired.arms is None else ""
 
 
 def _is_there(policy: Policy, target: Target, seen: Observed) -> bool:

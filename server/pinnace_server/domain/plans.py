@@ -14,6 +14,7 @@ from pinnace_contract import codec, ids
 from pinnace_contract.ids import DeviceId, IncarnationId, RolloutId
 from pinnace_contract.latest import Cause, Entry, Intent, Outcome, Running
 from pinnace_server.domain.records import (
+    UNDER_WAY,
     Assignment,
     Device,
     DeviceState,
@@ -42,6 +43,7 @@ class WaitingOn(StrEnum):
     FETCHING = "FETCHING"
     SELF_TEST = "SELF_TEST"
     SHADOW = "SHADOW"
+    SWITCH = "SWITCH"
     TRIAL = "TRIAL"
     CONTACT = "CONTACT"
     REVERTING = "REVERTING"
@@ -157,7 +159,7 @@ class PlanReport:
         return {on: n for on in WaitingOn if (n := sum(each.waiting_on is on for each in self.devices))}
 
 
-ENDED: Final = frozenset(set(MemberState) - {MemberState.WAITING, MemberState.ASSIGNED})
+ENDED: Final = frozenset(set(MemberState) - {MemberState.WAITING} - UNDER_WAY)
 
 
 def make(rollout: RolloutId, parent: Plan | None, changes: tuple[Change, ...], now_s: float) -> Plan:

@@ -63,6 +63,18 @@ class SplitTerms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PairTerms:
+    """Two releases loaded: how long what served stays after the switch, and how long at most one that is ready waits.
+
+    ``told``: the waves that were told to switch; whoever is ready later in one switches by itself.
+    """
+
+    keep_s: int
+    waits_s: int
+    told: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Where one device should go. ``release`` None removes the model; ``variants`` are in the order to try.
 
@@ -102,6 +114,7 @@ class Policy:
     shadow: ShadowTerms | None = None
     lease_s: int | None = None
     split: SplitTerms | None = None
+    pair: PairTerms | None = None
     supersedes: bool = True
     cancelled: bool = False
     held: Mapping[DeviceId, Held] = field(default_factory=dict)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from pinnace_contract.latest import Cause, Outcome, Phase
-from pinnace_server.domain import splits
+from pinnace_server.domain import pairs, splits
 from pinnace_server.domain.plans import Adopt, Assign, Change, DeviceReport, Held, Observed, Skip, WaitingOn
 from pinnace_server.domain.policy import Policy
-from pinnace_server.domain.records import DeviceState, MemberState
+from pinnace_server.domain.records import UNDER_WAY, DeviceState, MemberState
 from pinnace_server.domain.statuses import is_online
 
 _OUTCOMES: Final = {
@@ -34,6 +34,7 @@ _PHASES: Final = {
     Phase.STAGED: WaitingOn.OFFERED,
     Phase.SELF_TEST: WaitingOn.SELF_TEST,
     Phase.SHADOW: WaitingOn.SHADOW,
+    Phase.READY: WaitingOn.SWITCH,
     Phase.TRIAL: WaitingOn.TRIAL,
     Phase.PREPARED: WaitingOn.SITE_DECISION,
     Phase.AWAITING_CONTACT: WaitingOn.CONTACT,
@@ -53,9 +54,9 @@ def report(policy: Policy, wave: int, seen: Observed, change: Change | None, now
         case Adopt() | Assign():
             waiting = WaitingOn.PLANNING
         case None:
-            if state is MemberState.ASSIGNED:
+            if state in UNDER_WAY:
                 state, cause, detail = _ended(policy, seen)
-            if state is MemberState.WAITING:
+            if state in (MemberState.WAITING, MemberState.READY):
                 why = held(policy, seen) or Held(waiting_on=WaitingOn.PLANNING)
                 waiting, detail = why.waiting_on, why.detail or detail
             elif state is MemberState.ASSIGNED:
@@ -92,7 +93,7 @@ def _ended(policy: Policy, seen: Observed) -> tuple[MemberState, Cause, str]:
         detail = f"rollout {assignment.rollout} took over" if assignment else "the model was taken from the device"
         return MemberState.SUPERSEDED, Cause.NEWER_GENERATION, detail
     if assignment.outcome is None:
-        return MemberState.ASSIGNED, Cause.NONE, ""
+        return MemberState.READY if pairs.is_ready(seen) else MemberState.ASSIGNED, Cause.NONE, ""
     return _OUTCOMES[assignment.outcome], assignment.cause, assignment.detail
 
 

@@ -17,8 +17,9 @@ from typing import Final, NamedTuple
 from pinnace_contract.ids import DeviceId
 from pinnace_server.domain.gates import words
 from pinnace_server.domain.gates.verdicts import Decision, Verdict
+from pinnace_server.domain.pairs import Readiness
 from pinnace_server.domain.plans import Held, WaitingOn
-from pinnace_server.domain.rollout_policy.policy import Approval, OnHold, RolloutPolicy
+from pinnace_server.domain.rollout_policy.policy import Approval, BlueGreen, OnHold, RolloutPolicy
 from pinnace_server.domain.rollout_policy.sizes import WHOLE, Count, Percent
 
 FIRST: Final = 1
@@ -31,9 +32,13 @@ class RulingKind(StrEnum):
 
     START = "start"
     PROMOTE = "promote"
+    SWITCH = "switch"
     ROLL_BACK = "roll_back"
     PAUSE = "pause"
     ASK = "ask"
+
+
+HALTED_BY_A_PAUSE: Final = (RulingKind.START, RulingKind.SWITCH, RulingKind.PROMOTE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,7 @@ class Ruling:
 class Wave:
     """What was decided about a wave, and how far it is. The holdback is the last one.
 
+    ``told_at_s``: when its devices that were ready were told to switch; None: not yet, or there is nothing to switch.
     ``switched_at_s``: when its first device served the release. ``asked_at_s``: when its time was over undecided, and a
     person was asked or the rollout paused; it is not over twice. ``verdict``: the record of what its gates said last.
     """
@@ -61,6 +67,7 @@ class Wave:
     number: int
     devices: int
     started_at_s: float | None = None
+    told_at_s: float | None = None
     switched_at_s: float | None = None
     promoted_at_s: float | None = None
     promoted_by: str = ""
@@ -97,6 +104,13 @@ class Ramp:
         """The numbers of the waves that began."""
         return frozenset(wave.number for wave in self.waves if wave.started_at_s is not None)
 
+    @property
+    def told(self) -> frozenset[int]:
+        """The numbers of the waves whose devices may switch: told to, or promoted by a person without it."""
+        return frozenset(
+            wave.number for wave in self.waves if wave.told_at_s is not None or wave.promoted_at_s is not None
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
@@ -109,8 +123,11 @@ class Standing:
     until_s: float | None = None
 
 
-def standing(ramp: Ramp, verdict: Verdict | None, now_s: float) -> Standing:
-    """Return what comes next. ``verdict`` is that of the current wave's gates, None while it has no evidence."""
+def standing(ramp: Ramp, verdict: Verdict | None, now_s: float, ready: Readiness | None = None) -> Standing:
+    """Return what comes next. ``verdict`` is that of the current wave's gates, None while it has no evidence.
+
+    ``ready``: how many of its devices are ready for its switch, where it has one.
+    """
     wave = ramp.current
     if wave is None:
         return Standing(wave=ramp.waves[-1].number if ramp.waves else 0)
@@ -122,6 +139,9 @@ def standing(ramp: Ramp, verdict: Verdict | None, now_s: float) -> Standing:
         return Standing(wave=wave.number, waiting_on=WaitingOn.PAUSED, detail=ramp.paused)
     if wave.devices == 0:
         return _ruled(wave, RulingKind.PROMOTE, "no device is in it", by=EMPTY)
+    switch = _switching(ramp, wave, verdict, now_s, ready)
+    if switch is not None:
+        return switch
     if verdict is not None and verdict.promotes:
         by = "proven" if verdict.decision is Decision.PROMOTE_PROVEN else "unrefuted"
         return _ruled(wave, RulingKind.PROMOTE, _said(verdict), by=by)
@@ -151,8 +171,10 @@ def _problems(ruling: Ruling, ramp: Ramp, wave: Wave) -> Iterator[str]:
         yield f"not everybody agreed who must before wave {wave.number} begins"
     if ruling.on_time and wave.asked_at_s is not None:
         yield f"the time of wave {wave.number} was over before"
-    if ramp.paused and (ruling.on_time or ruling.kind in (RulingKind.START, RulingKind.PROMOTE)):
+    if ramp.paused and (ruling.on_time or ruling.kind in HALTED_BY_A_PAUSE):
         yield "the rollout is paused"
+    if ruling.kind is RulingKind.SWITCH and wave.told_at_s is not None:
+        yield f"wave {wave.number} was told to switch already"
     if ruling.by == EMPTY and wave.devices > 0:
         yield f"wave {wave.number} has devices by now"
     if ruling.kind is RulingKind.PROMOTE and not ruling.by:
@@ -181,6 +203,31 @@ def _missing(ramp: Ramp, wave: Wave, approval: Approval) -> int:
         if each.wave == wave.number and (not may or each.person in may or may.intersection(each.roles))
     }
     return approval.count - len(agreed)
+
+
+def _switching(
+    ramp: Ramp, wave: Wave, verdict: Verdict | None, now_s: float, ready: Readiness | None
+) -> Standing | None:
+    """Let a wave's devices switch together once they are ready, or the first has waited long enough; None: no matter.
+
+    Where installs are stopped nobody switches by itself: what is ready serves nobody, so a person has time to look.
+    """
+    strategy = ramp.policy.strategy
+    if not isinstance(strategy, BlueGreen) or wave.told_at_s is not None or wave.asked_at_s is not None:
+        return None
+    stopped = verdict is not None and (verdict.installs.stopped or verdict.installs.stopped_hardware)
+    if ready is None or ready.first_at_s is None or stopped:
+        return None
+    of = ready.ready + ready.awaited
+    said = f"{ready.ready} of {of} devices are ready"
+    if not ready.awaited:
+        return _ruled(wave, RulingKind.SWITCH, f"{said}, and switch together")
+    until_s = ready.first_at_s + strategy.wait_s
+    if now_s >= until_s:
+        why = f"{said}, the first of them for {strategy.wait_s} s; they switch, and the others as soon as they are"
+        return _ruled(wave, RulingKind.SWITCH, why)
+    detail = f"{said}; they switch when the others are, at the latest {strategy.wait_s} s after the first was"
+    return Standing(wave=wave.number, waiting_on=WaitingOn.SWITCH, detail=detail, until_s=until_s)
 
 
 def _holding(ramp: Ramp, wave: Wave, verdict: Verdict | None, now_s: float) -> Standing:
@@ -230,9 +277,10 @@ def _ruled(wave: Wave, kind: RulingKind, why: str, *, by: str = "", on_time: boo
 
 
 class Part(StrEnum):
-    """How far one device of a rollout is, as budgets count it."""
+    """How far one device of a rollout is, as budgets count it: one that is ready serves as before and uses up none."""
 
     WAITING = "waiting"
+    READY = "ready"
     IN_FLIGHT = "in_flight"
     OVER = "over"
 
@@ -284,15 +332,23 @@ def moving(ramp: Ramp, movers: Sequence[Mover], others: Mapping[str, SiteOthers]
     now: list[DeviceId] = []
     held: dict[DeviceId, Held] = {}
     for mover in movers:
-        if mover.part is not Part.WAITING:
+        if mover.part not in (Part.WAITING, Part.READY):
             continue
-        why = closed[mover.wave] or mover.held or room.refusal(mover)
+        waits = unswitched(ramp, mover.wave) if mover.part is Part.READY else None
+        why = closed[mover.wave] or mover.held or waits or room.refusal(mover)
         if why is not None:
             held[mover.device] = why
             continue
         room.take(mover)
         now.append(mover.device)
     return Moving(now=tuple(now), held=held)
+
+
+def unswitched(ramp: Ramp, wave: int) -> Held | None:
+    """Return what keeps every ready device of a wave: that the wave was not told to switch."""
+    if wave in ramp.told:
+        return None
+    return Held(waiting_on=WaitingOn.SWITCH, detail=f"it is ready, and waits for the others of wave {wave}")
 
 
 def not_begun(ramp: Ramp, wave: int) -> Held | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from pinnace_contract.ids import (
     BootId,
@@ -344,10 +344,14 @@ class Rollout:
 
 
 class MemberState(StrEnum):
-    """How far one device of a rollout is. ``SKIPPED``: could not be assigned, ``detail`` says why."""
+    """How far one device of a rollout is. ``SKIPPED``: could not be assigned, ``detail`` says why.
+
+    ``READY``: it was told, and waits for the switch of its wave.
+    """
 
     WAITING = "waiting"
     ASSIGNED = "assigned"
+    READY = "ready"
     COMMITTED = "committed"
     REVERTED = "reverted"
     FAILED = "failed"
@@ -355,6 +359,10 @@ class MemberState(StrEnum):
     SUPERSEDED = "superseded"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
+
+
+UNDER_WAY: Final = frozenset({MemberState.ASSIGNED, MemberState.READY})
+"""States of a device that was told and is not done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -531,6 +539,7 @@ class EventKind(StrEnum):
     ROLLOUT_RETRIED = "rollout_retried"
     COHORT_CHANGED = "cohort_changed"
     WAVE_STARTED = "wave_started"
+    WAVE_SWITCHED = "wave_switched"
     WAVE_PROMOTED = "wave_promoted"
     WAVE_APPROVED = "wave_approved"
     WAVE_ASKED = "wave_asked"

@@ -32,6 +32,7 @@ class StepKind(StrEnum):
     RESUME = "resume"
     APPROVE = "approve"
     PROMOTE = "promote"
+    SWITCH = "switch"
     RETRY = "retry"
     OTHER_ROLLOUT = "other_rollout"
     SITE = "site"
@@ -215,9 +216,9 @@ def _device(
     if rollout.state is not RolloutState.ACTIVE and report.state is MemberState.WAITING:
         return f"the rollout is {rollout.state}: {rollout.reason or 'no reason given'}", _assigned_anew(report.device)
     on, detail = report.waiting_on, report.detail
-    if on is WaitingOn.EARLIER_WAVE and ramp is not None and standing is not None:
+    if on in (WaitingOn.EARLIER_WAVE, WaitingOn.SWITCH) and ramp is not None and standing is not None:
         why, step = _wave(rollout, ramp, standing, said)
-        return f"{detail}; {why}", step
+        return f"{detail or _PLAIN.get(on, on.value)}; {why}", step
     if on in _ON_THE_DEVICE:
         why = _ON_THE_DEVICE[on] + (f" ({detail})" if detail else "")
         return why, Step(kind=StepKind.DEVICE, words="its next message", rollout=rollout.id)
@@ -235,6 +236,7 @@ _PLAIN: Final = {
     WaitingOn.DEVICE_OFFLINE: "it is offline",
     WaitingOn.CLONE_SUSPECTED: "it may be two devices, and gets nothing new until somebody decides",
     WaitingOn.QUARANTINED: "it is quarantined, and gets nothing new until it is readmitted",
+    WaitingOn.SWITCH: "it is ready, and waits for the switch of its wave",
     WaitingOn.PLANNING: "the controller has not planned it yet",
     WaitingOn.RESTORED: "this server was put back from a backup, and the device has not said since what it runs",
 }
@@ -307,6 +309,10 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
         return f"wave {wave}: {standing.ruling.why}", Step(kind=StepKind.TICK, words=words, rollout=name, wave=wave)
     if standing.waiting_on is WaitingOn.PAUSED:
         return f"the rollout is paused ({ramp.paused})", _resumed(rollout)
+    if standing.waiting_on is WaitingOn.SWITCH:
+        words, until_s = "the others are ready, or the first has waited long enough", standing.until_s
+        step = Step(kind=StepKind.SWITCH, words=words, rollout=name, wave=wave, until_s=until_s)
+        return f"wave {wave}: {standing.detail}", step
     begun = wave in ramp.begun
     if standing.waiting_on is WaitingOn.APPROVAL and not begun:
         words, command = "that many people agree", f"pinnace rollout approve {name} --wave {wave}"

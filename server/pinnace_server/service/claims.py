@@ -9,11 +9,11 @@ from pinnace_contract.ids import DeviceId, RolloutId
 from pinnace_contract.latest import Intent
 from pinnace_server.domain import ownership
 from pinnace_server.domain.ownership import Claim
-from pinnace_server.domain.records import MemberState, Rollout
+from pinnace_server.domain.records import UNDER_WAY, MemberState, Rollout
 from pinnace_server.service import rules
 from pinnace_server.service.ports import Tables
 
-_UNDER_WAY: Final = frozenset({MemberState.WAITING, MemberState.ASSIGNED})
+_UNDER_WAY: Final = UNDER_WAY | {MemberState.WAITING}
 _KEPT: Final = _UNDER_WAY | {MemberState.COMMITTED}
 
 

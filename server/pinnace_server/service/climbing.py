@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from pinnace_contract.ids import RolloutId
+from pinnace_server.domain import pairs, wave_report
 from pinnace_server.domain import ramp as ramps
-from pinnace_server.domain import wave_report
 from pinnace_server.domain.gates import records, verdicts
 from pinnace_server.domain.gates.verdicts import Verdict
 from pinnace_server.domain.ramp import Ramp, Ruling, RulingKind, Standing, Wave
 from pinnace_server.domain.records import SERVER, Event, EventKind, Rollout, RolloutState, Severity
+from pinnace_server.domain.rollout_policy.policy import BlueGreen
 from pinnace_server.service import joining
 from pinnace_server.service.evidence import Gathered, gather
 from pinnace_server.service.ports import Tables, World
@@ -77,8 +78,8 @@ class Climbing:
             for rollout in active:
                 ramp = ramp_of(tables, rollout)
                 wave = ramp.current if ramp else None
-                if wave is not None and wave.started_at_s is not None:
-                    due.append(self._looked_at_s.get((rollout.id, wave.number), now) + _every_s(wave, now))
+                if ramp is not None and wave is not None and wave.started_at_s is not None:
+                    due.append(self._looked_at_s.get((rollout.id, wave.number), now) + _every_s(ramp, wave, now))
         return min(due, default=None)
 
     def _join(self, rollout: Rollout) -> None:
@@ -116,14 +117,16 @@ class Climbing:
             return _Found(standing=standing) if standing.ruling is not None else None
         key = (rollout.id, wave.number)
         last = self._looked_at_s.get(key)
-        if last is not None and now - last < _every_s(wave, now):
+        if last is not None and now - last < _every_s(ramp, wave, now):
             return None
         self._looked_at_s[key] = now
         gathered = gather(tables, rollout, ramp, wave, self._calls.of(tables, rollout.id), now)
         if gathered.switched_at_s is not None and wave.switched_at_s is None:
             ramp = _with(ramp, replace(wave, switched_at_s=gathered.switched_at_s))
         verdict = verdicts.judge(gathered.evidence, gathered.settings)
-        return _Found(standing=ramps.standing(ramp, verdict, now), verdict=verdict, gathered=gathered)
+        muster = self._calls.of(tables, rollout.id)
+        ready = pairs.readiness(each for each in muster if each.wave == wave.number)
+        return _Found(standing=ramps.standing(ramp, verdict, now, ready), verdict=verdict, gathered=gathered)
 
     def _kept(self, rollout: RolloutId, found: _Found) -> str:
         """Keep what a ruling is made from; a blob that nobody names in the end does no harm."""
@@ -156,6 +159,8 @@ class Climbing:
         match ruling.kind:
             case RulingKind.START:
                 tables.rollouts.save_wave(rollout.id, replace(wave, started_at_s=now))
+            case RulingKind.SWITCH:
+                tables.rollouts.save_wave(rollout.id, replace(wave, told_at_s=now))
             case RulingKind.PROMOTE:
                 tables.rollouts.save_wave(rollout.id, replace(wave, promoted_at_s=now, promoted_by=ruling.by))
             case RulingKind.ASK:
@@ -171,7 +176,9 @@ class Climbing:
         return []
 
 
-def _every_s(wave: Wave, now: float) -> float:
+def _every_s(ramp: Ramp, wave: Wave, now: float) -> float:
+    if wave.told_at_s is None and isinstance(ramp.policy.strategy, BlueGreen):
+        return LOOK_EVERY_S  # devices that are ready have two releases in memory, and wait for this
     age_s = now - (wave.started_at_s if wave.started_at_s is not None else now)
     return min(max(age_s / LOOKS_OF_AGE, LOOK_EVERY_S), LOOK_SELDOM_S)
 
@@ -199,6 +206,7 @@ def _judged(wave: Wave, found: _Found, record: str, now: float) -> Wave:
 
 _KINDS: Final[Mapping[RulingKind, tuple[EventKind, Severity, str]]] = {
     RulingKind.START: (EventKind.WAVE_STARTED, Severity.INFO, "begins"),
+    RulingKind.SWITCH: (EventKind.WAVE_SWITCHED, Severity.INFO, "switches"),
     RulingKind.PROMOTE: (EventKind.WAVE_PROMOTED, Severity.INFO, "is promoted"),
     RulingKind.ROLL_BACK: (EventKind.GATE_FIRED, Severity.ERROR, "is moved back"),
     RulingKind.PAUSE: (EventKind.ROLLOUT_PAUSED, Severity.WARNING, "is paused"),

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, Digest, ReleaseId, RolloutId
-from pinnace_contract.latest import AssignmentSet, Cause, Entry
+from pinnace_contract.latest import ArmMode, AssignmentSet, Cause, Entry
 from pinnace_contract.topics import Down, DownTopic
-from pinnace_server.domain import health_rule, planner, plans, stretches
+from pinnace_server.domain import health_rule, pairs, planner, plans, stretches
 from pinnace_server.domain.plans import ENDED, Adopt, Assign, Observed, Plan, PlanReport, Skip
 from pinnace_server.domain.policy import Policy
 from pinnace_server.domain.records import (
     SERVER,
+    UNDER_WAY,
     Assignment,
     Counts,
     DesiredSet,
@@ -50,7 +51,7 @@ RAW_KEPT_S: Final = 86_400
 PRUNE_EVERY_S: Final = 3600
 RENEW_EVERY_S: Final = 60
 PLAN_ALL_EVERY_S: Final = 300  # of whom nothing is heard; whoever falls silent is heard of
-_UNDER_WAY: Final = (MemberState.WAITING, MemberState.ASSIGNED)
+_UNDER_WAY: Final = (MemberState.WAITING, *UNDER_WAY)
 _ENDED_WELL: Final = frozenset({MemberState.COMMITTED.value, MemberState.SUPERSEDED.value})
 
 _log = logging.getLogger(__name__)
@@ -464,8 +465,9 @@ def _in_question(
         return tables.rollouts.some_members(rollout.id, dict.fromkeys([*changed, *may_move]))
     if look is None:
         return tables.rollouts.members_in(rollout.id, _UNDER_WAY)
-    assigned = tables.rollouts.members_in(rollout.id, (MemberState.ASSIGNED,))
-    waiting = tables.rollouts.some_members(rollout.id, may_move)
+    assigned = tables.rollouts.members_in(rollout.id, UNDER_WAY)
+    known = {member.device for member in assigned}
+    waiting = tables.rollouts.some_members(rollout.id, [name for name in may_move if name not in known])
     return [*assigned, *waiting]
 
 
@@ -522,6 +524,13 @@ def _control_of(entry: Entry) -> ReleaseId | None:
     return entry.arms.control if entry.arms is not None else None
 
 
+def _verb(entry: Entry) -> str:
+    arms = entry.arms
+    if arms is None or arms.mode is not ArmMode.BLUE_GREEN:
+        return "run"
+    return "make ready" if arms.share_percent == pairs.WAITS_PERCENT else "switch to"
+
+
 def _assigned(rollout: Rollout, change: Assign, plan: Plan, now: float) -> Event:
     entry = change.entry
     what = f"{rollout.model} {rollout.version}" if rollout.version else f"{rollout.model} ({entry.intent})"
@@ -529,7 +538,7 @@ def _assigned(rollout: Rollout, change: Assign, plan: Plan, now: float) -> Event
         at_s=now,
         kind=EventKind.ASSIGNED,
         actor=rollout.actor,
-        summary=f"{change.device} is told to run {what}, generation {entry.generation}",
+        summary=f"{change.device} is told to {_verb(entry)} {what}, generation {entry.generation}",
         device=change.device,
         model=rollout.model,
         version=rollout.version,

@@ -19,7 +19,7 @@ from pinnace_server.domain.gates.evidence import WaveEvidence
 from pinnace_server.domain.gates.settings import Settings
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.ramp import Ramp, Wave
-from pinnace_server.domain.records import Assignment, DeviceState, MemberState, Rollout, Slot
+from pinnace_server.domain.records import UNDER_WAY, Assignment, DeviceState, MemberState, Rollout, Slot
 from pinnace_server.domain.rollout_policy import gating
 from pinnace_server.domain.stretches import Stretch
 from pinnace_server.domain.witness import PAST, STRETCH_S, Witness
@@ -28,9 +28,9 @@ from pinnace_server.service.ports import Tables
 SPOKESMEN_MAX: Final = 200  # of each arm; more would be read for a second and decide nothing sooner
 
 _RUNNING: Final = frozenset(
-    {Phase.SELF_TEST, Phase.SHADOW, Phase.TRIAL, Phase.PREPARED, Phase.AWAITING_CONTACT, Phase.REVERTING}
+    {Phase.SELF_TEST, Phase.SHADOW, Phase.READY, Phase.TRIAL, Phase.PREPARED, Phase.AWAITING_CONTACT, Phase.REVERTING}
 )
-_TOUCHED: Final = (MemberState.ASSIGNED, MemberState.COMMITTED)
+_TOUCHED: Final = (*UNDER_WAY, MemberState.COMMITTED)
 _TRIED: Final = (*_TOUCHED, MemberState.REVERTED, MemberState.FAILED)  # who went back has answered all the same
 _LEFT: Final = (MemberState.SKIPPED, MemberState.SUPERSEDED, MemberState.CANCELLED)
 MOST_HEARD: Final = 0.9  # of a site's devices that stay behind; where fewer are, silence is the site's

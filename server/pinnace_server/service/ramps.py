@@ -6,7 +6,7 @@ Reads rows and asks ``domain.ramp``; writes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -19,11 +19,19 @@ from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.installs import Installs
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.plans import Held, Observed, PlanReport, WaitingOn
-from pinnace_server.domain.policy import Policy, ShadowTerms, SplitTerms, Target
+from pinnace_server.domain.policy import PairTerms, Policy, ShadowTerms, SplitTerms, Target
 from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp
 from pinnace_server.domain.records import DeviceState, Member, MemberState, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import gating
-from pinnace_server.domain.rollout_policy.policy import ZONE_LABEL, Ab, RolloutPolicy, Shadow, Unshadowed, Unsplit
+from pinnace_server.domain.rollout_policy.policy import (
+    ZONE_LABEL,
+    Ab,
+    BlueGreen,
+    RolloutPolicy,
+    Shadow,
+    Unshadowed,
+    Unsplit,
+)
 from pinnace_server.domain.sites import Site
 from pinnace_server.errors import Refused
 from pinnace_server.service import claims, observing, rules, siting
@@ -48,11 +56,13 @@ class Look:
         found: dict[DeviceId, Held] = {}
         closed = {wave: ramp.not_begun(self.ramp, wave) for wave in {member.wave for member in members}}
         for member in members:
-            if member.state is not MemberState.WAITING:
+            if member.state not in (MemberState.WAITING, MemberState.READY):
                 continue
             why = closed[member.wave]
             if why is None and self.moving is not None:
                 why = self.moving.held.get(member.device)
+            if why is None and member.state is MemberState.READY:  # perhaps only since the roll was called
+                why = ramp.unswitched(self.ramp, member.wave)
             if why is not None:
                 found[member.device] = why
         return found
@@ -74,6 +84,7 @@ class Look:
             held=held,
             shadow=shadow_terms(self.ramp.policy),
             split=split_terms(self.ramp.policy),
+            pair=pair_terms(self.ramp),
             lease_s=siting.lease_s(self.ramp.policy),
             at_sites=said,
             supersedes=self.ramp.policy.supersedes,
@@ -116,6 +127,18 @@ def shadow_terms(policy: RolloutPolicy) -> ShadowTerms | None:
         differing_percent_max=_differing_percent_max(policy),
         leaves_out=strategy.unshadowed is Unshadowed.LEAVE_OUT,
     )
+
+
+def pair_terms(ramp: Ramp) -> PairTerms | None:
+    """Return how two releases stay loaded for a switch; None: they do not.
+
+    Who is ready may wait for as long as the gates may take to decide about what the others of its wave met.
+    """
+    strategy, gates = ramp.policy.strategy, ramp.policy.gates
+    if not isinstance(strategy, BlueGreen):
+        return None
+    waits_s = strategy.wait_s + gates.soak_s + gates.hold_timeout_s
+    return PairTerms(keep_s=strategy.keep_s, waits_s=waits_s, told=ramp.told)
 
 
 def _differing_percent_max(policy: RolloutPolicy) -> int | None:
@@ -171,8 +194,12 @@ def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None
     muster = calls.of(tables, rollout.id)
     rivals = claims.rivals(tables, rollout, None)
     stopped = {number: stopped_installs(found.policy, muster, number) for number in found.begun}
+    decided = {wave.number for wave in found.waves if wave.promoted_at_s is not None}
     zones = _Zones(found.policy, now_s)
-    movers = [_mover(each, now_s, rivals.get(each.device), stopped.get(each.wave), zones) for each in muster]
+    movers = [
+        _mover(each, now_s, rivals.get(each.device), None if _goes_on(each, decided) else stopped.get(each.wave), zones)
+        for each in muster
+    ]
     guards_sites = found.policy.budgets.healthy_per_site_min is not None
     others = tables.rollouts.site_others(rollout.id, now_s) if guards_sites else ramp.NO_OTHERS
     movers = sites.whole(movers, at_sites, found.begun)
@@ -199,11 +226,18 @@ def stopped_installs(policy: RolloutPolicy, muster: Sequence[Mustered], wave: in
     return read if read.stopped or read.stopped_hardware else None
 
 
+def _goes_on(each: Mustered, decided: Collection[int]) -> bool:
+    """Tell whether a device is ready in a wave that was promoted in spite of what its installs met."""
+    return each.state is MemberState.READY and each.wave in decided
+
+
 def _mover(each: Mustered, now_s: float, rival: str | None, stopped: Installs | None, zones: _Zones) -> Mover:
     there = each.is_there(now_s)
     part = Part.OVER
     if each.state is MemberState.WAITING:
         part = Part.WAITING
+    elif each.state is MemberState.READY:
+        part = Part.READY
     elif each.state is MemberState.ASSIGNED and there:  # one that vanished holds nobody else up
         part = Part.IN_FLIGHT
     return Mover(
@@ -212,7 +246,7 @@ def _mover(each: Mustered, now_s: float, rival: str | None, stopped: Installs | 
         part=part,
         healthy=there and not each.degraded,
         site=each.site,
-        held=_own_reason(each, there, rival, stopped, zones) if part is Part.WAITING else None,
+        held=_own_reason(each, there, rival, stopped, zones) if part in (Part.WAITING, Part.READY) else None,
     )
 
 

@@ -13,6 +13,7 @@ from pinnace_server.domain.policy import PLAIN_TERMS, Terms
 from pinnace_server.domain.queries import Listing, RolloutQuery
 from pinnace_server.domain.ramp import Ramp
 from pinnace_server.domain.records import (
+    UNDER_WAY,
     Assignment,
     Counts,
     Device,
@@ -204,11 +205,7 @@ class Rollouts:
             found = found_rollout(tables, rollout)
             if found.state is not RolloutState.ACTIVE:
                 raise Conflict(f"rollout {rollout} is {found.state} already", hint="to move its devices back: rollback")
-            under_way = [
-                member
-                for member in tables.rollouts.members(rollout)
-                if member.state is MemberState.ASSIGNED and not _stays_with_its_site(tables, found, member)
-            ]
+            under_way = [each for each in tables.rollouts.members(rollout) if _goes_back(tables, found, each)]
             ended = replace(found, state=RolloutState.CANCELLED, reason=reason, ended_at_s=now)
             tables.rollouts.save(ended)
             tables.events.append(_ending(ended, EventKind.ROLLOUT_CANCELLED, actor, Severity.WARNING))
@@ -328,7 +325,7 @@ def _is_owned(tables: Tables, rollout: Rollout, member: Member) -> bool:
 
 def _goes_back(tables: Tables, rollout: Rollout, member: Member) -> bool:
     """Tell whether a device is under way, and its site is not on its way to keep the release."""
-    return member.state is MemberState.ASSIGNED and not _stays_with_its_site(tables, rollout, member)
+    return member.state in UNDER_WAY and not _stays_with_its_site(tables, rollout, member)
 
 
 def _stays_with_its_site(tables: Tables, rollout: Rollout, member: Member) -> bool:

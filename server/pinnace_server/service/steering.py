@@ -23,15 +23,7 @@ from pinnace_server.domain.records import (
     Version,
 )
 from pinnace_server.domain.rollout_policy import gating
-from pinnace_server.domain.rollout_policy.policy import (
-    Ab,
-    AllAtOnce,
-    Canary,
-    Cohort,
-    RolloutPolicy,
-    Shadow,
-    SiteAtomic,
-)
+from pinnace_server.domain.rollout_policy.policy import Ab, Cohort, RolloutPolicy
 from pinnace_server.domain.selector import Selector
 from pinnace_server.domain.witness import STRETCH_S
 from pinnace_server.errors import Code, Conflict, Refused
@@ -45,7 +37,6 @@ from pinnace_server.service.rollouts import found_rollout
 FORESEEN_DEVICES_MAX: Final = 100  # whose last day says what the fleet is like
 DAY_S: Final = 86_400.0
 _RETRIED: Final = (MemberState.FAILED, MemberState.REVERTED, MemberState.REJECTED)
-_CARRIED_OUT: Final = (Canary, AllAtOnce, Shadow, Ab, SiteAtomic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +94,7 @@ class Steering:
         ``people``: everybody whom this server knows, so that a policy that asks for others is refused; None: not known.
 
         Raises:
-            NotFound: model or version. Refused: no device, or a strategy that is not carried out. Conflict: withdrawn.
+            NotFound: model or version. Refused: no device. Conflict: withdrawn.
         """
         now = self._world.clock.now()
         with self._world.store.write() as tables:
@@ -286,11 +277,6 @@ def _may_go(version: Version, policy: RolloutPolicy, people: Collection[str] | N
             f"version {version.version} of {version.model} was withdrawn",
             hint="choose another version",
             code=Code.WITHDRAWN,
-        )
-    if not isinstance(policy.strategy, _CARRIED_OUT):
-        raise Refused(
-            f"policy.strategy: expected canary, shadow, ab, site_atomic or all_at_once, found {policy.strategy.KIND}",
-            hint="this server does not carry that strategy out yet",
         )
     for at, each in enumerate(policy.approvals if people is not None else ()):
         known = [name for name in people or () if not each.by or name in each.by]

@@ -122,6 +122,12 @@ def split_of(control: Release, **more: Any) -> Arms:
     return Arms(**{"until_s": int(START_S) + 86_400 + SPLIT_S} | given | more)
 
 
+def pair_of(control: Release, *, switches: bool = True, **more: Any) -> Arms:
+    """A blue/green pair with a release whose standby stays an hour: it takes over when ready, or waits for a day."""
+    given = {"mode": ArmMode.BLUE_GREEN, "control": id_of(control), "share_percent": 100 if switches else 0}
+    return Arms(**given | {"until_s": int(START_S) + 86_400, "duration_s": SHADOW_S} | more)
+
+
 HOST = Host(
     device=DEVICE,
     boot=BootId("0" * 32),
@@ -260,6 +266,23 @@ class Driver:
     def shadowing(self) -> Self:
         return self.event(events.Shadowing(ticket=self.slot.ticket))
 
+    def made_ready(self) -> Self:
+        return self.event(events.MadeReady(ticket=self.slot.ticket))
+
+    def told_to_switch(self, **more: Any) -> Self:
+        """The newest entry again, which now says that what is ready takes over."""
+        assert self.slot.work is not None
+        entry = self.slot.work.entry
+        assert entry.arms is not None
+        arms = replace(entry.arms, share_percent=100)
+        return self.take_set(replace(entry, generation=self.state.generation + 1, arms=arms, **more))
+
+    def standby_exits(self, cause: Cause = Cause.CRASHED, of: Release = V1) -> Self:
+        return self.event(events.StandbyExited(release=id_of(of), variant=of.variants[0].digest, cause=cause))
+
+    def standby_up(self, of: Release = V1) -> Self:
+        return self.event(events.StandbyUp(release=id_of(of), variant=of.variants[0].digest))
+
     def compared(self, pairs: int, disagreements: int) -> Self:
         assert self.slot.work is not None
         assert self.slot.work.candidate is not None
@@ -291,7 +314,7 @@ class Driver:
         return self.event(events.Replayed(ticket=self.slot.ticket, vectors=vectors, errors=errors, golden=golden))
 
     def candidate_exits(self, cause: Cause = Cause.CRASHED, log: str = "") -> Self:
-        """The worker of a candidate in its shadow dies, and not the one that serves."""
+        """The worker of a candidate that is loaded beside the one that serves dies."""
         assert self.slot.work is not None
         assert self.slot.work.candidate is not None
         tried = self.slot.work.candidate.servable
@@ -356,6 +379,7 @@ class Driver:
             Phase.STAGED: self.tick,
             Phase.SELF_TEST: self.self_tested,
             Phase.SHADOW: lambda: self.shadowing().tick(SHADOW_S),
+            Phase.READY: lambda: self.made_ready().told_to_switch(),
             Phase.TRIAL: lambda: self.activated().served(100),
             Phase.AWAITING_CONTACT: lambda: self.activated().contact(),
             Phase.PREPARED: lambda: self.activated().decide(SiteVerdict.COMMIT),

@@ -10,9 +10,10 @@ from pinnace_agent.core.lifecycle import PHASES, TABLE
 from pinnace_agent.core.slot import Slot
 from pinnace_contract.ids import ModelName
 from pinnace_contract.latest import Cause, Intent, Outcome, Phase, TrialPolicy, WithdrawMode
-from tests.agent.core.scene import MODEL, SITED, V1, V2, V3, Driver, id_of, shadow_of
+from tests.agent.core.scene import MODEL, SITED, V1, V2, V3, Driver, id_of, pair_of, shadow_of
 
-BEFORE_TRIAL = (Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING, Phase.STAGED, Phase.SELF_TEST, Phase.SHADOW)
+BESIDE = {Phase.SHADOW: shadow_of(V1), Phase.READY: pair_of(V1, switches=False)}
+BEFORE_TRIAL = (Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING, Phase.STAGED, Phase.SELF_TEST, *BESIDE)
 ACTIVATED = (Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED)
 
 
@@ -24,8 +25,7 @@ def standing_in(phase: Phase) -> Driver:
     if phase is Phase.REVERTING:
         d.assign(V2).to(Phase.TRIAL).activated().exits(Cause.LOAD_FAILED)
     else:
-        more = {Phase.SHADOW: {"arms": shadow_of(V1)}, Phase.PREPARED: SITED}.get(phase, {})
-        d.assign(V2, **more).to(phase)
+        d.assign(V2, arms=BESIDE.get(phase), **(SITED if phase is Phase.PREPARED else {})).to(phase)
     d.receipts.clear()
     return d
 

@@ -97,7 +97,9 @@ class DeviceUnderTest(RuleBasedStateMachine):
         contact=st.sampled_from(list(ContactMode)[:2]),
         swap=st.sampled_from([Swap.AUTO, Swap.STOP_FIRST]),
         odd=st.sampled_from(["", "", "", "", "site", "site", "site", "nameless", "lease"]),
-        shadow=st.sampled_from(["", "", "right", "right", "right", "short", "elsewhere", "split", "split", "split"]),
+        shadow=st.sampled_from(
+            ["", "", "right", "right", "short", "elsewhere", "split", "split", "split", "wait", "switch", "switch"]
+        ),
     )
     def assign(self, number, intent, jump, attempt, trial, contact, swap, odd, shadow) -> None:
         made = RELEASES[number]
@@ -131,6 +133,15 @@ class DeviceUnderTest(RuleBasedStateMachine):
         if not how or current is None:
             return None
         until_s = int(self.d.around.unix_s) + (60 if how == "short" else 100_000)
+        if how in ("wait", "switch"):
+            share = 100 if how == "switch" else 0
+            return Arms(
+                mode=ArmMode.BLUE_GREEN,
+                control=current.release,
+                share_percent=share,
+                until_s=until_s,
+                duration_s=5_000,
+            )
         return Arms(
             mode=ArmMode.SPLIT if how == "split" else ArmMode.SHADOW,
             control=id_of(RELEASES[0]) if how == "elsewhere" else current.release,
@@ -139,6 +150,26 @@ class DeviceUnderTest(RuleBasedStateMachine):
             duration_s=0 if how == "short" else 600,
             differing_percent_max=10,
         )
+
+    @in_phase(Phase.READY)
+    @rule()
+    def switch(self) -> None:
+        self.d.told_to_switch()
+        self.applied.append(self.d.state.generation)
+        self.saved()
+
+    @precondition(lambda self: self.has_slot and self.d.slot.standby is not None)
+    @rule(cause=st.none() | failures)
+    def standby(self, cause) -> None:
+        """The standby comes up or dies, at any time."""
+        of = self.d.slot.standby.servable
+        if cause is None:
+            self.d.event(events.StandbyUp(release=of.release, variant=of.variant))
+        else:
+            before = self.d.serving
+            self.d.event(events.StandbyExited(release=of.release, variant=of.variant, cause=cause))
+            assert self.d.serving == before
+        self.saved()
 
     @rule()
     def cancel(self) -> None:
@@ -202,6 +233,8 @@ class DeviceUnderTest(RuleBasedStateMachine):
                 d.self_test_failed(failure) if failure else d.self_tested()
             case Phase.SHADOW:
                 d.candidate_exits(failure) if failure else d.shadowing()
+            case Phase.READY:
+                d.candidate_exits(failure) if failure else d.made_ready()
             case Phase.TRIAL | Phase.AWAITING_CONTACT | Phase.PREPARED:
                 d.exits(failure) if failure else d.activated()
             case Phase.REVERTING:
@@ -281,12 +314,12 @@ class DeviceUnderTest(RuleBasedStateMachine):
         assert slot.floor >= self.floor
         self.floor = slot.floor
         for effect in self.d.effects:
-            if isinstance(effect, effects.SelfTest | effects.Activate):
+            if isinstance(effect, effects.SelfTest | effects.MakeReady | effects.Activate):
                 assert effect.candidate.epoch >= slot.floor
 
     @invariant()
-    def a_candidate_in_its_shadow_serves_nobody_and_what_is_committed_does(self) -> None:
-        if not self.has_slot or self.d.phase is not Phase.SHADOW:
+    def a_candidate_beside_what_serves_serves_nobody_and_what_is_committed_does(self) -> None:
+        if not self.has_slot or self.d.phase not in (Phase.SHADOW, Phase.READY):
             return
         slot = self.d.slot
         assert slot.work is not None
@@ -307,11 +340,23 @@ class DeviceUnderTest(RuleBasedStateMachine):
         if not self.has_slot or self.d.slot.split is None:
             return
         slot, split = self.d.slot, self.d.slot.split
-        assert slot.phase in (Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.IDLE)
+        assert slot.phase in (Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED, Phase.IDLE)
         assert slot.serving == split.candidate
         assert split.control in ((slot.current,) if slot.phase is not Phase.IDLE else slot.last_good)
         assert split.control in slot.kept
         assert split.left_s > 0
+
+    @invariant()
+    def a_standby_is_what_can_be_gone_back_to(self) -> None:
+        if not self.has_slot or self.d.slot.standby is None:
+            return
+        slot, of = self.d.slot, self.d.slot.standby.servable
+        assert slot.phase in (Phase.IDLE, Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED, Phase.REVERTING)
+        assert slot.split is None
+        assert of != slot.serving
+        assert of in slot.last_good or of == slot.current
+        assert of in slot.kept
+        assert of.release not in slot.withdrawn
 
     @invariant()
     def generations_only_grow_and_none_is_applied_twice(self) -> None:

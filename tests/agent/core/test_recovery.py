@@ -18,6 +18,7 @@ REPEATED = {
     Phase.STAGED: [effects.Serve],
     Phase.SELF_TEST: [effects.Serve, effects.SelfTest],
     Phase.SHADOW: [effects.Serve, effects.Shadow],
+    Phase.READY: [effects.Serve, effects.MakeReady],
     Phase.TRIAL: [effects.Activate],
     Phase.AWAITING_CONTACT: [effects.Activate, effects.SendReportNow],
     Phase.PREPARED: [effects.Activate],

@@ -258,7 +258,6 @@ def test_without_a_shadow_the_same_device_would_have_stopped_the_old_one_first()
 REFUSED = [
     ("a control that does not serve here", {"arms": shadow_of(V3)}, Cause.NO_FALLBACK),
     ("arms of another kind", {"arms": shadow_of(V1, mode=ArmMode.UNKNOWN)}, Cause.AGENT_TOO_OLD),
-    ("blue and green", {"arms": shadow_of(V1, mode=ArmMode.BLUE_GREEN)}, Cause.AGENT_TOO_OLD),
     ("arms of a newer server", {"arms": shadow_of(V1, mode=ArmMode.UNKNOWN)}, Cause.AGENT_TOO_OLD),
     ("a shadow of a way back", {"arms": shadow_of(V1), "intent": Intent.ROLLBACK}, Cause.RELEASE_INVALID),
     ("a shadow for which the old one stops", {"arms": shadow_of(V1), "swap": Swap.STOP_FIRST}, Cause.RELEASE_INVALID),

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from pinnace_contract.ids import RolloutId
-from pinnace_contract.latest import Cause, Outcome
+from pinnace_contract.latest import Cause, Outcome, Phase
 from pinnace_server.console import mount
 from pinnace_server.console.query import EventQuery, RolloutQuery
 from pinnace_server.console.reading.latency import LatencyCache
@@ -18,7 +18,7 @@ from pinnace_server.console.reading.overview import OverviewReads
 from pinnace_server.console.reading.releases import ReleaseCache
 from pinnace_server.console.reading.reports import FRESH_S, KEPT_MAX, SMALL_DEVICES, ReportCache
 from pinnace_server.console.reading.rollouts import RolloutReads
-from pinnace_server.domain.records import Rollout, RolloutState
+from pinnace_server.domain.records import MemberState, Rollout, RolloutState
 from pinnace_server.service.door import TokenDoor, hash_of
 from pinnace_server.service.whys import Whys
 from tests.server.console.conftest import HOST, sign_in
@@ -110,6 +110,19 @@ def test_waves_carry_their_devices_and_the_holdback_is_named(
     assert one.current.gates is not None
     assert one.current.gates.decision == "hold"
     assert one.to_promote == one.current
+
+
+def test_a_device_that_is_ready_for_its_switch_is_under_way(
+    server: Server, devices: list[TestedDevice], reads: RolloutReads
+) -> None:
+    rollout = climb(server, strategy="blue_green")
+    told = [(device, entry) for device in devices if (entry := device.entry()) is not None and entry.arms is not None]
+    device, entry = told[0]
+    device.say(device.state(generation=entry.generation, phase=Phase.READY))
+    server.controller.tick()
+    wave = reads.rollout(rollout.id).waves[0]
+    assert (len(told), wave.under_way, wave.waiting) == (2, 2, 0)
+    assert server.rollouts.counts([rollout.id])[rollout.id][MemberState.READY] == 1
 
 
 def test_gates_are_shown_with_evidence_thresholds_and_sentences(

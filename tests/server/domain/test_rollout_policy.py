@@ -191,6 +191,10 @@ def test_site_atomic_needs_no_healthy_rest_of_a_site_unless_said() -> None:
             {"strategy": "shadow", "gates": {"guards": {"shadow": None}}},
             "policy.gates.guards.shadow: expected a share with shadow, which measures it, found null",
         ),
+        (
+            {"strategy": "blue_green", "terms": {"swap": "stop_first"}},
+            "policy.terms.swap: expected auto or overlap with blue_green, which has both in memory, found stop_first",
+        ),
         ({"strategy": "ab"}, "policy.gates.guards.outcome: expected a metric, which ab compares, found null"),
         (
             {
@@ -369,7 +373,7 @@ STRATEGIES = st.one_of(
         share_percent=st.integers(1, 100),
         unshadowed=st.sampled_from(parts.Unshadowed),
     ),
-    st.builds(parts.BlueGreen, keep_s=SECONDS),
+    st.builds(parts.BlueGreen, wait_s=SECONDS, keep_s=SECONDS),
     st.builds(parts.SiteAtomic, lease_s=SECONDS),
 )
 WINDOWS = st.builds(

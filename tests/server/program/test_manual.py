@@ -19,6 +19,7 @@ ROLLOUTS = DOCS / "rollouts.md"
 SHADOW = DOCS / "shadow.md"
 SITE_ATOMIC = DOCS / "site-atomic.md"
 AB = DOCS / "ab.md"
+BLUE_GREEN = DOCS / "blue-green.md"
 
 
 def test_every_option_of_serve_is_in_the_manual() -> None:
@@ -46,17 +47,20 @@ def test_every_field_of_a_policy_is_in_the_manual() -> None:
     assert [name for name in named if not re.search(rf"\b{name}\b", said)] == []
 
 
-def test_the_policy_that_the_manual_shows_is_one() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", ROLLOUTS.read_text(), re.DOTALL)
-    found = reading.read(yaml.safe_load(example))
+def test_the_policies_that_the_manual_shows_are_such() -> None:
+    whole, guarded = re.findall(r"```yaml\n(.*?)```", ROLLOUTS.read_text(), re.DOTALL)
+    found = reading.read(yaml.safe_load(whole))
     assert found.windows is not None
     assert len(found.waves) == 3
+    guards = reading.read({"cohort": "", **yaml.safe_load(guarded)}).gates.guards
+    assert None not in (guards.outcome, guards.fairness, guards.predictions)
 
 
-def test_every_setting_of_a_shadow_is_in_the_manual() -> None:
-    strategy = reading.plain(reading.read({"cohort": "", "strategy": "shadow"}))["strategy"]
+@pytest.mark.parametrize(("kind", "page"), [("shadow", SHADOW), ("blue_green", BLUE_GREEN)])
+def test_every_setting_of_a_strategy_is_in_the_manual(kind: str, page: Path) -> None:
+    strategy = reading.plain(reading.read({"cohort": "", "strategy": kind}))["strategy"]
     assert isinstance(strategy, dict)
-    documented = set(re.findall(r"^\| `([a-z_]+)` \|", SHADOW.read_text(), re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", page.read_text(), re.MULTILINE))
     assert set(strategy) - {"kind"} == documented
 
 

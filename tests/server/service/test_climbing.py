@@ -454,10 +454,6 @@ class TestWindows:
 
 
 class TestBeginning:
-    def test_a_strategy_that_is_not_carried_out_is_refused(self, server: Server, plant: Plant) -> None:
-        with pytest.raises(Refused, match=r"policy.strategy: expected canary, shadow, ab or all_at_once, found blue"):
-            server.climb(plant.second, strategy="blue_green")
-
     def test_a_cohort_of_nobody_is_refused(self, server: Server, plant: Plant) -> None:
         with pytest.raises(Refused, match="the selector means none"):
             server.climb(plant.second, cohort="site=nowhere")

@@ -97,6 +97,7 @@ def _said(state: ModelState, releases: Releases) -> shown.Slot:
         active=build(current, releases) if current else None,
         previous=build(earlier[0], releases) if earlier else None,
         candidate=build(state.candidate, releases) if state.candidate else None,
+        standby=build(state.standby.running, releases) if state.standby and state.standby.warm else None,
         generation=state.generation,
         fetched_share=min(1.0, state.fetched_bytes / state.fetch_bytes) if fetching else None,
     )
@@ -231,7 +232,7 @@ def progress(rollout: records.Rollout, counts: Mapping[str, int]) -> shown.Progr
         reason=rollout.reason,
         actor=rollout.actor,
         committed=counts.get(state.COMMITTED, 0),
-        under_way=counts.get(state.ASSIGNED, 0),
+        under_way=sum(counts.get(each, 0) for each in records.UNDER_WAY),
         failed=sum(counts.get(each, 0) for each in failed),
         waiting=counts.get(state.WAITING, 0),
         left_out=sum(counts.get(each, 0) for each in (state.SKIPPED, state.SUPERSEDED, state.CANCELLED)),

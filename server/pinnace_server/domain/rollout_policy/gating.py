@@ -11,12 +11,12 @@ from pinnace_server.domain.gates.foresight import SLOW_SHARE
 from pinnace_server.domain.gates.settings import LOW_TRAFFIC_INFERENCES, Settings
 from pinnace_server.domain.gates.settings import PromoteOn as Enough
 from pinnace_server.domain.muster import Mustered
-from pinnace_server.domain.records import DeviceState, MemberState
+from pinnace_server.domain.records import UNDER_WAY, DeviceState, MemberState
 from pinnace_server.domain.rollout_policy.policy import Better, Guards, Margin, PromoteOn, RolloutPolicy
 from pinnace_server.domain.told import Asked, Metric
 
 _WHOLE: Final = 100.0  # per cent
-_OPEN: Final = (MemberState.WAITING, MemberState.ASSIGNED, MemberState.COMMITTED)
+_OPEN: Final = (MemberState.WAITING, *UNDER_WAY, MemberState.COMMITTED)
 
 
 def settings_of(policy: RolloutPolicy, devices: int) -> Settings:

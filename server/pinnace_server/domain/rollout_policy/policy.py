@@ -118,10 +118,12 @@ class Shadow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlueGreen:
-    """Both releases stay resident for ``keep_s`` after the switch, so that switching back takes no load."""
+    """Canary waves that are made ready and switch together, the first ready device waiting ``wait_s`` at most; both
+    releases stay loaded for ``keep_s`` after the switch, so that switching back takes no load."""
 
     KIND: ClassVar[str] = "blue_green"
 
+    wait_s: int = limited(_HOUR_S, smallest=_MINUTE_S, largest=_DAY_S)
     keep_s: int = limited(_DAY_S, smallest=_MINUTE_S, largest=7 * _DAY_S)
 
 

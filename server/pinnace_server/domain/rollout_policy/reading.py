@@ -22,6 +22,7 @@ from pinnace_server.domain.rollout_policy.policy import (
     BeforeHoldback,
     BeforeLast,
     BeforeWave,
+    BlueGreen,
     RolloutPolicy,
     Shadow,
     SiteAtomic,
@@ -63,7 +64,7 @@ def _fitted(found: RolloutPolicy, given: object) -> RolloutPolicy:
     if isinstance(found.strategy, AllAtOnce):
         waves = found.waves if "waves" in said else ONE_WAVE
         return replace(found, waves=waves, holdback=found.holdback if "holdback" in said else None)
-    if isinstance(found.strategy, SiteAtomic):
+    if isinstance(found.strategy, SiteAtomic | BlueGreen):  # a switch of half a site is not what was asked for
         budgets = said.get("budgets")
         if not isinstance(budgets, Mapping) or "healthy_per_site_min" not in budgets:
             return replace(found, budgets=replace(found.budgets, healthy_per_site_min=None))
@@ -130,6 +131,9 @@ def _strategy_problems(policy: RolloutPolicy) -> Iterator[str]:
                 )
             if policy.gates.guards.shadow is None:
                 yield "gates.guards.shadow: expected a share with shadow, which measures it, found null"
+        case BlueGreen():
+            if policy.terms.swap is Swap.STOP_FIRST:
+                yield "terms.swap: expected auto or overlap with blue_green, which has both in memory, found stop_first"
         case SiteAtomic():
             if policy.budgets.healthy_per_site_min is not None:
                 yield (

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from pinnace_contract import codec
 from pinnace_contract.latest import EnrolRequest
 from pinnace_contract.latest import Running as RunningOfContract
+from pinnace_contract.latest import Standby as StandbyOfContract
 from pinnace_server.domain import records, statuses
 from pinnace_server.domain.records import DeviceState, Status
 from pinnace_server.http.schemas.body import asked, like
@@ -35,6 +36,7 @@ _SLOT = {
     "attempt": 1,
     "current": {**_RUNNING, "version": "1", "sequence": 1},
     "candidate": _RUNNING,
+    "standby": {**_RUNNING, "version": "1", "sequence": 1, "warm": True, "until_s": 1795525300, "cause": "NONE"},
     "last_good": [],
     "fetched_bytes": 24576,
     "fetch_bytes": 24576,
@@ -115,6 +117,22 @@ class Running(BaseModel):
         return cls(release=running.release, variant=running.variant, version=running.version, sequence=running.sequence)
 
 
+class Standby(Running):
+    """What served before a switch and is kept loaded, so that going back to it takes no load."""
+
+    warm: bool = Field(description="It could answer now. If not, `cause` says why.")
+    until_s: int = Field(description="How long it stays.")
+    cause: str
+
+    @classmethod
+    def standing_by(cls, found: StandbyOfContract | None) -> Standby | None:
+        """Return a standby as a body."""
+        running = Running.of(found.running) if found is not None else None
+        if found is None or running is None:
+            return None
+        return cls(**running.model_dump(), warm=found.warm, until_s=found.until_s, cause=found.cause)
+
+
 class Wanted(BaseModel):
     """What the server last told a device about a model."""
 
@@ -140,6 +158,7 @@ class Slot(BaseModel):
     attempt: int
     current: Running | None = Field(description="What serves; null is no model.")
     candidate: Running | None
+    standby: Standby | None = Field(description="What is kept loaded beside what serves, after a switch.")
     last_good: list[Running]
     fetched_bytes: int
     fetch_bytes: int
@@ -162,6 +181,7 @@ class Slot(BaseModel):
             attempt=state.attempt if state else 1,
             current=Running.of(state.current if state else None),
             candidate=Running.of(state.candidate if state else None),
+            standby=Standby.standing_by(state.standby if state else None),
             last_good=[one for each in (state.last_good if state else ()) if (one := Running.of(each))],
             fetched_bytes=state.fetched_bytes if state else 0,
             fetch_bytes=state.fetch_bytes if state else 0,

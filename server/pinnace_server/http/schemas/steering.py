@@ -25,6 +25,7 @@ _WAVE = {
     "devices": 3,
     "states": {"committed": 3},
     "started_at_s": 1795438900.0,
+    "told_at_s": None,
     "switched_at_s": 1795438960.0,
     "promoted_at_s": None,
     "promoted_by": "",
@@ -186,6 +187,7 @@ class Wave(BaseModel):
     devices: int
     states: dict[str, int] = Field(description="How many of its devices are in each state.")
     started_at_s: float | None
+    told_at_s: float | None = Field(description="When its devices that were ready were told to switch (blue_green).")
     switched_at_s: float | None = Field(description="When its first device served the release.")
     promoted_at_s: float | None
     promoted_by: str = Field(description="`proven`, `unrefuted`, `empty`, or `person:NAME`.")
@@ -200,6 +202,7 @@ class Wave(BaseModel):
             devices=wave.devices,
             states={str(state): n for state, n in sorted(states.items())},
             started_at_s=wave.started_at_s,
+            told_at_s=wave.told_at_s,
             switched_at_s=wave.switched_at_s,
             promoted_at_s=wave.promoted_at_s,
             promoted_by=wave.promoted_by,
