@@ -287,6 +287,7 @@ def test_a_candidate_that_takes_over_hands_over_its_pairs_and_counts_anew(
     seen = counted(host, candidate, lambda block: block.n >= 4)
     host.host.serve(candidate)
     host.wait_for(events.NowServing, candidate)
+    host.wait_for(events.StoppedServing, control)  # until then both accept who connects
     shadow = [each.block for each in host.seen if isinstance(each, events.Collected) and each.block.arm is Arm.SHADOW]
     assert sum(block.n for block in shadow) == 5
     assert seen.n <= 5
