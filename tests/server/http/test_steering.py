@@ -86,7 +86,7 @@ def test_a_preview_begins_nothing(api_server: Api, devices: list[TestedDevice]) 
         ({"cohort": "site="}, "policy.cohort.selector: selector: expected a value for site"),
         ({"cohort": "", "waves": [1, 2]}, "policy.waves: expected 'rest' as the last wave"),
         ({"cohort": "", "wave": ["rest"]}, "wave"),
-        ({"cohort": "", "strategy": "blue_green"}, "found blue_green"),
+        ({"cohort": "", "strategy": "blue"}, "blue_green, site_atomic, found 'blue'"),
         ({}, "cohort"),
     ],
 )
