@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pinnace_contract.latest import ArmMode, Arms, Cause, Entry, Intent, Phase
+from pinnace_server.domain import beside
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.plans import Assign, Observed, Skip
 from pinnace_server.domain.policy import Policy
 from pinnace_server.domain.records import MemberState
-from pinnace_server.domain.shadows import SELF_TEST_S, found_no_memory
 
 WAITS_PERCENT: Final = 0
 SWITCHES_PERCENT: Final = 100
@@ -53,11 +53,10 @@ def is_ready(seen: Observed) -> bool:
 
 def refusal(policy: Policy, seen: Observed) -> Skip | None:
     """Return why a device is left out: both releases do not fit into its memory."""
-    last = seen.assignment
-    if policy.pair is None or last is None or last.rollout != policy.rollout or not found_no_memory(last):
+    alone = beside.no_memory(policy, seen) if policy.pair is not None else None
+    if alone is None:
         return None
-    detail = f"left out: it has no memory for two releases ({last.detail})"
-    return Skip(device=seen.device.id, cause=Cause.NO_MEMORY, detail=detail)
+    return Skip(device=seen.device.id, cause=alone.cause, detail=f"left out: {alone.detail}")
 
 
 def with_arms(policy: Policy, wave: int, entry: Entry, seen: Observed, now_s: float) -> Entry:
@@ -68,16 +67,14 @@ def with_arms(policy: Policy, wave: int, entry: Entry, seen: Observed, now_s: fl
     terms, current = policy.pair, seen.slot.state.current if seen.slot else None
     if terms is None or current is None or entry.intent is not Intent.UPGRADE:
         return entry
-    begins_s = int(now_s) if entry.window is None else max(int(now_s), entry.window.opens_s)
     told = wave in terms.told
-    until_s = begins_s + entry.deadlines.fetch_s + SELF_TEST_S + (terms.keep_s if told else terms.waits_s)
     return replace(
         entry,
         arms=Arms(
             mode=ArmMode.BLUE_GREEN,
             control=current.release,
             share_percent=SWITCHES_PERCENT if told else WAITS_PERCENT,
-            until_s=until_s,
+            until_s=beside.until_s(entry, now_s, terms.keep_s if told else terms.waits_s),
             duration_s=terms.keep_s,
         ),
     )
@@ -90,7 +87,7 @@ def switch(policy: Policy, seen: Observed, generation: int, now_s: float) -> Ass
         return None
     if not _is_pair(last.entry) or last.entry.arms.share_percent != WAITS_PERCENT:
         return None
-    stays_s = int(now_s) + SELF_TEST_S + policy.pair.keep_s
+    stays_s = int(now_s) + beside.SELF_TEST_S + policy.pair.keep_s
     arms = replace(last.entry.arms, share_percent=SWITCHES_PERCENT, until_s=stays_s, duration_s=policy.pair.keep_s)
     return Assign(
         device=seen.device.id,

@@ -1,36 +1,21 @@
-"""Whether a device can keep last good beside a release, for a share of its requests, and what it is told then.
-
-As with a shadow the device has the last word on its memory, and is not asked again in the same rollout.
-"""
+"""Whether a device can keep last good beside a release, for a share of its requests, and what it is told then."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from pinnace_contract.latest import ArmMode, Arms, Cause, Entry, Intent
+from pinnace_contract.latest import ArmMode, Arms, Entry, Intent
+from pinnace_server.domain import beside
+from pinnace_server.domain.beside import Alone
 from pinnace_server.domain.plans import Observed
 from pinnace_server.domain.policy import Policy
-from pinnace_server.domain.shadows import SELF_TEST_S, found_no_memory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsplit:
-    """Why a device gets no control arm that the policy asks for."""
-
-    cause: Cause
-    detail: str
-
-
-def why_not(policy: Policy, seen: Observed) -> Unsplit | None:
+def why_not(policy: Policy, seen: Observed) -> Alone | None:
     """Return why this device cannot keep the control arm that is asked for; None: it can, or none is asked for."""
     if policy.split is None:
         return None
-    if seen.slot is None or seen.slot.state.current is None:
-        return Unsplit(cause=Cause.NO_FALLBACK, detail="it serves nothing that could keep a share of the requests")
-    last = seen.assignment
-    if last is not None and last.rollout == policy.rollout and found_no_memory(last):
-        return Unsplit(cause=Cause.NO_MEMORY, detail=f"it has no memory for two releases ({last.detail})")
-    return None
+    return beside.why_alone(policy, seen, "it serves nothing that could keep a share of the requests")
 
 
 def with_arms(policy: Policy, entry: Entry, seen: Observed, now_s: float) -> Entry:
@@ -41,14 +26,13 @@ def with_arms(policy: Policy, entry: Entry, seen: Observed, now_s: float) -> Ent
     terms, current = policy.split, seen.slot.state.current if seen.slot else None
     if terms is None or current is None or entry.intent is not Intent.UPGRADE:
         return entry
-    begins_s = int(now_s) if entry.window is None else max(int(now_s), entry.window.opens_s)
     return replace(
         entry,
         arms=Arms(
             mode=ArmMode.SPLIT,
             control=current.release,
             share_percent=terms.control_percent,
-            until_s=begins_s + entry.deadlines.fetch_s + SELF_TEST_S + terms.duration_s,
+            until_s=beside.until_s(entry, now_s, terms.duration_s),
             duration_s=terms.duration_s,
         ),
     )

@@ -7,7 +7,7 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId, IncarnationId
 from pinnace_contract.latest import Cause, Intent, Outcome, Receipt
-from pinnace_server.domain import shadows
+from pinnace_server.domain import beside
 from pinnace_server.domain.records import Assignment, Member, MemberState, RolloutState
 from pinnace_server.service.ports import Tables
 from pinnace_server.service.siting import comes_back
@@ -80,7 +80,7 @@ def _is_about(receipt: Receipt, assignment: Assignment) -> bool:
 def _goes_on_unshadowed(tables: Tables, member: Member, ended: Assignment) -> bool:
     """Tell whether the planner has another answer for a device without memory for two."""
     rollout = tables.rollouts.get(member.rollout)
-    return rollout is not None and rollout.state is RolloutState.ACTIVE and shadows.found_no_memory(ended)
+    return rollout is not None and rollout.state is RolloutState.ACTIVE and beside.found_no_memory(ended)
 
 
 def _missed_its_window(receipt: Receipt, assignment: Assignment, now: float) -> bool:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from pinnace_contract.latest import ArmMode, Arms, Cause, Entry, Intent, ModelState, Outcome, Phase, Window
 from pinnace_server.domain import planner, plans
+from pinnace_server.domain.beside import SELF_TEST_S
 from pinnace_server.domain.plans import Assign, Observed, Plan, Skip
 from pinnace_server.domain.policy import Policy, ShadowTerms, Target, Wave
 from pinnace_server.domain.records import Assignment, MemberState, Slot
-from pinnace_server.domain.shadows import SELF_TEST_S
 from tests.server.domain.test_planner import MODEL, NAMES, NOW, RELEASES, ROLLOUT, VARIANT, device, member, running
 
 DEVICE = NAMES[0]
