@@ -40,11 +40,12 @@ NOTHING_ASKED: Final = Asked()
 
 def outcome(past: Sequence[Stretch], now: Sequence[Stretch], metric: Metric) -> Series | None:
     """Return the outcomes of one metric; None where nobody told any. Bad is what the metric says is not better."""
-    series = Series(past=_outcomes(past, metric), now=_outcomes(now, metric))
+    series = Series(past=outcomes(past, metric), now=outcomes(now, metric))
     return series if series.past.trials or series.now.trials else None
 
 
-def _outcomes(rows: Iterable[Stretch], metric: Metric) -> Counts:
+def outcomes(rows: Iterable[Stretch], metric: Metric) -> Counts:
+    """Return how often the metric was told, and how often it was not the better."""
     trials = successes = 0
     for row in rows:
         more, good = row.outcomes.get(metric.name, (0, 0))

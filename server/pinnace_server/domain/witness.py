@@ -138,9 +138,7 @@ def _heard(witness: Witness, release: ReleaseId, switched_at_s: float, now_s: fl
 
 def _control_of(witness: Witness, release: ReleaseId, times: _Times) -> list[Stretch]:
     return [
-        row
-        for row in witness.rows
-        if row.arm is Arm.CONTROL and row.release != release and row.number >= times.begin and row.errors.counts.trials
+        row for row in witness.rows if row.arm is Arm.CONTROL and row.release != release and row.number >= times.begin
     ]
 
 
@@ -179,7 +177,7 @@ def _said(
         groups=told.groups(past, lately, now) if asked.fairness else {},
         outcome=told.outcome(past, now, asked.metric) if asked.metric is not None else None,
         classes=told.classes(past, now, classes) if asked.predictions else None,
-        paired=_paired(heard, bounds),
+        paired=_paired(heard, bounds, asked),
         alone=_alone(heard, guards, bounds),
     )
 
@@ -187,8 +185,8 @@ def _said(
 # --- a control arm on the device itself --------------------------------------------------------------------------
 
 
-def _paired(heard: _Heard, bounds: Mapping[DeviceId, int]) -> dict[Guard, Pair]:
-    """Return what both arms of a device did while it had both."""
+def _paired(heard: _Heard, bounds: Mapping[DeviceId, int], asked: Asked) -> dict[Guard, Pair]:
+    """Return what both arms of a device did while it had both, and what came of their answers."""
     both = _both(heard)
     if both is None:
         return {}
@@ -199,6 +197,10 @@ def _paired(heard: _Heard, bounds: Mapping[DeviceId, int]) -> dict[Guard, Pair]:
     if bucket is not None:
         candidate, control = slowness.counts(ours, bucket), slowness.counts(theirs, bucket)
         found[Guard.SLOW] = Pair(candidate=candidate, control=control)
+    if asked.metric is not None:
+        found[Guard.OUTCOME] = Pair(
+            candidate=told.outcomes(ours, asked.metric), control=told.outcomes(theirs, asked.metric)
+        )
     return found
 
 
@@ -218,7 +220,7 @@ def _alone(heard: _Heard, guards: Mapping[Guard, Series], bounds: Mapping[Device
 def _both(heard: _Heard) -> range | None:
     """Return the stretches from the first to the last in which either arm could answer; None: there never were two."""
     ours = [row.number for row in heard.now if row.errors.counts.trials]
-    theirs = [row.number for row in heard.control]
+    theirs = [row.number for row in heard.control if row.errors.counts.trials]
     if not ours or not theirs:
         return None
     both = range(max(min(ours), min(theirs)), min(max(ours), max(theirs)) + 1)

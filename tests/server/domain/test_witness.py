@@ -347,6 +347,22 @@ def test_both_arms_of_a_device_are_counted_apart_over_the_same_time() -> None:
     assert found.alone == {}
 
 
+def test_what_came_of_the_answers_of_both_arms_is_counted_apart_too() -> None:
+    """Outcomes may come in ten minutes in which the arm they are of answered nobody."""
+    ours = [replace(row, outcomes={"accepted": (8, 7)}) for row in candidate_rows(BEGIN, BEGIN + 4, n=80)]
+    theirs = [replace(row, outcomes={"accepted": (2, 1)}) for row in control_rows(BEGIN + 1, BEGIN + 4, n=20)]
+    theirs[1] = replace(theirs[1], errors=Tally())
+    wanted = Asked(metric=Metric(name="accepted"))
+    (found,) = witnesses.evidence(
+        release=NEW, switched_at_s=SWITCHED_S, now_s=NOW_S, witnesses=[split(*ours, *theirs)], asked=wanted
+    ).devices
+    pair = found.paired[Guard.OUTCOME]
+    assert (pair.candidate.trials, pair.candidate.bad) == (24, 3)
+    assert (pair.control.trials, pair.control.bad) == (6, 3)
+    (unasked,) = told(split(*ours, *theirs)).devices
+    assert Guard.OUTCOME not in unasked.paired
+
+
 def test_what_the_control_arm_answers_is_neither_the_releases_nor_its_past() -> None:
     (found,) = told(split(*candidate_rows(BEGIN, BEGIN + 6), *control_rows(BEGIN, BEGIN + 6, bad=50))).devices
     errors = found.guards[Guard.ERRORS]

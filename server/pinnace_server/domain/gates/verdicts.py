@@ -169,7 +169,9 @@ def _provable(evidence: WaveEvidence, settings: Settings, reading: Reading) -> b
         attempts = max(evidence.reachable, reading.trials)
         usual = math.ceil(attempts * installs.USUAL) + 1
         return installs.not_worse(attempts, usual, _margin(settings, Guard.INSTALLS)) >= math.log(PROVEN_EVIDENCE)
-    if reading.guard in (Guard.OUTCOME, Guard.PREDICTIONS):
+    if reading.guard is Guard.OUTCOME:
+        return outcome.decided_beside(evidence)
+    if reading.guard is Guard.PREDICTIONS:
         return min(len(evidence.of(arm)) for arm in (Arm.CANDIDATE, Arm.CONTROL)) >= outcome.DEVICES_MIN
     beside = max(len(evidence.of(Arm.CONTROL)), len(guards.paired(evidence, reading.guard)))
     return reading.guard in evidence.limits or beside >= PROVEN_BESIDE_DEVICES

@@ -11,7 +11,7 @@ import pytest
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Arm
-from pinnace_server.domain.gates import guards, records, verdicts
+from pinnace_server.domain.gates import guards, outcome, records, verdicts
 from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, Pair, Series, WaveEvidence
 from pinnace_server.domain.gates.settings import Settings
 from pinnace_server.domain.gates.streams import Tally
@@ -116,6 +116,69 @@ def test_what_came_after_the_control_arm_is_compared_as_ever() -> None:
         devices.append(replace(each, alone={Guard.ERRORS: after}))
     found = wave(*devices, *(behind(draw, number) for number in range(6)))
     assert verdicts.judge(found, SETTINGS).decision is Decision.ROLL_BACK
+
+
+# --- what came of the answers ------------------------------------------------------------------------------------
+
+
+def told(draw: random.Random, number: int, *, worse: float = 1.0, answers: int = 200) -> DeviceEvidence:
+    """A device on whose both arms a tenth of the outcomes fail, times the mood of its day."""
+    rate = 0.1 * draw.choice((0.5, 1.0, 3.0))
+    ours, theirs = counted(draw, answers, rate * worse, 4), counted(draw, answers // 4, rate, 4)
+    series = Series(past=counted(draw, answers, 0.1, 4), now=ours)
+    pair = Pair(candidate=ours, control=theirs)
+    return DeviceEvidence(
+        device=DeviceId(f"shop-{number}"), arm=Arm.CANDIDATE, outcome=series, paired={Guard.OUTCOME: pair}
+    )
+
+
+def outcomes_of(*devices: DeviceEvidence) -> outcome.Reading | None:
+    return outcome.read(wave(*devices), 0.02, 0.0)
+
+
+def test_outcomes_are_compared_within_devices_and_need_nobody_behind() -> None:
+    draw, most = random.Random(8), math.log(200 * 9 * 3)
+    healthy = [outcomes_of(*(told(draw, number) for number in range(20))) for _ in range(200)]
+    assert sum(each is not None and each.worse >= most for each in healthy) <= 1
+    bad = outcomes_of(*(told(draw, number, worse=2.0) for number in range(30)))
+    assert bad is not None
+    assert bad.worse >= most
+    assert bad.worse_without is not None
+    assert bad.worse_without >= most, "no single device decides"
+
+
+def test_the_moods_of_the_same_devices_would_hide_it_from_those_that_stay_behind() -> None:
+    draw = random.Random(9)
+    these = [told(draw, number, worse=2.0) for number in range(20)]
+    behind = [replace(told(draw, 100 + number), arm=Arm.CONTROL, paired={}) for number in range(20)]
+    within, beside = outcomes_of(*these), outcomes_of(*(replace(each, paired={}) for each in these), *behind)
+    assert within is not None
+    assert beside is not None
+    assert within.worse > beside.worse
+
+
+def test_nine_devices_with_both_arms_say_nothing_and_ten_do() -> None:
+    draw = random.Random(10)
+    these = [told(draw, number, worse=3.0) for number in range(10)]
+    few, enough = outcomes_of(*these[:9]), outcomes_of(*these)
+    assert few is not None
+    assert enough is not None
+    assert (few.worse, few.not_worse) == (0.0, 0.0)
+    assert enough.worse > 0
+    assert not outcome.decided_beside(wave(*these[:9]))
+    assert outcome.decided_beside(wave(*these))
+
+
+def test_devices_without_a_control_arm_are_heard_beside_those_that_stay_behind() -> None:
+    draw = random.Random(11)
+    split = [told(draw, number) for number in range(12)]
+    plain = [replace(told(draw, 20 + number, worse=4.0), paired={}) for number in range(12)]
+    behind = [replace(told(draw, 40 + number), arm=Arm.CONTROL, paired={}) for number in range(12)]
+    found, alone = outcomes_of(*split, *plain, *behind), outcomes_of(*split)
+    assert found is not None
+    assert alone is not None
+    assert found.worse > alone.worse
+    assert found.not_worse < 0, "they too must show that it is no worse"
 
 
 def test_one_device_alone_decides_nothing() -> None:
