@@ -96,7 +96,7 @@ def assemble(ground: Ground) -> Assembled:
     window = Window(device=host.device, incarnation=state.incarnation, boot=host.boot, opened_s=ground.wall())
     served = Serving(ground.workers, _Starter(ground, releases), ground.clock)
     desk = Desk(
-        ground.happened, ground.workers.label, Outcomes(ground.workers.who_answered, served.serving, ground.clock)
+        ground.happened, ground.workers.label, Outcomes(ground.workers.who_answered, served.answering, ground.clock)
     )
     reporting = Reporting(
         window=window,

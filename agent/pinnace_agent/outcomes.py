@@ -72,18 +72,18 @@ class Outcomes:
     def __init__(
         self,
         who_answered: Callable[[str], Answerer | None],
-        serving: Callable[[ModelName], WorkerRef | None],
+        answering: Callable[[ModelName], Sequence[WorkerRef]],
         clock: Callable[[], float],
     ) -> None:
         """``who_answered`` finds whoever gave an answer, by its name."""
-        self._who_answered, self._serving, self._clock = who_answered, serving, clock
+        self._who_answered, self._answering, self._clock = who_answered, answering, clock
         self._known: dict[ModelName, _Known] = {}
 
     def weigh(self, model: ModelName, outcomes: Sequence[Outcome]) -> Weighed:
         """Return what a batch counts for; nothing is remembered until ``keep``.
 
         Raises:
-            NotTaken: another metric, or nobody serves where an outcome names no answer.
+            NotTaken: another metric, or an outcome names no answer where nobody serves, or two releases do.
         """
         self._one_metric(model, outcomes)
         known = self._known.get(model)
@@ -131,15 +131,21 @@ class Outcomes:
 
     def _by(self, model: ModelName, outcome: Outcome) -> Answerer | None:
         if outcome.request is None:
-            serving = self._serving(model)
-            if serving is None:
+            answering = self._answering(model)
+            if not answering:
                 raise NotTaken(
                     f"nothing serves {model} now: name the answer that an outcome is of in "
                     '"request", or tell it when something serves again',
                     status=503,
                     retry_after_s=5,
                 )
-            return Answerer(worker=serving)
+            if len(answering) > 1:
+                raise NotTaken(
+                    f"two releases answer for {model} now, each its share: name the answer that an outcome is of in "
+                    '"request"',
+                    status=409,
+                )
+            return Answerer(worker=answering[0])
         found = self._who_answered(outcome.request)
         return found if found is not None and found.worker.model == model else None
 

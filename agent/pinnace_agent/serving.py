@@ -179,6 +179,11 @@ class Serving:
         found = self._models.get(model)
         return found.serving if found else None
 
+    def answering(self, model: ModelName) -> tuple[WorkerRef, ...]:
+        """Return the workers that answer a model's requests: two in a split."""
+        found = self._models.get(model)
+        return () if found is None else tuple(ref for ref in (found.serving, found.beside) if ref is not None)
+
     def variants(self) -> dict[ModelName, Digest]:
         """Return the variant that answers each model's socket, where one does; in a split, what is not the control."""
         found = {name: _main(model) or model.serving for name, model in self._models.items()}

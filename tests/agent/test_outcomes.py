@@ -24,18 +24,15 @@ class Device:
     """A device whose worker of the old release has ended: it is known by its answers alone."""
 
     def __init__(self, queue_max: int = 0) -> None:
-        self.now_s, self.serving = 0.0, NEW
+        self.now_s, self.answering = 0.0, [NEW]
         self.happened: queue.Queue[Any] = queue.Queue(queue_max)
-        self.outcomes = Outcomes(self._who, self._serving, lambda: self.now_s)
+        self.outcomes = Outcomes(self._who, lambda _model: self.answering, lambda: self.now_s)
         self.desk = Desk(self.happened, lambda _model, _truths: None, self.outcomes)
         self.desk.models = frozenset({DIGITS})
 
     def _who(self, request: str) -> Answerer | None:
         worker = {"old": OLD, "new": NEW}.get(request.partition("-")[0])
         return None if worker is None else Answerer(worker=worker)
-
-    def _serving(self, model: ModelName) -> WorkerRef | None:
-        return self.serving
 
     def told(self) -> dict[ReleaseId, OutcomeCounts | None]:
         told: Told = self.happened.get_nowait()
@@ -62,7 +59,7 @@ def test_answer_that_nobody_gave_counts_for_nobody() -> None:
     assert device.desk.outcome(DIGITS, [ok("another-run-1")]).unknown == 1
     assert device.happened.empty()
     other = WorkerRef(id=WorkerId(3), model=ModelName("other"), release=OLD.release, variant=OLD.variant)
-    outcomes = Outcomes(lambda _: Answerer(worker=other), lambda _: None, lambda: 0.0)
+    outcomes = Outcomes(lambda _: Answerer(worker=other), lambda _: (), lambda: 0.0)
     assert outcomes.weigh(DIGITS, [ok("x-1")]).unknown == 1, "an answer of another model"
 
 
@@ -98,11 +95,20 @@ def test_second_metric_is_refused_until_nobody_tells_the_first() -> None:
 
 def test_outcome_of_no_answer_needs_something_that_serves() -> None:
     device = Device()
-    device.serving = None  # type: ignore[assignment]  # nothing does
+    device.answering = []
     with pytest.raises(NotTaken, match="nothing serves digits") as refused:
         device.desk.outcome(DIGITS, [ok()])
     assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
     assert device.desk.outcome(DIGITS, [ok("old-1")]).counted == 1
+
+
+def test_outcome_of_no_answer_is_nobodys_while_two_releases_answer() -> None:
+    device = Device()
+    device.answering = [OLD, NEW]
+    with pytest.raises(NotTaken, match=r"two releases answer for digits now, .* name the answer") as refused:
+        device.desk.outcome(DIGITS, [ok()])
+    assert (refused.value.status, refused.value.retry_after_s) == (409, None)
+    assert device.desk.outcome(DIGITS, [ok("old-1"), ok("new-1")]).counted == 2
 
 
 def test_model_that_is_not_here_is_refused() -> None:

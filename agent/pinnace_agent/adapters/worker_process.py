@@ -184,9 +184,7 @@ class WorkerHost:
 
         May be repeated for the worker that serves, to change arm or threshold.
         """
-        self._answerers[worker.id] = Answerer(worker=worker, arm=arm)
-        if len(self._answerers) > ANSWERERS_MAX:
-            del self._answerers[next(iter(self._answerers))]
+        self._answers_as(worker, arm)
         self._ask(partial(self._serve, worker, protocol.Serve(arm=arm, slow_over_s=slow_over_s)))
 
     def shadow(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None:
@@ -211,6 +209,8 @@ class WorkerHost:
         with ``serve`` of either; where ``front`` dies, ``beside`` takes the socket at once.
         """
         arms = (Arm.CANDIDATE, Arm.CONTROL) if beside_is_control else (Arm.CONTROL, Arm.CANDIDATE)
+        for worker, arm in zip((front, beside), arms, strict=True):
+            self._answers_as(worker, arm)
         self._ask(partial(self._split, front, beside, control_percent, arms, slow_over_s))
 
     def collect(self, worker: WorkerRef) -> None:
@@ -220,6 +220,12 @@ class WorkerHost:
     def label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
         """Pass ground truth to the worker that answered; it shows in the labels of its next block."""
         self._ask(partial(self._label, model, truths))
+
+    def _answers_as(self, worker: WorkerRef, arm: Arm) -> None:
+        self._answerers.pop(worker.id, None)  # the one named last is forgotten last
+        self._answerers[worker.id] = Answerer(worker=worker, arm=arm)
+        if len(self._answerers) > ANSWERERS_MAX:
+            del self._answerers[next(iter(self._answerers))]
 
     def who_answered(self, request: str) -> Answerer | None:
         """Return whoever gave an answer in this run of the agent, by the answer's name; None: nobody that is known."""

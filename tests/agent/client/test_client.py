@@ -50,7 +50,9 @@ class Desk:
 
     def __init__(self, host: Hosted) -> None:
         self.host, self.told = host, [("nothing",)]
-        self.outcomes = Outcomes(host.host.who_answered, lambda _: self.serving, time.monotonic)
+        self.outcomes = Outcomes(
+            host.host.who_answered, lambda _: [] if self.serving is None else [self.serving], time.monotonic
+        )
         self.serving: events.WorkerRef | None = None
         self.blocks: list[Block] = []
 

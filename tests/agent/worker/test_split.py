@@ -172,6 +172,23 @@ def test_what_takes_the_candidate_down_is_answered_all_the_same(
     assert blocks[1].errors == (ErrorCount(name=NO_ANSWER, n=1),)
 
 
+@pytest.mark.parametrize("front_is_control", [True, False])
+def test_whoever_gave_an_answer_is_known_in_either_place(
+    host: Hosted, release: OnDisk, tmp_path: Path, front_is_control: bool
+) -> None:
+    """What comes of an answer, by whoever gave it, is what an A/B comparison is about."""
+    control, candidate = split(host, release, second(tmp_path), front_is_control=front_is_control)
+    told: Counter[tuple[str, Arm]] = Counter()
+    with Client(host.run_dir) as client:
+        for i in range(40):
+            answer = client.infer(MODEL, {"x": rows(1, seed=i)})
+            by = host.host.who_answered(answer.request)
+            assert by is not None
+            assert by.worker.variant == answer.variant
+            told[by.worker.variant, by.arm] += 1
+    assert set(told) == {(control.variant, Arm.CONTROL), (candidate.variant, Arm.CANDIDATE)}
+
+
 def test_when_the_one_that_holds_the_socket_dies_the_other_takes_it(
     host: Hosted, release: OnDisk, tmp_path: Path
 ) -> None:
