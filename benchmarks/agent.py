@@ -60,15 +60,9 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 def main() -> None:
     """Measure and print."""
-    chosen = figures.arguments(__doc__ or "")
-    found: list[Figure] = []
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a device has its byte code; compiling costs memory that stays
-    for measure in (imports, memory, overheads, switches, assignments):
-        for figure in measure(chosen.quick):
-            figures.show(figure, as_json=chosen.json)
-            found.append(figure)
-    if not chosen.quick:
-        figures.keep("agent", found)
+    parts = {each.__name__: each for each in (imports, memory, overheads, switches, assignments)}
+    figures.measure("agent", parts, figures.arguments(__doc__ or "", parts))
 
 
 # --- imports --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,8 @@
-"""Figures of a benchmark: printed as a table or as one JSON object a line, and kept with where they were measured."""
+"""Figures of a benchmark: printed as a table or as one JSON object a line, and kept with where they were measured.
+
+A benchmark has parts. Each is kept as soon as it is done: a part that is measured again replaces its own figures and no
+others, so that what takes hours need not be measured in one sitting.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import operator
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,7 +50,7 @@ def arguments(
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
     parser.add_argument("--quick", action="store_true", help="fewer repeats of the same work; results are not kept")
     if parts:
-        parser.add_argument("--only", choices=[*parts], help="measure this part; results are not kept")
+        parser.add_argument("--only", choices=[*parts], help="measure this part")
     if more is not None:
         more(parser)
     return parser.parse_args()
@@ -61,17 +65,36 @@ def show(figure: Figure, *, as_json: bool) -> None:
         print(f"{figure.figure:36} {figure.value:>12.4g} {figure.unit:8} {figure.aim:10} {verdict}", flush=True)
 
 
-def keep(name: str, figures: list[Figure]) -> None:
-    """Write a full run's figures with date, commit and machine."""
-    found = {
-        "benchmark": name,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "machine": _machine(),
-        "figures": [_plain(figure) for figure in figures],
-    }
+def measure(
+    name: str,
+    parts: Mapping[str, Callable[[bool], Iterable[Figure]]],
+    chosen: argparse.Namespace,
+    *,
+    keeps: bool = True,
+) -> None:
+    """Measure the parts that are asked for; each is called with whether to be quick, and kept unless it was."""
+    for part, figures_of in parts.items():
+        if getattr(chosen, "only", None) not in (None, part):
+            continue
+        found = []
+        for figure in figures_of(chosen.quick):
+            show(figure, as_json=chosen.json)
+            found.append(figure)
+        if keeps and not chosen.quick:
+            keep(name, part, found)
+
+
+def keep(name: str, part: str, figures: list[Figure]) -> None:
+    """Write a part's figures, each with date and commit, beside those of the other parts from the same machine."""
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    made = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "commit": _commit()}
+    others = before.get("figures", ()) if before.get("machine") == _machine() else ()
+    found = [each for each in others if each.get("part", part) != part]
+    found += [_plain(each) | {"part": part} | made for each in figures]
+    kept = {"benchmark": name, **made, "machine": _machine(), "figures": found}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+    path.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def _plain(figure: Figure) -> dict[str, object]:

@@ -28,13 +28,13 @@ PROCESSES: Final = 2
 
 def main() -> None:
     """Measure and print."""
-    chosen = figures.arguments(__doc__ or "")
-    devices, minutes = (QUICK_DEVICES, QUICK_MINUTES) if chosen.quick else (DEVICES, MINUTES)
-    found = list(_figures(_run(devices, minutes), f"fleet_{devices}"))
-    for figure in found:
-        figures.show(figure, as_json=chosen.json)
-    if not chosen.quick:
-        figures.keep("fleet", found)
+    figures.measure("fleet", {"fleet": fleet}, figures.arguments(__doc__ or ""))
+
+
+def fleet(quick: bool) -> Iterator[Figure]:
+    """Let a fleet connect, be updated and report."""
+    devices, minutes = (QUICK_DEVICES, QUICK_MINUTES) if quick else (DEVICES, MINUTES)
+    return _figures(_run(devices, minutes), f"fleet_{devices}")
 
 
 def _run(devices: int, minutes: int) -> dict[str, Any]:

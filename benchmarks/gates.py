@@ -60,14 +60,7 @@ def main() -> None:
     parts = {each.__name__: each for each in (error_detection, latency_detection, healthy, shocks, grid)}
     parts["told"] = told
     parts["planner_tick"] = planner_tick.measure
-    chosen = figures.arguments(__doc__ or "", parts)
-    found: list[Figure] = []
-    for measure in [parts[chosen.only]] if chosen.only else parts.values():
-        for figure in measure(chosen.quick):
-            figures.show(figure, as_json=chosen.json)
-            found.append(figure)
-    if not chosen.quick and not chosen.only:
-        figures.keep("gates", found)
+    figures.measure("gates", parts, figures.arguments(__doc__ or "", parts))
 
 
 def grid(quick: bool) -> Iterator[Figure]:

@@ -118,18 +118,11 @@ def main() -> None:
     """Measure and print."""
     cells = {each.setup.name: each for each in CELLS}
     chosen = figures.arguments(__doc__ or "", (*cells, WHICH), _options)
-    found: list[Figure] = []
     with ProcessPoolExecutor(chosen.processes) as pool:
-        parts: dict[str, Callable[[], Figures]] = {WHICH: strategies}
+        parts: dict[str, Callable[[bool], Figures]] = {WHICH: strategies}
         for name, cell in cells.items():
-            runs = chosen.runs or (cell.runs_quick if chosen.quick else cell.runs)
-            parts[name] = partial(measured, cell, runs, pool)
-        for measure in [parts[chosen.only]] if chosen.only else parts.values():
-            for figure in measure():
-                figures.show(figure, as_json=chosen.json)
-                found.append(figure)
-    if not chosen.quick and not chosen.only and not chosen.runs:
-        figures.keep("rollouts", found)
+            parts[name] = partial(measured, cell, chosen.runs, pool)
+        figures.measure("rollouts", parts, chosen, keeps=not chosen.runs)
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -138,8 +131,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, default=cores, help="that play worlds (default: all cores)")
 
 
-def strategies() -> Figures:
+def strategies(quick: bool) -> Figures:
     """Strategies that the server carries out and no world is played of."""
+    del quick
     played = (*STRATEGIES, *COMPARED, WHOLE_SITES)
     missing = sorted(each.KIND for each in get_args(Strategy) if each.KIND not in played)
     for strategy in missing:
@@ -147,9 +141,9 @@ def strategies() -> Figures:
     yield Figure(figure="strategies_not_played", value=len(missing), unit="count", aim="<= 0")
 
 
-def measured(cell: Cell, runs: int, pool: ProcessPoolExecutor) -> Figures:
-    """Play the worlds of a cell and tell what became of them."""
-    name = cell.setup.name
+def measured(cell: Cell, asked: int, pool: ProcessPoolExecutor, quick: bool) -> Figures:
+    """Play the worlds of a cell, as many as were asked for, and tell what became of them."""
+    name, runs = cell.setup.name, asked or (cell.runs_quick if quick else cell.runs)
     _tell(f"{name}: seeds 1 to {runs}")
     played = []
     for each in pool.map(partial(rollout_worlds.play, cell.setup), range(1, runs + 1)):

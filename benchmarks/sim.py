@@ -21,14 +21,8 @@ HOURLY_S = 3_600
 
 def main() -> None:
     """Measure and print."""
-    chosen = figures.arguments(__doc__ or "")
-    found: list[Figure] = []
-    for measure in (repeated, large, found_bugs):
-        for figure in measure(chosen.quick):
-            figures.show(figure, as_json=chosen.json)
-            found.append(figure)
-    if not chosen.quick:
-        figures.keep("sim", found)
+    parts = {each.__name__: each for each in (repeated, large, found_bugs)}
+    figures.measure("sim", parts, figures.arguments(__doc__ or "", parts))
 
 
 def repeated(quick: bool) -> Iterator[Figure]:
