@@ -7,12 +7,14 @@ its histograms are counted again here: past and present, on either arm, by the b
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from pinnace_contract.histogram import INDEX_MIN, bucket_of
 from pinnace_server.domain import packed_histogram
 from pinnace_server.domain.gates.evidence import Counts, Series
 from pinnace_server.domain.gates.streams import Tally
+from pinnace_server.domain.packed_histogram import PackedHistogram
 from pinnace_server.domain.stretches import Stretch
 
 KNOWN_FROM: Final = 500  # inferences: 25 of them are slow, which places a p95 to about a fifth of its rank
@@ -27,7 +29,12 @@ def bound(past: Iterable[Stretch]) -> int | None:
 
     How much of the past lies above it is for the caller to count, and never more than 5 %.
     """
-    total = packed_histogram.together(row.latency for row in past)
+    return _bound(tuple(row.latency for row in past))
+
+
+@lru_cache(maxsize=1_024)  # the past of a device is the same at each look: at most ten KiB each
+def _bound(past: tuple[PackedHistogram, ...]) -> int | None:
+    total = packed_histogram.together(past)
     if total.n < KNOWN_FROM:
         return None
     p95_s = total.quantile(QUANTILE)

@@ -273,7 +273,13 @@ def _served(witness: Witness) -> Iterator[Stretch]:
 
 
 def _errors(rows: Sequence[Stretch]) -> Counts:
-    return sum((row.errors.counts for row in rows), Counts())
+    counts = [row.errors.counts for row in rows]
+    return Counts(
+        trials=sum(each.trials for each in counts),
+        bad=sum(each.bad for each in counts),
+        fresh_trials=sum(each.fresh_trials for each in counts),
+        fresh_bad=sum(each.fresh_bad for each in counts),
+    )
 
 
 def _unsure(rows: Sequence[Stretch]) -> Counts:
