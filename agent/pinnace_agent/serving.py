@@ -278,14 +278,18 @@ class Serving:
             model.standby = None
 
     def _fronted(self, model: _Model, servable: Servable, effect: _Answering) -> bool:
-        """Put the standby in front if it is what is wanted; tell whether it is."""
+        """Put the standby in front if it is what is wanted, once it is loaded; tell whether it is."""
         ref = model.standby
-        if ref is None or not _is(ref, servable):
-            return False
-        model.standby = None
-        model.jobs[ref] = _Job(effect=effect)
-        self._put_in_front(model, ref)
-        return True
+        if ref is not None and _is(ref, servable):
+            model.standby = None
+            model.jobs[ref] = _Job(effect=effect)
+            self._put_in_front(model, ref)
+            return True
+        taken = _taken_over(model, servable, effect, effects.KeepStandby)
+        at_once = isinstance(effect, effects.Revert) and effect.swap is Swap.STOP_FIRST
+        if taken and at_once and model.serving is not None:
+            self._end(model, model.serving, "the release on trial was given up")
+        return taken
 
     def _activate(self, effect: effects.Activate) -> None:
         model = self._model(effect.model)
@@ -708,6 +712,20 @@ def _under_way(model: _Model, aim: Servable, *kinds: type[_Aimed]) -> bool:
     """Tell whether a worker for this is being started already."""
     waiting = (start.job for start in model.waiting)
     return any(isinstance(job.effect, kinds) and _aim(job.effect) == aim for job in (*waiting, *model.jobs.values()))
+
+
+def _taken_over(model: _Model, aim: Servable, effect: _Answering, kind: type[_Aimed]) -> bool:
+    """Let a worker that is loading this for another end be for this one; tell whether there is one.
+
+    A start for that end that is only due is given up.
+    """
+    due = [each for each in model.waiting if isinstance(each.job.effect, kind) and _aim(each.job.effect) == aim]
+    model.waiting = [each for each in model.waiting if each not in due]
+    for ref, job in model.jobs.items():
+        if isinstance(job.effect, kind) and _is(ref, aim):
+            model.jobs[ref] = _Job(effect=effect)
+            return True
+    return False
 
 
 def _may_say(model: _Model, ref: WorkerRef, block: Block) -> bool:

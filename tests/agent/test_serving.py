@@ -673,6 +673,54 @@ def test_switching_back_starts_nothing(sentence: str, effect: effects.Effect, an
     assert world.serving.serving(MODEL) == world.started[0]
 
 
+@pytest.mark.parametrize(("sentence", "effect", "answer"), BACK, ids=[each[0] for each in BACK])
+def test_a_standby_that_is_loading_is_what_is_gone_back_to(
+    sentence: str, effect: effects.Effect, answer: events.Event | None
+) -> None:
+    world = switched()
+    world.exits(0)
+    world.serving.act(effects.KeepStandby(model=MODEL, servable=OLD))
+    world.serving.take()
+    world.orders.clear()
+    world.serving.act(effect)
+    world.serving.act(effects.EndStandby(model=MODEL))
+    at_once = isinstance(effect, effects.Revert) and effect.swap is Swap.STOP_FIRST
+    assert world.orders == ([("stop", "new")] if at_once else [])
+    world.loads(2)
+    world.serves(2)
+    assert sorted(world.orders) == [("serve", "old"), ("stop", "new")]
+    assert world.serving.take() == ([] if answer is None else [(MODEL, answer)])
+    assert world.serving.serving(MODEL) == world.started[2]
+
+
+def test_a_standby_that_was_to_be_loaded_later_is_not_loaded_beside_what_is_gone_back_to() -> None:
+    world = switched()
+    world.exits(0)
+    world.serving.act(effects.KeepStandby(model=MODEL, servable=OLD, after_s=10.0))
+    world.serving.act(effects.Revert(model=MODEL, ticket=7, to=OLD, cause=Cause.ERROR_RATE))
+    world.now_s = 10.0
+    world.serving.tick()
+    assert len(world.started) == 3
+    world.loads(2)
+    world.serves(2)
+    assert world.serving.serving(MODEL) == world.started[2]
+
+
+def test_what_serves_is_started_again_beside_a_standby_that_is_loading() -> None:
+    world = switched()
+    world.exits(0)
+    world.serving.act(effects.KeepStandby(model=MODEL, servable=OLD))
+    world.exits(1)
+    world.serving.take()
+    world.serving.act(effects.Activate(model=MODEL, ticket=7, candidate=NEW, swap=Swap.OVERLAP))
+    world.loads(2)
+    world.loads(3)
+    world.serves(3)
+    up = events.StandbyUp(release=OLD.release, variant=OLD.variant)
+    assert world.serving.take() == [(MODEL, up), (MODEL, events.Activated(ticket=7))]
+    assert not [order for order in world.orders if order[0] == "stop"]
+
+
 def test_the_death_of_what_stands_by_is_told_as_such_and_nobody_is_told_503() -> None:
     world = switched()
     world.exits(0)

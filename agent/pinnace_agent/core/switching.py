@@ -32,8 +32,8 @@ READY_S_MAX: Final = 7 * 86_400.0  # two models in memory are a guest's stay, wh
 STANDBY_EXITS_MAX: Final = 3  # a standby that cannot stay up is of no use, and its starts cost what serves
 STANDBY_AFTER_S: Final = 5.0  # what serves is loaded first
 STANDBY_BACK_OFF_S: Final = 10.0
-# Where what served before a switch has its use: it can be gone back to.
-STANDBY_PHASES: Final = (Phase.IDLE, Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED, Phase.REVERTING)
+# Where what served before a switch has its use: it can be gone back to. Going back takes it up, loaded or not.
+STANDBY_PHASES: Final = (Phase.IDLE, Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED)
 
 
 # --- ready ---------------------------------------------------------------------------------------------------------
@@ -199,12 +199,10 @@ def cancelled(slot: Slot, event: events.Cancelled, around: Surroundings) -> Step
 
 
 def taken_up(slot: Slot, around: Surroundings) -> Slot:
-    """Return the slot as a new run finds it: a standby is loaded again, unless it is what the device goes back to."""
+    """Return the slot as a new run finds it: a standby is loaded again."""
     standby = slot.standby
     if standby is None:
         return slot
-    if slot.phase is Phase.REVERTING:
-        return replace(slot, standby=None)
     again = because(Cause.NONE, "it is loaded again after a new start")
     return replace(slot, standby=replace(standby, warm=False, crashes=0, seen_s=around.awake_s, reason=again))
 
@@ -220,13 +218,14 @@ def with_time_passed(slot: Slot, around: Surroundings) -> Slot:
 
 
 def settled(done: Step, around: Surroundings) -> Step:
-    """Return the step with the standby gone where it has no more use: after all else that the step decided."""
+    """Return the step with the standby gone where it has no more use: after all else that the step decided.
+
+    What was put in front is no standby any more, and the end comes after the effect that puts it there: so it ends
+    nothing but a start of it that nobody waits for.
+    """
     slot, standby = done.slot, done.slot.standby
     if standby is None:
         return done
-    if slot.serving == standby.servable:  # it was put in front
-        loading = () if standby.warm else (effects.EndStandby(model=slot.model),)
-        return replace(done, slot=replace(slot, standby=None), effects=(*done.effects, *loading), save=True)
     if _is_of_use(slot, standby) and not _is_over(slot, standby, around):
         return done
     end = effects.EndStandby(model=slot.model)
@@ -237,11 +236,13 @@ def _is_of_use(slot: Slot, standby: Standby) -> bool:
     """A newer update needs its memory; what was withdrawn, or is not a fallback any more, is not gone back to."""
     servable = standby.servable
     fallbacks = slot.last_good if slot.phase is Phase.IDLE else (slot.current,)
-    return slot.phase in STANDBY_PHASES and servable.release not in slot.withdrawn and servable in fallbacks
+    if slot.phase not in STANDBY_PHASES or slot.serving == servable:
+        return False
+    return servable.release not in slot.withdrawn and servable in fallbacks
 
 
 def _is_over(slot: Slot, standby: Standby, around: Surroundings) -> bool:
     """Its time does not end while the trial may still need it."""
-    if slot.phase in (Phase.TRIAL, Phase.REVERTING):
+    if slot.phase is Phase.TRIAL:
         return False
     return standby.left_s <= 0 or around.unix_s >= standby.until_s

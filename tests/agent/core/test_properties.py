@@ -351,7 +351,7 @@ class DeviceUnderTest(RuleBasedStateMachine):
         if not self.has_slot or self.d.slot.standby is None:
             return
         slot, of = self.d.slot, self.d.slot.standby.servable
-        assert slot.phase in (Phase.IDLE, Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED, Phase.REVERTING)
+        assert slot.phase in (Phase.IDLE, Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED)
         assert slot.split is None
         assert of != slot.serving
         assert of in slot.last_good or of == slot.current

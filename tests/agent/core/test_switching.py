@@ -190,7 +190,7 @@ def test_a_device_that_goes_back_in_its_trial_loads_nothing_and_says_how_long_it
 def test_the_server_moves_back_without_a_load() -> None:
     d = switched().assign(V1, **BACK)
     assert (d.phase, d.serving) == (Phase.TRIAL, "v1")
-    assert [type(each) for each in d.effects] == [effects.Activate]
+    assert [type(each) for each in d.effects] == [effects.Activate, effects.EndStandby]
     assert not d.effect(effects.Activate).keeps
     d.later(0.04).activated()
     assert (d.phase, d.serving, last(d)) == (Phase.IDLE, "v1", (Outcome.COMMITTED, Cause.NONE))
@@ -247,7 +247,8 @@ def test_withdrawing_blue_ends_its_stay(mode: WithdrawMode) -> None:
 
 def test_what_is_stopped_is_replaced_by_the_standby_without_a_gap() -> None:
     d = switched().withdraw(V2, WithdrawMode.STOP)
-    assert (d.serving, d.effect(effects.Unload), d.effect(effects.EndStandby)) == ("v1", None, None)
+    assert (d.serving, standby(d), d.effect(effects.Unload)) == ("v1", None, None)
+    assert [type(each) for each in d.effects] == [effects.Serve, effects.CollectGarbage, effects.EndStandby]
     assert d.effect(effects.Serve).servable.version == "v1"
 
 
@@ -367,7 +368,31 @@ def test_a_way_back_from_a_cold_start_is_not_called_a_switch() -> None:
     assert d.phase is Phase.REVERTING
     d.later(3).reverted()
     assert d.receipts[-1].switch_back_ms is None
-    assert d.effect(effects.EndStandby) is not None or standby(d) is None
+
+
+COLD = [
+    ("dies in the trial", lambda: on_trial().standby_exits()),
+    ("is loaded again after a new start", lambda: on_trial().restarts().activated()),
+]
+
+
+@pytest.mark.parametrize(("sentence", "cold"), COLD, ids=[each[0] for each in COLD])
+def test_a_standby_that_is_still_loading_when_the_device_goes_back_is_not_left_over(sentence: str, cold: Any) -> None:
+    d = cold()
+    told = standby(d)
+    assert told is not None
+    assert not told.warm
+    d.served(60, errors=60)
+    assert [type(each) for each in d.effects] == [effects.Revert, effects.EndStandby]
+    d.standby_up().later(3).reverted()
+    assert (d.serving, standby(d)) == ("v1", None)
+
+
+def test_a_standby_that_dies_just_before_the_device_goes_back_is_not_loaded_beside_it() -> None:
+    d = on_trial().served(60, errors=60).standby_exits()
+    assert (d.phase, d.effects) == (Phase.REVERTING, ())
+    d.later(3).reverted()
+    assert (d.serving, standby(d)) == ("v1", None)
 
 
 def test_a_rollback_of_what_is_only_ready_takes_it_away() -> None:
