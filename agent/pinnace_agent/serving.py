@@ -299,7 +299,7 @@ class Serving:
             self._give_up(model, effects.Shadow, effects.MakeReady, effects.Revert)
             self._keep_both(model, effect, effect.split)
             return
-        self._give_up(model, effects.Shadow, effects.MakeReady, effects.Serve, effects.Revert, _Control)
+        self._give_up(model, effects.Shadow, effects.MakeReady, effects.Serve, effects.Revert)
         if self._part(model, effect, effect.candidate):
             return
         if _is(model.serving, effect.candidate):
@@ -315,7 +315,6 @@ class Serving:
         if effect.split is not None:
             self._keep_both(model, effect, effect.split)
             return
-        self._give_up(model, _Control)
         if self._part(model, effect, effect.servable):
             return
         already = [model.serving, *(ref for ref, job in model.jobs.items() if isinstance(job.effect, effects.Serve))]
@@ -376,14 +375,16 @@ class Serving:
 
     def _part(self, model: _Model, effect: _Answering, stays: Servable) -> bool:
         """End a split, if there is one, for the arm that stays: True where it is there, or on its way."""
-        front, beside, parted = model.serving, model.beside, model.split is not None
+        split, front, beside = model.split, model.serving, model.beside
         model.split = model.joined = None
-        if not parted:
+        loading = _taken_over(model, stays, effect, _Control)
+        self._give_up(model, _Control)
+        if split is None:
             return False
+        if front is not None and not _is(front, stays) and _is_at_once(effect, split):
+            self._end(model, front, "the release was given up; what answered beside it takes its place")
         if beside is not None and _is(beside, stays):
             model.jobs[beside] = _Job(effect=effect)
-            if isinstance(effect, effects.Revert) and effect.swap is Swap.STOP_FIRST and front is not None:
-                self._end(model, front, "the release on trial was given up")
             self._host.serve(beside, Arm.SERVING, model.slow_over_s)
             return True
         if front is not None and _is(front, stays):
@@ -391,7 +392,7 @@ class Serving:
             self._answered(effect)
         if beside is not None:
             self._end(model, beside, "its share is over")
-        return _is(front, stays) or _under_way(model, stays, type(effect))
+        return loading or _is(front, stays) or _under_way(model, stays, type(effect))
 
     def _answered(self, effect: _Aimed, gap_ms: float = 0.0) -> None:
         """Tell the lifecycle that what an effect wanted to answer does."""
@@ -405,7 +406,6 @@ class Serving:
     def _revert(self, effect: effects.Revert) -> None:
         model = self._model(effect.model)
         why = f"the release on trial was given up: {effect.cause} {effect.detail}".strip()
-        self._give_up(model, _Control)
         if effect.to is not None and self._part(model, effect, effect.to):
             self._stop_candidate(effect.model, why)
             return
@@ -706,6 +706,17 @@ def _main(model: _Model) -> WorkerRef | None:
 def _is_arm(model: _Model, ref: WorkerRef) -> bool:
     """Tell whether a worker is one of the two that a split is about."""
     return model.split is not None and (ref.release, ref.variant) in model.arms
+
+
+def _is_at_once(effect: _Answering, split: effects.Split) -> bool:
+    """Tell whether what gives way must not answer meanwhile.
+
+    A release that is on trial says so itself; one that is committed gives way to its control only when it was stopped,
+    or can start no more.
+    """
+    if isinstance(effect, effects.Revert):
+        return effect.swap is Swap.STOP_FIRST
+    return isinstance(effect, effects.Serve) and effect.servable == split.control
 
 
 def _under_way(model: _Model, aim: Servable, *kinds: type[_Aimed]) -> bool:

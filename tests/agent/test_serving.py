@@ -566,6 +566,64 @@ def test_the_end_of_the_control_arm_gives_the_socket_to_what_is_committed() -> N
     assert world.serving.take() == []
 
 
+ONE_LEFT = [
+    ("where it was committed", effects.Serve(model=MODEL, servable=OLD), None),
+    (
+        "where it was on trial",
+        effects.Revert(model=MODEL, ticket=9, to=OLD, cause=Cause.WITHDRAWN, swap=Swap.STOP_FIRST),
+        events.Reverted(ticket=9),
+    ),
+]
+
+
+def new_holds_the_socket() -> World:
+    """The control died, so the new one holds the socket; another control is loading."""
+    world = in_split()
+    world.exits(0)
+    world.serves(1)
+    activate(world)
+    world.serving.take()
+    world.orders.clear()
+    return world
+
+
+@pytest.mark.parametrize(("sentence", "effect", "answer"), ONE_LEFT, ids=[each[0] for each in ONE_LEFT])
+def test_a_release_that_is_stopped_does_not_answer_until_its_control_has_the_socket(
+    sentence: str, effect: effects.Effect, answer: events.Event | None
+) -> None:
+    world = new_holds_the_socket()
+    world.loads(2)
+    world.orders.clear()
+    world.serving.act(effect)
+    assert world.orders == [("stop", "new"), ("serve", "old")]
+    world.serves(2)
+    assert world.serving.take() == ([] if answer is None else [(MODEL, answer)])
+    assert world.serving.serving(MODEL) == world.started[2]
+
+
+@pytest.mark.parametrize(("sentence", "effect", "answer"), ONE_LEFT, ids=[each[0] for each in ONE_LEFT])
+def test_a_control_that_is_loading_when_the_other_release_is_stopped_is_what_serves(
+    sentence: str, effect: effects.Effect, answer: events.Event | None
+) -> None:
+    world = new_holds_the_socket()
+    world.serving.act(effect)
+    assert world.orders == [("stop", "new")]
+    world.loads(2)
+    world.serves(2)
+    assert world.orders == [("stop", "new"), ("serve", "old")]
+    assert world.serving.take() == ([] if answer is None else [(MODEL, answer)])
+
+
+@pytest.mark.parametrize(("sentence", "effect", "answer"), ONE_LEFT, ids=[each[0] for each in ONE_LEFT])
+def test_a_control_that_holds_the_socket_when_the_other_release_is_stopped_serves_on(
+    sentence: str, effect: effects.Effect, answer: events.Event | None
+) -> None:
+    world = in_split()
+    world.serving.act(effect)
+    assert sorted(world.orders) == [("serve", "old"), ("stop", "new")]
+    assert world.serving.take() == ([] if answer is None else [(MODEL, answer)])
+
+
 def test_the_end_of_the_control_arm_on_trial_answers_the_trial() -> None:
     world = in_split()
     activate(world, split=None)

@@ -200,6 +200,8 @@ def test_a_withdrawal_of_the_control_ends_it(mode: WithdrawMode) -> None:
 def test_a_withdrawal_of_what_is_committed_leaves_the_control_alone() -> None:
     d = kept().withdraw(V2, WithdrawMode.STOP)
     assert arms(d) == ("v1", "")
+    assert [type(each) for each in d.effects] == [effects.Serve, effects.CollectGarbage]  # it is in memory already
+    assert (d.effect(effects.Serve).servable.version, d.effect(effects.Serve).split) == ("v1", None)
 
 
 def test_a_set_without_the_model_ends_it() -> None:
