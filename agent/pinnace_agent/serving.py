@@ -303,7 +303,7 @@ class Serving:
         if self._part(model, effect, effect.candidate):
             return
         if _is(model.serving, effect.candidate):
-            self._out.append((effect.model, events.Activated(ticket=effect.ticket)))
+            self._answered(effect)
         elif ref is not None and ref in model.started and _is(ref, effect.candidate):
             model.jobs[ref] = _Job(effect=effect)
             self._put_in_front(model, ref)
@@ -397,9 +397,23 @@ class Serving:
     def _answered(self, effect: _Aimed, gap_ms: float = 0.0) -> None:
         """Tell the lifecycle that what an effect wanted to answer does."""
         if isinstance(effect, effects.Activate):
+            self._miss_standby(effect)
             self._out.append((effect.model, events.Activated(ticket=effect.ticket, gap_ms=gap_ms)))
         elif isinstance(effect, effects.Revert):
             self._out.append((effect.model, events.Reverted(ticket=effect.ticket)))
+
+    def _miss_standby(self, effect: effects.Activate) -> None:
+        """Say so where what should have been kept had gone before it could be, and nothing brings it back."""
+        keeps, model = effect.keeps, self._model(effect.model)
+        if keeps is None or _is(model.standby, keeps) or _under_way(model, keeps, effects.KeepStandby):
+            return
+        gone = events.StandbyExited(
+            release=keeps.release,
+            variant=keeps.variant,
+            cause=Cause.CRASHED,
+            detail="its worker was not up when the other release took over",
+        )
+        self._out.append((effect.model, gone))
 
     # --- going back ----------------------------------------------------------------------------------------------
 
@@ -559,10 +573,11 @@ class Serving:
         if model.beside == event.worker:
             model.beside = model.joined = None
         job = model.jobs.pop(event.worker, None)
+        keeps = job.effect.keeps if job is not None and isinstance(job.effect, effects.Activate) else None
         if before is not None and before != event.worker:
             if _is_arm(model, before) and _is_arm(model, event.worker):
                 model.beside = before  # both came up at once, and it was the first
-            elif job is not None and isinstance(job.effect, effects.Activate) and job.effect.keeps:
+            elif keeps is not None and _is(before, keeps):
                 self._end_standby(model)
                 model.standby = before
             else:

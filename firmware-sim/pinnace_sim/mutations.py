@@ -529,8 +529,8 @@ MUTATIONS: Final = (
         "what served is stopped when a ready candidate takes over",
         _edit(
             "agent/pinnace_agent/serving.py",
-            "isinstance(job.effect, effects.Activate) and job.effect.keeps:",
-            "isinstance(job.effect, effects.Activate) and not job.effect.keeps:",
+            "                model.standby = before\n",
+            "                model.standby = before\n                self._host.stop(before)\n",
         ),
         seeds=30,
         found_by=14,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -680,7 +681,7 @@ def ready() -> World:
 def switched() -> World:
     """The new one serves, the old one stands by."""
     world = ready()
-    world.serving.act(effects.Activate(model=MODEL, ticket=6, candidate=NEW, swap=Swap.OVERLAP, keeps=True))
+    world.serving.act(effects.Activate(model=MODEL, ticket=6, candidate=NEW, swap=Swap.OVERLAP, keeps=OLD))
     world.serves(1)
     world.serving.take()
     return world
@@ -689,10 +690,62 @@ def switched() -> World:
 def test_a_switch_stops_nobody() -> None:
     world = ready()
     assert world.serving.take()[-1] == (MODEL, events.MadeReady(ticket=5))
-    world.serving.act(effects.Activate(model=MODEL, ticket=6, candidate=NEW, swap=Swap.OVERLAP, keeps=True))
+    world.serving.act(effects.Activate(model=MODEL, ticket=6, candidate=NEW, swap=Swap.OVERLAP, keeps=OLD))
     world.serves(1)
     assert world.serving.take() == [(MODEL, events.Activated(ticket=6))]
     assert world.orders == [("serve", "new")]
+
+
+GONE = [
+    ("it died a moment ago", lambda world: world.exits(0)),
+    ("it is loaded again", lambda world: (world.exits(0), world.serving.act(effects.Serve(model=MODEL, servable=OLD)))),
+    (
+        "it is to be loaded again",
+        lambda world: (world.exits(0), world.serving.act(effects.Serve(model=MODEL, servable=OLD, after_s=4.0))),
+    ),
+]
+
+
+@pytest.mark.parametrize(("sentence", "happens"), GONE, ids=[each[0] for each in GONE])
+def test_a_switch_from_what_is_not_there_says_that_nothing_stands_by(
+    sentence: str, happens: Callable[[World], object]
+) -> None:
+    world = ready()
+    happens(world)
+    world.serving.take()
+    world.serving.act(effects.Activate(model=MODEL, ticket=6, candidate=NEW, swap=Swap.OVERLAP, keeps=OLD))
+    world.serves(1)
+    gone, activated = world.serving.take()
+    assert isinstance(gone[1], events.StandbyExited)
+    assert (gone[1].release, gone[1].variant, gone[1].cause) == (OLD.release, OLD.variant, Cause.CRASHED)
+    assert activated == (MODEL, events.Activated(ticket=6))
+    world.serving.act(effects.KeepStandby(model=MODEL, servable=OLD, after_s=10.0))
+    world.now_s = 10.0
+    world.serving.tick()
+    world.loads(len(world.started) - 1)
+    assert world.serving.take() == [(MODEL, events.StandbyUp(release=OLD.release, variant=OLD.variant))]
+
+
+def test_a_green_that_is_started_again_keeps_what_stands_by() -> None:
+    world = switched()
+    world.exits(1)
+    world.serving.take()
+    world.serving.act(effects.Activate(model=MODEL, ticket=7, candidate=NEW, swap=Swap.OVERLAP, keeps=OLD))
+    world.loads(2)
+    world.serves(2)
+    assert world.serving.take() == [(MODEL, events.Activated(ticket=7))]
+
+
+def test_a_standby_that_is_on_its_way_again_is_not_said_to_be_gone_twice() -> None:
+    world = switched()
+    world.exits(1)
+    world.exits(0)
+    world.serving.take()
+    world.serving.act(effects.Activate(model=MODEL, ticket=7, candidate=NEW, swap=Swap.OVERLAP, keeps=OLD))
+    world.serving.act(effects.KeepStandby(model=MODEL, servable=OLD, after_s=10.0))
+    world.loads(2)
+    world.serves(2)
+    assert world.serving.take() == [(MODEL, events.Activated(ticket=7))]
 
 
 def test_what_stands_by_is_asked_for_its_last_answers_and_no_more() -> None:
@@ -861,7 +914,7 @@ def test_after_a_control_arm_a_switch_keeps_what_served_alone() -> None:
     world.serving.act(effects.MakeReady(model=MODEL, ticket=8, candidate=third))
     world.orders.clear()
     world.serving.take()
-    world.serving.act(effects.Activate(model=MODEL, ticket=9, candidate=third, swap=Swap.OVERLAP, keeps=True))
+    world.serving.act(effects.Activate(model=MODEL, ticket=9, candidate=third, swap=Swap.OVERLAP, keeps=NEW))
     world.serves(2)
     assert world.serving.take() == [(MODEL, events.Activated(ticket=9))]
     assert [order for order, _ in world.orders] == ["serve"]

@@ -80,7 +80,8 @@ def test_green_is_ready_and_serves_nobody_until_it_is_told_to_take_over() -> Non
     assert (d.phase, d.serving, d.effects) == (Phase.READY, "v1", ())
     told = d.told_to_switch()
     assert (told.phase, told.serving) == (Phase.TRIAL, "v2")
-    assert (d.effect(effects.Activate).candidate.version, d.effect(effects.Activate).keeps) == ("v2", True)
+    activate = d.effect(effects.Activate)
+    assert (activate.candidate.version, activate.keeps.version) == ("v2", "v1")
 
 
 def test_the_switch_is_a_newer_entry_of_the_same_attempt_and_answered_once() -> None:
@@ -99,7 +100,7 @@ def test_the_time_of_the_switch_stands_in_the_receipt() -> None:
 
 def test_told_before_it_is_ready_it_takes_over_as_soon_as_it_is() -> None:
     d = Driver().install(V1).assign(V2, arms=pair_of(V1)).to(Phase.SELF_TEST).self_tested()
-    assert (d.phase, d.serving, d.effect(effects.Activate).keeps) == (Phase.TRIAL, "v2", True)
+    assert (d.phase, d.serving, d.effect(effects.Activate).keeps.version) == (Phase.TRIAL, "v2", "v1")
 
 
 @pytest.mark.parametrize("phase", [Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING, Phase.STAGED, Phase.SELF_TEST])
@@ -148,7 +149,7 @@ def test_a_control_arm_that_follows_ends_the_stay_first() -> None:
     assert (standby(d), d.effect(effects.EndStandby) is not None) == (None, True)
     d.to(Phase.TRIAL)
     activate = d.effect(effects.Activate)
-    assert (activate.keeps, activate.split.control.version) == (False, "v2")
+    assert (activate.keeps, activate.split.control.version) == (None, "v2")
 
 
 def test_a_pair_that_follows_a_control_arm_ends_it_first() -> None:
@@ -158,7 +159,7 @@ def test_a_pair_that_follows_a_control_arm_ends_it_first() -> None:
     assert (d.slot.split, d.effect(effects.Serve).split) == (None, None)
     d.to(Phase.TRIAL)
     activate = d.effect(effects.Activate)
-    assert (activate.keeps, activate.split, d.slot.standby.servable.version) == (True, None, "v2")
+    assert (activate.keeps.version, activate.split, d.slot.standby.servable.version) == ("v2", None, "v2")
 
 
 def test_the_standby_is_there_for_a_site_that_goes_back_as_well() -> None:
@@ -359,6 +360,7 @@ def test_a_clock_of_waking_time_that_began_long_before_the_agent_does_not_end_th
 def test_a_power_cut_in_the_trial_measures_no_switch() -> None:
     d = is_ready().told_to_switch().restarts()
     assert [type(each) for each in d.effects] == [effects.Activate, effects.KeepStandby]
+    assert d.effect(effects.Activate).keeps is None
     d.later(4).activated().to(Phase.IDLE)
     assert d.receipts[-1].switch_ms is None
 
@@ -386,6 +388,14 @@ def test_a_standby_that_is_still_loading_when_the_device_goes_back_is_not_left_o
     assert [type(each) for each in d.effects] == [effects.Revert, effects.EndStandby]
     d.standby_up().later(3).reverted()
     assert (d.serving, standby(d)) == ("v1", None)
+    assert d.receipts[-1].switch_back_ms is None
+
+
+def test_a_green_that_is_started_again_is_not_asked_to_keep_what_is_not_there() -> None:
+    d = on_trial().exits()
+    assert d.effect(effects.Activate).keeps.version == "v1"
+    d = on_trial().standby_exits().exits()
+    assert d.effect(effects.Activate).keeps is None
 
 
 def test_a_standby_that_dies_just_before_the_device_goes_back_is_not_loaded_beside_it() -> None:
