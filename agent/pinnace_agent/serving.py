@@ -561,7 +561,7 @@ class Serving:
                     ),
                 )
             )
-        elif replay is not None and event.worker in (model.serving, model.beside):
+        elif replay is not None and _is(event.worker, replay.candidate):
             model.replay = None
             answered = events.Replayed(
                 ticket=replay.ticket, vectors=event.result.vectors, errors=0, golden=event.result
@@ -682,6 +682,7 @@ class Serving:
         model.started.pop(ref, None)
         if model.serving == ref:
             model.serving = None
+        if model.replay is not None and _is(ref, model.replay.candidate):
             model.replay = None
         if model.candidate == ref:
             model.candidate = None

@@ -655,6 +655,31 @@ def test_golden_vectors_are_replayed_by_the_candidate_wherever_it_stands() -> No
     assert isinstance(replayed, events.Replayed)
 
 
+def test_golden_vectors_that_are_under_way_when_the_control_in_front_dies_count_all_the_same() -> None:
+    world = in_split()
+    world.serving.act(effects.Replay(model=MODEL, ticket=8, candidate=NEW))
+    world.exits(0)
+    world.serves(1)
+    world.serving.take()
+    world.tests(1)
+    assert world.serving.take() == [(MODEL, events.Replayed(ticket=8, vectors=8, errors=0, golden=PASSED))]
+
+
+def test_only_the_candidates_own_golden_vectors_are_its_evidence() -> None:
+    world = in_split()
+    world.serving.act(effects.Replay(model=MODEL, ticket=8, candidate=NEW))
+    world.tests(0)
+    assert world.serving.take() == []
+    world.exits(1)
+    world.serving.take()
+    activate(world, ticket=9)
+    world.loads(2)
+    world.answers(2)
+    world.serving.take()
+    world.tests(2)
+    assert world.serving.take() == []
+
+
 def test_without_a_model_both_arms_stop() -> None:
     world = in_split()
     world.serving.act(effects.Unload(model=MODEL, cause=Cause.WITHDRAWN))
