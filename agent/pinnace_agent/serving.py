@@ -17,10 +17,11 @@ from pinnace_agent.core.slot import Servable
 from pinnace_agent.errors import AgentError
 from pinnace_agent.worker import events as worker_events
 from pinnace_agent.worker.events import WorkerRef
+from pinnace_agent.worker.protocol import NO_ANSWER
 from pinnace_contract.errors import ContractError
 from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import Digest, ModelName, ReleaseId
-from pinnace_contract.latest import Arm, Block, Cause, LatencySummary, ShadowCounts, Swap
+from pinnace_contract.latest import Arm, Block, Cause, ErrorCount, LatencySummary, ShadowCounts, Swap
 
 log = logging.getLogger(__name__)
 
@@ -90,14 +91,33 @@ class _Waiting:
 
 
 @dataclass(slots=True, kw_only=True)
+class _Asked:
+    """Whom a worker was told to ask for its share, and how many answers of it may be missing that were not told of yet.
+
+    One each time: where an answer is missing, nothing more is asked.
+    """
+
+    release: ReleaseId
+    variant: Digest
+    arm: Arm
+    missing_max: int
+
+    def unanswered(self, model: ModelName, n: int) -> Block:
+        """Return what the one that asked counts for the one that did not answer, and nothing else."""
+        errors = (ErrorCount(name=NO_ANSWER, n=n),)
+        return Block(model=model, release=self.release, variant=self.variant, arm=self.arm, n=n, errors=errors)
+
+
+@dataclass(slots=True, kw_only=True)
 class _Model:
     """The workers of one model.
 
     ``shadow`` is the candidate while it is shown copies of what ``serving`` answers, ``ready`` while it waits for a
     switch; ``standby`` is loaded and answered before the last one.
 
-    With a ``split`` there are two arms; ``serving`` is the one that holds the socket, whichever it is, and asks the
-    other one, ``beside``, for its share. ``joined``: who of them was told so.
+    With a ``split`` there are two arms, ``main`` and its control; ``serving`` is the one that holds the socket,
+    whichever it is, and asks the other one, ``beside``, for its share. ``joined``: who of them was told so; ``asked``:
+    what whoever was told may still say of the other, for as long as it lives.
     """
 
     serving: WorkerRef | None = None
@@ -107,9 +127,10 @@ class _Model:
     standby: WorkerRef | None = None
     share_percent: int = 0
     split: effects.Split | None = None
+    main: Servable | None = None
     beside: WorkerRef | None = None
     joined: tuple[WorkerRef, WorkerRef] | None = None
-    arms: frozenset[tuple[ReleaseId, Digest]] = frozenset()  # of the last split
+    asked: dict[WorkerRef, _Asked] = field(default_factory=dict)
     started: dict[WorkerRef, worker_events.WorkerStarted] = field(default_factory=dict)
     jobs: dict[WorkerRef, _Job] = field(default_factory=dict)
     replay: effects.Replay | None = None
@@ -334,7 +355,7 @@ class Serving:
         if model.split is None:
             model.latency = Histogram()
         model.split, main = split, _aim(effect)
-        model.arms = frozenset((each.release, each.variant) for each in (main, split.control))
+        model.main = main
         ref = next((each for each in (model.serving, model.beside) if _is(each, main)), None)
         if ref is not None:
             if isinstance(effect, effects.Activate):
@@ -364,12 +385,14 @@ class Serving:
         split, front, beside = model.split, model.serving, model.beside
         if split is None or front is None or beside is None or model.joined == (front, beside):
             return
+        beside_is_control = _is(beside, split.control)
         model.joined = front, beside
+        _note_asked(model, front, beside, Arm.CONTROL if beside_is_control else Arm.CANDIDATE)
         self._host.split(
             front,
             beside,
             control_percent=split.share_percent,
-            beside_is_control=_is(beside, split.control),
+            beside_is_control=beside_is_control,
             slow_over_s=model.slow_over_s,
         )
 
@@ -603,8 +626,9 @@ class Serving:
 
     def _collected(self, model: _Model, event: worker_events.Collected) -> Block | None:
         block = event.block
-        if not _may_say(model, event.worker, block):
-            log.warning("a worker counted for a release that it does not have: %s", block.release)
+        own = _is_own(event.worker, block)
+        if not own and not _is_unanswered(model, event.worker, block):
+            log.warning("a worker counted what is not its own: %s of %s, as %s", block.model, block.release, block.arm)
             return None
         if block.arm is Arm.SHADOW:  # nobody saw these answers
             if block.shadow is not None and block.shadow.pairs:
@@ -612,7 +636,7 @@ class Serving:
             return block
         errors = sum(error.n for error in block.errors if error.name != CALLERS_FAULT)
         callers = sum(error.n for error in block.errors if error.name == CALLERS_FAULT)
-        judged = event.worker == (_main(model) or model.serving)
+        judged = own and event.worker == (_main(model) or model.serving)
         if judged:
             try:
                 model.latency.merge(Histogram.from_wire(block.latency))
@@ -680,6 +704,7 @@ class Serving:
         model.ending.discard(ref)
         model.jobs.pop(ref, None)
         model.started.pop(ref, None)
+        model.asked.pop(ref, None)
         if model.serving == ref:
             model.serving = None
         if model.replay is not None and _is(ref, model.replay.candidate):
@@ -721,7 +746,8 @@ def _main(model: _Model) -> WorkerRef | None:
 
 def _is_arm(model: _Model, ref: WorkerRef) -> bool:
     """Tell whether a worker is one of the two that a split is about."""
-    return model.split is not None and (ref.release, ref.variant) in model.arms
+    split, main = model.split, model.main
+    return split is not None and (_is(ref, split.control) or (main is not None and _is(ref, main)))
 
 
 def _is_at_once(effect: _Answering, split: effects.Split) -> bool:
@@ -755,10 +781,24 @@ def _taken_over(model: _Model, aim: Servable, effect: _Answering, kind: type[_Ai
     return False
 
 
-def _may_say(model: _Model, ref: WorkerRef, block: Block) -> bool:
-    """Tell whether a worker may hand over this: its own counts, or what the other arm was asked and never answered."""
-    said = block.release, block.variant
-    return said == (ref.release, ref.variant) or said in model.arms
+def _is_own(ref: WorkerRef, block: Block) -> bool:
+    return (block.model, block.release, block.variant) == (ref.model, ref.release, ref.variant)
+
+
+def _note_asked(model: _Model, front: WorkerRef, beside: WorkerRef, arm: Arm) -> None:
+    before = model.asked.get(front)
+    same = before is not None and (before.release, before.variant) == (beside.release, beside.variant)
+    untold = before.missing_max if before is not None and same else 0
+    model.asked[front] = _Asked(release=beside.release, variant=beside.variant, arm=arm, missing_max=untold + 1)
+
+
+def _is_unanswered(model: _Model, ref: WorkerRef, block: Block) -> bool:
+    """Tell whether this is what the other arm was asked and did not answer: whoever asked it may say that, once."""
+    asked = model.asked.get(ref)
+    if asked is None or not 0 < block.n <= asked.missing_max or block != asked.unanswered(ref.model, block.n):
+        return False
+    asked.missing_max -= block.n
+    return True
 
 
 def _aim(effect: _Aimed) -> Servable:

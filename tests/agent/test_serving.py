@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -11,10 +13,23 @@ from pinnace_agent.core import effects, events
 from pinnace_agent.core.slot import Servable
 from pinnace_agent.serving import Serving
 from pinnace_agent.worker import events as worker_events
+from pinnace_agent.worker import protocol
 from pinnace_agent.worker.events import ExitCause, WorkerId, WorkerRef
+from pinnace_agent.worker.protocol import NO_ANSWER
+from pinnace_agent.worker.split import Split
 from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import Digest, ModelName, ReleaseId, VersionName, digest_of
-from pinnace_contract.latest import Arm, Block, Cause, ErrorCount, GoldenResult, LatencyCounts, ShadowCounts, Swap
+from pinnace_contract.latest import (
+    Arm,
+    Block,
+    Cause,
+    ErrorCount,
+    GoldenResult,
+    Labels,
+    LatencyCounts,
+    ShadowCounts,
+    Swap,
+)
 
 MODEL = ModelName("digits")
 PASSED = GoldenResult(vectors=8, passed=True, max_abs=0.0)
@@ -420,6 +435,20 @@ def counted(world: World, n: int, of: Servable, arm: Arm, errors: int = 0, infer
     )
 
 
+def hands_over(world: World, n: int, block: Block) -> Block | None:
+    return world.serving.heard(worker_events.Collected(worker=world.started[n], block=block))
+
+
+UNANSWERED = Block(
+    model=MODEL,
+    release=NEW.release,
+    variant=NEW.variant,
+    arm=Arm.CANDIDATE,
+    n=1,
+    errors=(ErrorCount(name=NO_ANSWER, n=1),),
+)
+
+
 def in_split() -> World:
     """The old one holds the socket as control; the new one is on trial beside it."""
     world = World()
@@ -494,11 +523,82 @@ def test_what_the_candidate_never_answered_is_counted_for_it_although_the_contro
     world = in_split()
     world.exits(1)
     world.serving.take()
-    lost = counted(world, 0, NEW, Arm.CANDIDATE, errors=1, inferences=1)
-    assert world.serving.heard(worker_events.Collected(worker=world.started[0], block=lost)) == lost
+    assert hands_over(world, 0, UNANSWERED) == UNANSWERED
     ((_, served),) = world.serving.take()
     assert isinstance(served, events.Served)
-    assert (served.release, served.inferences, served.errors) == (NEW.release, 1, 1)
+    assert (served.release, served.inferences, served.errors, served.latency) == (NEW.release, 1, 1, None)
+
+
+def test_what_the_worker_of_the_socket_says_of_the_other_is_what_is_believed() -> None:
+    """The block is made where it is made on a device, and travels as it does there."""
+    order = protocol.Split(
+        control_percent=20, arm=Arm.CONTROL, release=NEW.release, variant=NEW.variant, other_arm=Arm.CANDIDATE
+    )
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    front = Split(ours, order, MODEL, lambda: None)
+    assert front.ask(memoryview(b"{}"), None) is None
+    lost = front.take_lost()
+    assert lost is not None
+    (said,) = protocol.Frames().feed(protocol.frame(protocol.Counted(block=lost)))
+    assert isinstance(said, protocol.Counted)
+    assert said.block == UNANSWERED
+    assert hands_over(in_split(), 0, said.block) == said.block
+
+
+INVENTED = [
+    ("many failures", {"n": 1_000, "errors": (ErrorCount(name=NO_ANSWER, n=1_000),)}),
+    ("failures of another kind", {"errors": (ErrorCount(name="runtime", n=1),)}),
+    ("answers", {"errors": ()}),
+    ("answers beside failures", {"n": 3}),
+    ("nothing at all", {"n": 0, "errors": ()}),
+    ("latencies", {"latency": LatencyCounts(zero=1)}),
+    ("labels", {"labels": Labels(n=9, errors=9)}),
+    ("the other arm", {"arm": Arm.CONTROL}),
+    ("a shadow", {"arm": Arm.SHADOW, "shadow": ShadowCounts(pairs=9, disagreements=9)}),
+    ("another model", {"model": ModelName("letters")}),
+]
+
+
+@pytest.mark.parametrize(("sentence", "more"), INVENTED, ids=[each[0] for each in INVENTED])
+def test_a_worker_invents_nothing_for_its_rival(sentence: str, more: dict[str, Any]) -> None:
+    world = in_split()
+    assert hands_over(world, 0, replace(UNANSWERED, **more)) is None
+    assert world.serving.take() == []
+
+
+def test_each_time_that_it_is_told_to_ask_one_answer_may_be_missing() -> None:
+    world = in_split()
+    assert hands_over(world, 0, UNANSWERED) == UNANSWERED
+    assert hands_over(world, 0, UNANSWERED) is None
+    world.exits(1)
+    activate(world, ticket=6)
+    world.loads(2)
+    world.answers(2)
+    assert hands_over(world, 0, UNANSWERED) == UNANSWERED
+
+
+def test_the_one_that_is_asked_says_nothing_for_the_one_that_asks() -> None:
+    world = in_split()
+    assert hands_over(world, 1, replace(UNANSWERED, release=OLD.release, variant=OLD.variant, arm=Arm.CONTROL)) is None
+
+
+def test_what_was_not_answered_may_be_told_when_the_split_is_over_and_then_no_more() -> None:
+    world = in_split()
+    world.serving.act(effects.Serve(model=MODEL, servable=NEW))
+    world.serves(1)
+    assert hands_over(world, 0, UNANSWERED) == UNANSWERED
+    assert hands_over(world, 0, UNANSWERED) is None
+    world.exits(0, ExitCause.ORDERED)
+    world.serving.act(effects.SelfTest(model=MODEL, ticket=7, candidate=OLD, swap=Swap.OVERLAP))
+    assert hands_over(world, 2, UNANSWERED) is None
+
+
+def test_nobody_counts_under_the_name_of_another_model() -> None:
+    world = World()
+    world.running(OLD)
+    block = replace(counted(world, 0, OLD, Arm.SERVING), model=ModelName("letters"))
+    assert hands_over(world, 0, block) is None
 
 
 def test_a_worker_that_counts_for_a_stranger_is_not_believed() -> None:
