@@ -131,7 +131,7 @@ def _ended_before(arms: Arms, around: Surroundings) -> Reason | None:
 def _is_over(work: Work, around: Surroundings) -> bool:
     arms = work.entry.arms
     assert arms is not None
-    return around.unix_s >= arms.until_s or work.phase_s >= (arms.duration_s or SHADOW_S_MAX)
+    return around.unix_s >= arms.until_s or work.phase_s >= min(arms.duration_s or SHADOW_S_MAX, SHADOW_S_MAX)
 
 
 def _differing(work: Work) -> Reason | None:

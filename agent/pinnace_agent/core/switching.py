@@ -29,6 +29,7 @@ from pinnace_agent.core.surroundings import Surroundings
 from pinnace_contract.latest import Cause, Entry, Intent, Outcome, Phase, TrustLevel
 
 READY_S_MAX: Final = 7 * 86_400.0  # two models in memory are a guest's stay, whatever the clock says of its end
+STANDBY_S_MAX: Final = 7 * 86_400.0  # the same; a policy cannot ask for more
 STANDBY_EXITS_MAX: Final = 3  # a standby that cannot stay up is of no use, and its starts cost what serves
 STANDBY_AFTER_S: Final = 5.0  # what serves is loaded first
 STANDBY_BACK_OFF_S: Final = 10.0
@@ -109,7 +110,8 @@ def _switch(slot: Slot, work: Work, around: Surroundings) -> Step:
     arms, blue = work.entry.arms, slot.current
     assert arms is not None
     assert blue is not None
-    stays = Standby(servable=blue, left_s=arms.duration_s, until_s=arms.until_s, seen_s=around.awake_s)
+    left_s = min(float(arms.duration_s), STANDBY_S_MAX)
+    stays = Standby(servable=blue, left_s=left_s, until_s=arms.until_s, seen_s=around.awake_s)
     return proof.on_trial(replace(slot, standby=stays), replace(work, warm_switch=True))
 
 

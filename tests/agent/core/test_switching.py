@@ -9,7 +9,7 @@ import pytest
 
 from pinnace_agent.core import effects
 from pinnace_agent.core.reported import reported
-from pinnace_agent.core.switching import STANDBY_AFTER_S, STANDBY_EXITS_MAX
+from pinnace_agent.core.switching import STANDBY_AFTER_S, STANDBY_EXITS_MAX, STANDBY_S_MAX
 from pinnace_contract.latest import (
     Cause,
     ContactMode,
@@ -136,6 +136,17 @@ def test_the_standby_leaves_when_its_time_is_over() -> None:
     assert (standby(d), d.serving) == (None, "v2")
     assert d.effect(effects.EndStandby) is not None
     assert d.change.told
+
+
+def test_the_standby_stays_a_week_at_most_whatever_was_asked() -> None:
+    d = switched(arms=pair_of(V1, switches=False, duration_s=90 * 86_400, until_s=int(START_S) + 99 * 86_400))
+    told = standby(d)
+    assert told is not None
+    assert told.until_s - d.around.unix_s == pytest.approx(STANDBY_S_MAX, abs=2)
+    d.tick(STANDBY_S_MAX - 60)
+    assert standby(d) is not None
+    d.tick(61)
+    assert (standby(d), d.effect(effects.EndStandby) is not None) == (None, True)
 
 
 def test_when_nobody_asks_for_the_model_any_more_the_standby_leaves() -> None:
