@@ -112,6 +112,8 @@ def cancelled_while_idle(slot: Slot, event: events.Cancelled, around: Surroundin
 
 def ticked_while_idle(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
     """Time passes for what stays loaded; whether it is over is looked at after every step, not only after this one."""
+    if slot.standby is not None:
+        return switching.ticked(slot, event, around)
     return splitting.ticked(slot, event, around)
 
 

@@ -16,6 +16,7 @@ from pinnace_agent.core.ending import UNSTARTABLE, Step, fail, interrupt, moved
 from pinnace_agent.core.offer import working
 from pinnace_agent.core.slot import (
     NOTHING_TO_SAY,
+    SAVE_STAY_EVERY_S,
     Candidate,
     Servable,
     Shadow,
@@ -195,6 +196,14 @@ def keep_effect(slot: Slot, after_s: float) -> effects.KeepStandby:
     return effects.KeepStandby(model=slot.model, servable=slot.standby.servable, after_s=after_s)
 
 
+def ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
+    """Time passes for a standby beside what is committed; now and then that is worth a write."""
+    standby = slot.standby
+    if standby is None or standby.unsaved_s < SAVE_STAY_EVERY_S:
+        return Step(slot=slot, save=False)
+    return Step(slot=replace(slot, standby=replace(standby, unsaved_s=0.0)))
+
+
 def cancelled(slot: Slot, event: events.Cancelled, around: Surroundings) -> Step:
     """Nobody asks for this model any more: what is committed stays, and its way back may take a load."""
     return Step(slot=replace(slot, standby=None), effects=(effects.EndStandby(model=slot.model),))
@@ -215,8 +224,8 @@ def with_time_passed(slot: Slot, around: Surroundings) -> Slot:
     if standby is None:
         return slot
     passed_s = max(0.0, around.awake_s - standby.seen_s)
-    left_s = max(0.0, standby.left_s - passed_s)
-    return replace(slot, standby=replace(standby, seen_s=around.awake_s, left_s=left_s))
+    left_s, unsaved_s = max(0.0, standby.left_s - passed_s), standby.unsaved_s + passed_s
+    return replace(slot, standby=replace(standby, seen_s=around.awake_s, left_s=left_s, unsaved_s=unsaved_s))
 
 
 def settled(done: Step, around: Surroundings) -> Step:

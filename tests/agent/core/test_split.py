@@ -104,6 +104,18 @@ def test_a_power_cut_after_the_commit_resumes_both_for_what_is_left() -> None:
     assert arms(d) == ("v2", "")
 
 
+def test_its_time_is_worth_a_write_an_hour_and_no_more() -> None:
+    d = kept()
+    saved = []
+    for _ in range(DAY_S // 60):
+        d.tick(60)
+        if d.change.save:
+            saved.append(d.slot.split.left_s if d.slot.split else 0.0)
+    assert len(saved) == 24
+    assert d.slot.split is not None
+    assert saved[-1] - d.slot.split.left_s <= 3_600
+
+
 def test_a_run_that_finds_its_time_over_begins_without_it() -> None:
     d = kept().clock_jumps_to(START_S + DAY_S + SPLIT_S).restarts()
     served = d.effect(effects.Serve)

@@ -149,6 +149,19 @@ def test_the_standby_stays_a_week_at_most_whatever_was_asked() -> None:
     assert (standby(d), d.effect(effects.EndStandby) is not None) == (None, True)
 
 
+def test_the_time_of_the_standby_is_worth_a_write_an_hour_and_no_more() -> None:
+    day_s = 86_400
+    d = switched(arms=pair_of(V1, switches=False, duration_s=3 * day_s, until_s=int(START_S) + 9 * day_s))
+    saved = []
+    for _ in range(day_s // 60):
+        d.tick(60)
+        if d.change.save:
+            saved.append(d.slot.standby.left_s if d.slot.standby else 0.0)
+    assert len(saved) == 24
+    assert d.slot.standby is not None
+    assert saved[-1] - d.slot.standby.left_s <= 3_600
+
+
 def test_when_nobody_asks_for_the_model_any_more_the_standby_leaves() -> None:
     d = switched().cancel()
     assert (standby(d), d.serving, d.phase) == (None, "v2", Phase.IDLE)
