@@ -13,7 +13,7 @@ from typing import Final
 from pinnace_agent.core import effects, events, health, proof, standing, starts, switching
 from pinnace_agent.core.acceptance import control_gone
 from pinnace_agent.core.ending import UNSTARTABLE, Step, fail, interrupt, moved, try_next
-from pinnace_agent.core.offer import ignores_holds, working
+from pinnace_agent.core.offer import working
 from pinnace_agent.core.slot import Reason, Shadow, Slot, Work, because
 from pinnace_agent.core.surroundings import Surroundings
 from pinnace_agent.core.wording import clipped
@@ -30,7 +30,7 @@ def self_tested(slot: Slot, event: events.SelfTested, around: Surroundings) -> S
     if not event.golden.passed:
         return try_next(slot, work, because(Cause.GOLDEN_MISMATCH, proof.golden_detail(event.golden.max_abs)))
     arms = work.entry.arms
-    if arms is None or ignores_holds(slot):
+    if arms is None:
         return proof.on_trial(slot, work)
     if arms.mode is ArmMode.BLUE_GREEN:
         return switching.ready(slot, work, around)
