@@ -528,7 +528,7 @@ MUTATIONS: Final = (
         "unload-blue-at-the-switch",
         "what served is stopped when a ready candidate takes over",
         _edit(
-            "agent/pinnace_agent/serving.py",
+            "agent/pinnace_agent/serving/hearing.py",
             "                model.standby = before\n",
             "                model.standby = before\n                self._host.stop(before)\n",
         ),
