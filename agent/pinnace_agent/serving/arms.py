@@ -54,14 +54,12 @@ class Arms:
         split, front, beside = model.split, model.serving, model.beside
         if split is None or front is None or beside is None or model.joined == (front, beside):
             return
-        beside_is_control = runs(beside, split.control)
         model.joined = front, beside
-        _note_asked(model, front, beside, Arm.CONTROL if beside_is_control else Arm.CANDIDATE)
         self._host.split(
             front,
             beside,
             control_percent=split.share_percent,
-            beside_is_control=beside_is_control,
+            beside_is_control=runs(beside, split.control),
             slow_over_s=model.slow_over_s,
         )
 
@@ -98,8 +96,12 @@ def _is_at_once(effect: Answering, split: effects.Split) -> bool:
     return isinstance(effect, effects.Serve) and effect.servable == split.control
 
 
-def _note_asked(model: Workers, front: WorkerRef, beside: WorkerRef, arm: Arm) -> None:
-    before = model.asked.get(front)
+def note_asked(model: Workers, beside: WorkerRef) -> None:
+    """The one beside says that it answers, so whoever holds the socket asks it, and may miss an answer of it."""
+    front, split = model.serving, model.split
+    if front is None or split is None:
+        return
+    arm, before = Arm.CONTROL if runs(beside, split.control) else Arm.CANDIDATE, model.asked.get(front)
     same = before is not None and (before.release, before.variant) == (beside.release, beside.variant)
     untold = before.missing_max if before is not None and same else 0
     model.asked[front] = Asked(release=beside.release, variant=beside.variant, arm=arm, missing_max=untold + 1)

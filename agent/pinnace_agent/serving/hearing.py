@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pinnace_agent.core import effects, events
 from pinnace_agent.serving import counting
-from pinnace_agent.serving.arms import Arms
+from pinnace_agent.serving.arms import Arms, note_asked
 from pinnace_agent.serving.beside import Beside
 from pinnace_agent.serving.processes import Processes
 from pinnace_agent.serving.workers import Both, Control, Workers, runs
@@ -120,6 +120,7 @@ class Hearing:
     def _now_answering(self, model: Workers, event: worker_events.NowAnswering) -> None:
         if event.worker != model.beside:
             return  # something newer was ordered meanwhile
+        note_asked(model, event.worker)
         job = model.jobs.pop(event.worker, None)
         if model.candidate == event.worker:
             model.candidate = None

@@ -52,9 +52,10 @@ class Due:
 
 @dataclass(slots=True, kw_only=True)
 class Asked:
-    """Whom a worker was told to ask for its share, and how many answers of it may be missing that were not told of yet.
+    """Whom a worker asks for its share, and how many answers of it may be missing that were not told of yet.
 
-    One each time: where an answer is missing, nothing more is asked.
+    One for each time that the other says that it answers: where an answer is missing, nothing more is asked, until the
+    host joins the two again.
     """
 
     release: ReleaseId
@@ -77,7 +78,7 @@ class Workers:
 
     With a ``split`` there are two arms, ``main`` and its control; ``serving`` is the one that holds the socket,
     whichever it is, and asks the other one, ``beside``, for its share. ``joined``: who of them was told so; ``asked``:
-    what whoever was told may still say of the other, for as long as it lives.
+    what whoever asks may still say of the other, for as long as it lives.
     """
 
     serving: WorkerRef | None = None
