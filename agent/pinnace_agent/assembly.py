@@ -17,10 +17,11 @@ from pinnace_agent.belief import Belief
 from pinnace_agent.commands import Commands
 from pinnace_agent.core.device import DeviceState
 from pinnace_agent.core.surroundings import Host
-from pinnace_agent.daemon import Board, Daemon, Happened, Parts, Stop
+from pinnace_agent.daemon import Daemon
 from pinnace_agent.fetching import Fetching
 from pinnace_agent.inbox import Inbox
 from pinnace_agent.outcomes import Answerer, Outcomes
+from pinnace_agent.parts import Board, Happened, Parts, Stop
 from pinnace_agent.releases import ReleaseLost, Releases
 from pinnace_agent.reporting import Reporting
 from pinnace_agent.requests import Desk

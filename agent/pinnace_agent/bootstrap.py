@@ -25,8 +25,8 @@ from pinnace_agent.adapters.worker_process import HostSettings, WorkerHost
 from pinnace_agent.assembly import Ground, assemble
 from pinnace_agent.core.device import DeviceState
 from pinnace_agent.core.surroundings import Host
-from pinnace_agent.daemon import QUEUE_MAX, Happened
 from pinnace_agent.identity import Identity, NotEnrolled
+from pinnace_agent.parts import QUEUE_MAX, Happened
 from pinnace_agent.settings import BadSetting, Settings
 from pinnace_agent.store import IDENTITY, Store
 from pinnace_agent.version import AGENT_VERSION

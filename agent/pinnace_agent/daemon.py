@@ -8,118 +8,35 @@ from __future__ import annotations
 
 import logging
 import queue
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 from pinnace_agent import status, trust
 from pinnace_agent.adapters.mqtt_paho import Arrived, Connected, Disconnected
-from pinnace_agent.belief import Belief
-from pinnace_agent.commands import Commands
+from pinnace_agent.complaints import Complaints
 from pinnace_agent.core import device, effects, events
 from pinnace_agent.core.device import Change, DeviceState
 from pinnace_agent.core.slot import NOTHING_TO_SAY, Servable, because
-from pinnace_agent.core.surroundings import Host, Surroundings
+from pinnace_agent.core.surroundings import Surroundings
 from pinnace_agent.errors import AgentError, Refused
-from pinnace_agent.fetching import Fetching
-from pinnace_agent.inbox import Inbox
-from pinnace_agent.releases import Releases
-from pinnace_agent.reporting import Reporting
-from pinnace_agent.requests import Desk, Request, Told
-from pinnace_agent.serving import Serving
-from pinnace_agent.speech import Speech
-from pinnace_agent.store import Collected
+from pinnace_agent.hashing import Hashed, Hashing
+from pinnace_agent.parts import Happened, Parts
+from pinnace_agent.requests import Request, Told
 from pinnace_agent.store_port import StorageError
-from pinnace_agent.store_spool import Spooled
-from pinnace_agent.uplink import Uplink
-from pinnace_agent.worker import events as worker_events
 from pinnace_contract import topics
 from pinnace_contract.ids import Digest, ModelName, ReleaseId
-from pinnace_contract.latest import (
-    Ack,
-    Blob,
-    Cause,
-    Command,
-    Data,
-    Health,
-    Phase,
-    SystemHealth,
-)
+from pinnace_contract.latest import Ack, Cause, Command, Data, Phase, SystemHealth
 
 log = logging.getLogger(__name__)
 
-QUEUE_MAX: Final = 1024
 TICK_S: Final = 0.25
 COLLECT_EVERY_S: Final = 1.0  # while a trial counts inferences, or a shadow pairs; otherwise once for each report
 WATCHED: Final = (Phase.SHADOW, Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED)
 HEALTH_EVERY_S: Final = 2.0  # free memory decides how a model is swapped; older than this it says little
-COMPLAIN_EVERY_S: Final = 60.0
-COMPLAINTS_MAX: Final = 64
 SAVE_RETRY_S: Final = 2.0  # a full or failing disk is asked again
 EXIT_RESTART: Final = 75  # a service manager starts the agent again
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hashed:
-    """Every blob of a variant was read from the disk; ``problem`` is what was wrong."""
-
-    model: ModelName
-    ticket: int
-    problem: AgentError | None
-
-
-Happened = Connected | Disconnected | Arrived | worker_events.WorkerEvent | Hashed | Request | Told
-
-
-class Store(Protocol):
-    """The disk, as the loop needs it."""
-
-    def save(self, state: DeviceState) -> None: ...
-    def save_metadata(self, unit: str, parts: Mapping[str, bytes]) -> None: ...
-    def finish(self, blobs: Iterable[Blob]) -> None: ...
-    def collect_garbage(self, kept: Iterable[Servable]) -> Collected: ...
-
-
-class Board(Protocol):
-    """What the board says of itself."""
-
-    def health(self) -> Health: ...
-    def summary(self) -> SystemHealth: ...
-
-
-class Stop(Protocol):
-    """Whether the agent was told to stop; the one thing besides its queue that the loop waits for."""
-
-    def is_set(self) -> bool: ...
-    def wait(self, timeout: float) -> bool: ...
-
-
-@dataclass(slots=True, kw_only=True)
-class Parts:
-    """What ``assembly`` puts together. ``beside`` runs work that takes minutes without keeping the loop waiting."""
-
-    state: DeviceState
-    store: Store
-    host: Host
-    belief: Belief
-    uplink: Uplink
-    inbox: Inbox
-    releases: Releases
-    serving: Serving
-    fetching: Fetching
-    reporting: Reporting[Spooled]
-    desk: Desk
-    system: Board
-    happened: queue.Queue[Happened]
-    endpoints: Callable[[DeviceState], tuple[str, ...]]
-    speech: Speech
-    commands: Commands
-    stop: Stop
-    beside: Callable[[Callable[[], None]], None]
-    clock: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
 
 
 class Daemon:
@@ -133,7 +50,8 @@ class Daemon:
         self._stopping: int | None = None
         self._later: list[tuple[ModelName, events.Event]] = []
         self._lost: set[ReleaseId] = set()
-        self._complained: dict[str, float] = {}
+        self._complaints = Complaints(parts.clock)
+        self._hashing = Hashing(parts.releases, parts.store, parts.beside, parts.happened.put)
         self._connections = parts.state.connection
         self._shown: DeviceState | None = None
         self._show()
@@ -177,7 +95,7 @@ class Daemon:
         elif isinstance(happened, Disconnected):
             parts.uplink.lost(happened.number, happened.reason, parts.clock())
         elif isinstance(happened, Hashed):
-            self._hashed(happened)
+            self.step(happened.model, happened.answer)
         elif isinstance(happened, Request):
             self.step(happened.model, happened.event)
         elif isinstance(happened, Told):
@@ -372,31 +290,9 @@ class Daemon:
             self._later.append((effect.model, failed))
 
     def _verify(self, effect: effects.Verify) -> None:
-        """Hash beside the loop: gigabytes on a slow card take minutes, and the loop must go on."""
-        try:
-            release = self._parts.releases.stored(effect.release)
-        except AgentError as error:
-            failed = events.VerifyFailed(ticket=effect.ticket, cause=error.cause, detail=str(error))
+        failed = self._hashing.begin(effect)
+        if failed is not None:
             self._later.append((effect.model, failed))
-            return
-        variant = release.variant(effect.variant)
-        assert variant is not None
-        self._parts.beside(partial(self._hash, effect.model, effect.ticket, release.blobs(variant)))
-
-    def _hash(self, model: ModelName, ticket: int, blobs: tuple[Blob, ...]) -> None:
-        problem: AgentError | None = None
-        try:
-            self._parts.store.finish(blobs)
-        except AgentError as error:
-            problem = error
-        self._parts.happened.put(Hashed(model=model, ticket=ticket, problem=problem))
-
-    def _hashed(self, hashed: Hashed) -> None:
-        if hashed.problem is None:
-            self.step(hashed.model, events.Verified(ticket=hashed.ticket))
-            return
-        cause, detail = hashed.problem.cause, str(hashed.problem)
-        self.step(hashed.model, events.VerifyFailed(ticket=hashed.ticket, cause=cause, detail=detail))
 
     def _collect_garbage(self) -> None:
         try:
@@ -414,7 +310,7 @@ class Daemon:
         try:
             found = self._parts.inbox.read(message.topic, message.payload, self.state, self._unix_s())
         except Refused as error:
-            self._complain(f"a message on {message.topic[:100]}", str(error))
+            self._complaints.about(f"a message on {message.topic[:100]}", str(error))
             return
         match found:
             case None:
@@ -427,17 +323,6 @@ class Daemon:
                 self._commanded(found)
             case _:
                 assert_never(found)
-
-    def _complain(self, what: str, why: str) -> None:
-        """Log a refusal, each kind at most once a minute: anybody on the broker can cause as many as he likes."""
-        now_s = self._parts.clock()
-        said_s = self._complained.get(what)
-        if said_s is not None and now_s - said_s < COMPLAIN_EVERY_S:
-            return
-        if len(self._complained) >= COMPLAINTS_MAX:
-            self._complained.clear()
-        self._complained[what] = now_s
-        log.warning("%s is refused: %s", what, why)
 
     def _settle(self) -> None:
         self._settle_one()
@@ -455,7 +340,7 @@ class Daemon:
         if settled.changed and self.state.refused.cause is Cause.META_INCONSISTENT:
             self._apply(device.refuse(self.state, NOTHING_TO_SAY))
         if settled.refusal is not None:
-            self._complain(f"metadata ({settled.refusal.cause})", settled.refusal.detail)
+            self._complaints.about(f"metadata ({settled.refusal.cause})", settled.refusal.detail)
             self._apply(device.refuse(self.state, because(settled.refusal.cause, settled.refusal.detail)))
         wanted = settled.wanted
         if wanted is None:

@@ -16,7 +16,8 @@ from pinnace_agent import trust
 from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.assembly import Ground, assemble
 from pinnace_agent.core.surroundings import Host, HostRuntime
-from pinnace_agent.daemon import QUEUE_MAX, Daemon, Happened
+from pinnace_agent.daemon import Daemon
+from pinnace_agent.parts import QUEUE_MAX, Happened
 from pinnace_agent.store_blobs import BLOBS
 from pinnace_agent.worker.events import Collected
 from pinnace_contract.ids import BootId, ReleaseId, digest_of

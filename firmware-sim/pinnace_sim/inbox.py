@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections import deque
 
-from pinnace_agent.daemon import Happened
+from pinnace_agent.parts import Happened
 
 
 class Inbox(queue.Queue[Happened]):

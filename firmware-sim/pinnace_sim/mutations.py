@@ -528,9 +528,9 @@ MUTATIONS: Final = (
         "unload-blue-at-the-switch",
         "what served is stopped when a ready candidate takes over",
         _edit(
-            "agent/pinnace_agent/serving.py",
-            "isinstance(job.effect, effects.Activate) and job.effect.keeps:",
-            "isinstance(job.effect, effects.Activate) and not job.effect.keeps:",
+            "agent/pinnace_agent/serving/hearing.py",
+            "                model.standby = before\n",
+            "                model.standby = before\n                self._host.stop(before)\n",
         ),
         seeds=30,
         found_by=14,

@@ -171,13 +171,14 @@ def activate_effect(slot: Slot) -> effects.Activate:
     assert slot.work is not None
     assert slot.work.candidate is not None
     candidate, standby = slot.work.candidate.servable, slot.standby
+    stays = standby.servable if standby is not None and standby.warm else None
     return effects.Activate(
         model=slot.model,
         ticket=slot.ticket,
         candidate=candidate,
         swap=slot.work.swap,
         split=effects.split_of(slot),
-        keeps=standby is not None and standby.servable != candidate,
+        keeps=stays if stays != candidate else None,
     )
 
 

@@ -139,7 +139,7 @@ _ROAD: Final[dict[tuple[Phase, type], Row]] = {
     (AWAITING, events.Assigned): _row(offer.assigned_in_trial, REVERTING),
     (AWAITING, events.Cancelled): _row(offer.cancelled_in_trial, REVERTING),
     #
-    (PREPARED, events.Activated): _row(siting.prepared_activated, PREPARED),
+    (PREPARED, events.Activated): _row(siting.prepared_activated, PREPARED, IDLE),
     (PREPARED, events.Served): _row(proof.awaiting_served, PREPARED),
     (PREPARED, events.Replayed): _row(siting.stays_prepared, PREPARED),
     (PREPARED, events.WorkerExited): _row(proof.candidate_exited, PREPARED, REVERTING),

@@ -13,7 +13,7 @@ from typing import Final
 from pinnace_agent.core import effects, events, health, proof, standing, starts, switching
 from pinnace_agent.core.acceptance import control_gone
 from pinnace_agent.core.ending import UNSTARTABLE, Step, fail, interrupt, moved, try_next
-from pinnace_agent.core.offer import ignores_holds, working
+from pinnace_agent.core.offer import working
 from pinnace_agent.core.slot import Reason, Shadow, Slot, Work, because
 from pinnace_agent.core.surroundings import Surroundings
 from pinnace_agent.core.wording import clipped
@@ -30,7 +30,7 @@ def self_tested(slot: Slot, event: events.SelfTested, around: Surroundings) -> S
     if not event.golden.passed:
         return try_next(slot, work, because(Cause.GOLDEN_MISMATCH, proof.golden_detail(event.golden.max_abs)))
     arms = work.entry.arms
-    if arms is None or ignores_holds(slot):
+    if arms is None:
         return proof.on_trial(slot, work)
     if arms.mode is ArmMode.BLUE_GREEN:
         return switching.ready(slot, work, around)
@@ -131,7 +131,7 @@ def _ended_before(arms: Arms, around: Surroundings) -> Reason | None:
 def _is_over(work: Work, around: Surroundings) -> bool:
     arms = work.entry.arms
     assert arms is not None
-    return around.unix_s >= arms.until_s or work.phase_s >= (arms.duration_s or SHADOW_S_MAX)
+    return around.unix_s >= arms.until_s or work.phase_s >= min(arms.duration_s or SHADOW_S_MAX, SHADOW_S_MAX)
 
 
 def _differing(work: Work) -> Reason | None:

@@ -36,7 +36,7 @@ def prepared_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> S
     """Serve on until the lease ends; then go back, and be ready to come back."""
     before = working(slot)
     work = replace(with_start_given_back(before), clock_s=around.unix_s)
-    if work.again:  # the decision is known: only the worker is waited for
+    if work.again:  # the decision is known: only the worker is waited for, and the commit comes with it
         if work.phase_s <= START_S_MAX:
             return Step(slot=replace(slot, work=work), save=work.left != before.left)
         return revert(slot, work, because(Cause.DEADLINE, "it did not come up again in time"), blames=True)
@@ -56,9 +56,10 @@ def prepared_ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> S
 
 
 def prepared_activated(slot: Slot, event: events.Activated, around: Surroundings) -> Step:
-    """The candidate serves again; what is decided meanwhile is applied with the next tick."""
+    """The candidate serves again: keep it if that was the late word, else wait for one as before."""
     work = working(slot)
-    return Step(slot=replace(slot, work=replace(work, trial=replace(_trial(work), up=True, up_s=0.0))))
+    work = replace(work, trial=replace(_trial(work), up=True, up_s=0.0))
+    return commit(slot, work) if work.again else Step(slot=replace(slot, work=work))
 
 
 def stays_prepared(slot: Slot, event: object, around: Surroundings) -> Step:

@@ -35,6 +35,9 @@ COMMITTED_MAX: Final = 16  # releases that a rollback may name without ever havi
 BAD_MAX: Final = 32
 WITHDRAWN_MAX: Final = 32
 DETAIL_CHARS_MAX: Final = 512  # what ``reported`` carries
+# How much of the time of what stays loaded beside what is committed a power cut may give back: 24 writes a day. Each
+# wears the flash, and a control arm may stay for 90 days.
+SAVE_STAY_EVERY_S: Final = 3_600.0
 BESIDE_PHASES: Final = frozenset({Phase.SHADOW, Phase.READY})  # the candidate is loaded and serves nobody
 ACTIVATED_PHASES: Final = frozenset({Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED})  # the candidate serves
 
@@ -200,13 +203,14 @@ class Standby:
     """What served before a switch and stays loaded, so that going back to it takes no load.
 
     It leaves after ``left_s`` of the agent's waking time, of which ``seen_s`` is where that clock stood, and at
-    ``until_s`` in any case. ``reason``: why it is not ``warm``.
+    ``until_s`` in any case; ``unsaved_s`` as in a split. ``reason``: why it is not ``warm``.
     """
 
     servable: Servable
     left_s: float
     until_s: float
     seen_s: float = 0.0
+    unsaved_s: float = 0.0
     warm: bool = True
     crashes: int = count(0)
     reason: Reason = Reason(cause=Cause.NONE)

@@ -11,14 +11,13 @@ from typing import Final
 
 from pinnace_agent.core import effects, events
 from pinnace_agent.core.ending import UNSTARTABLE, Step, activate_effect
-from pinnace_agent.core.slot import ACTIVATED_PHASES, Servable, Slot, Split, Work
+from pinnace_agent.core.slot import ACTIVATED_PHASES, SAVE_STAY_EVERY_S, Servable, Slot, Split, Work
 from pinnace_agent.core.surroundings import Surroundings
 from pinnace_contract.latest import ArmMode, Cause, Phase
 
 SPLIT_S_MAX: Final = 90 * 86_400.0  # a quarter, whatever the clock says of its end; longer ones were forgotten
 CRASHES_MAX: Final = 3  # in a row: a control that dies of what it is asked compares nothing
 CRASHES_FORGOTTEN_AFTER_S: Final = 600.0
-SAVE_EVERY_S: Final = 60.0  # how much of its time a power cut may give back
 
 
 def begun(slot: Slot, work: Work) -> Split | None:
@@ -39,7 +38,7 @@ def begun(slot: Slot, work: Work) -> Split | None:
 def ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
     """Time passes for a control arm beside what is committed; now and then that is worth a write."""
     split = slot.split
-    if split is None or split.unsaved_s < SAVE_EVERY_S:
+    if split is None or split.unsaved_s < SAVE_STAY_EVERY_S:
         return Step(slot=slot, save=False)
     return Step(slot=replace(slot, split=replace(split, unsaved_s=0.0)))
 

@@ -24,6 +24,7 @@ from pinnace_agent.core.slot import (
     WITHDRAWN_MAX,
     Ended,
     Reason,
+    Servable,
     Slot,
     Veto,
     because,
@@ -111,6 +112,8 @@ def cancelled_while_idle(slot: Slot, event: events.Cancelled, around: Surroundin
 
 def ticked_while_idle(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
     """Time passes for what stays loaded; whether it is over is looked at after every step, not only after this one."""
+    if slot.standby is not None:
+        return switching.ticked(slot, event, around)
     return splitting.ticked(slot, event, around)
 
 
@@ -148,11 +151,15 @@ def _fall_back(slot: Slot, reason: Reason) -> Step:
     unload = effects.Unload(model=slot.model, cause=reason.cause, detail=reason.detail)
     if after.current is None:
         return Step(slot=after, effects=(unload, collect), receipts=receipts)
-    # What was stopped does not answer until the next one is ready, which a standby is.
-    standby = slot.standby
-    ready = standby is not None and standby.warm and standby.servable == after.current
-    first = (unload,) if reason.cause is Cause.WITHDRAWN and not ready else ()
+    # What was stopped does not answer until the next one is ready, which a standby is, and a control arm.
+    first = (unload,) if reason.cause is Cause.WITHDRAWN and not _is_in_memory(slot, after.current) else ()
     return Step(slot=after, effects=(*first, _serve(after, 0.0), collect), receipts=receipts)
+
+
+def _is_in_memory(slot: Slot, servable: Servable) -> bool:
+    standby, split = slot.standby, slot.split
+    stands_by = standby is not None and standby.warm and standby.servable == servable
+    return stands_by or (split is not None and split.control == servable)
 
 
 def _without_control(after: Slot, reason: Reason) -> Step:

@@ -16,6 +16,7 @@ from pinnace_agent.core.ending import UNSTARTABLE, Step, fail, interrupt, moved
 from pinnace_agent.core.offer import working
 from pinnace_agent.core.slot import (
     NOTHING_TO_SAY,
+    SAVE_STAY_EVERY_S,
     Candidate,
     Servable,
     Shadow,
@@ -29,11 +30,12 @@ from pinnace_agent.core.surroundings import Surroundings
 from pinnace_contract.latest import Cause, Entry, Intent, Outcome, Phase, TrustLevel
 
 READY_S_MAX: Final = 7 * 86_400.0  # two models in memory are a guest's stay, whatever the clock says of its end
+STANDBY_S_MAX: Final = 7 * 86_400.0  # the same; a policy cannot ask for more
 STANDBY_EXITS_MAX: Final = 3  # a standby that cannot stay up is of no use, and its starts cost what serves
 STANDBY_AFTER_S: Final = 5.0  # what serves is loaded first
 STANDBY_BACK_OFF_S: Final = 10.0
-# Where what served before a switch has its use: it can be gone back to.
-STANDBY_PHASES: Final = (Phase.IDLE, Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED, Phase.REVERTING)
+# Where what served before a switch has its use: it can be gone back to. Going back takes it up, loaded or not.
+STANDBY_PHASES: Final = (Phase.IDLE, Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED)
 
 
 # --- ready ---------------------------------------------------------------------------------------------------------
@@ -109,7 +111,8 @@ def _switch(slot: Slot, work: Work, around: Surroundings) -> Step:
     arms, blue = work.entry.arms, slot.current
     assert arms is not None
     assert blue is not None
-    stays = Standby(servable=blue, left_s=arms.duration_s, until_s=arms.until_s, seen_s=around.awake_s)
+    left_s = min(float(arms.duration_s), STANDBY_S_MAX)
+    stays = Standby(servable=blue, left_s=left_s, until_s=arms.until_s, seen_s=around.awake_s)
     return proof.on_trial(replace(slot, standby=stays), replace(work, warm_switch=True))
 
 
@@ -193,18 +196,24 @@ def keep_effect(slot: Slot, after_s: float) -> effects.KeepStandby:
     return effects.KeepStandby(model=slot.model, servable=slot.standby.servable, after_s=after_s)
 
 
+def ticked(slot: Slot, event: events.Ticked, around: Surroundings) -> Step:
+    """Time passes for a standby beside what is committed; now and then that is worth a write."""
+    standby = slot.standby
+    if standby is None or standby.unsaved_s < SAVE_STAY_EVERY_S:
+        return Step(slot=slot, save=False)
+    return Step(slot=replace(slot, standby=replace(standby, unsaved_s=0.0)))
+
+
 def cancelled(slot: Slot, event: events.Cancelled, around: Surroundings) -> Step:
     """Nobody asks for this model any more: what is committed stays, and its way back may take a load."""
     return Step(slot=replace(slot, standby=None), effects=(effects.EndStandby(model=slot.model),))
 
 
 def taken_up(slot: Slot, around: Surroundings) -> Slot:
-    """Return the slot as a new run finds it: a standby is loaded again, unless it is what the device goes back to."""
+    """Return the slot as a new run finds it: a standby is loaded again."""
     standby = slot.standby
     if standby is None:
         return slot
-    if slot.phase is Phase.REVERTING:
-        return replace(slot, standby=None)
     again = because(Cause.NONE, "it is loaded again after a new start")
     return replace(slot, standby=replace(standby, warm=False, crashes=0, seen_s=around.awake_s, reason=again))
 
@@ -215,18 +224,19 @@ def with_time_passed(slot: Slot, around: Surroundings) -> Slot:
     if standby is None:
         return slot
     passed_s = max(0.0, around.awake_s - standby.seen_s)
-    left_s = max(0.0, standby.left_s - passed_s)
-    return replace(slot, standby=replace(standby, seen_s=around.awake_s, left_s=left_s))
+    left_s, unsaved_s = max(0.0, standby.left_s - passed_s), standby.unsaved_s + passed_s
+    return replace(slot, standby=replace(standby, seen_s=around.awake_s, left_s=left_s, unsaved_s=unsaved_s))
 
 
 def settled(done: Step, around: Surroundings) -> Step:
-    """Return the step with the standby gone where it has no more use: after all else that the step decided."""
+    """Return the step with the standby gone where it has no more use: after all else that the step decided.
+
+    What was put in front is no standby any more, and the end comes after the effect that puts it there: so it ends
+    nothing but a start of it that nobody waits for.
+    """
     slot, standby = done.slot, done.slot.standby
     if standby is None:
         return done
-    if slot.serving == standby.servable:  # it was put in front
-        loading = () if standby.warm else (effects.EndStandby(model=slot.model),)
-        return replace(done, slot=replace(slot, standby=None), effects=(*done.effects, *loading), save=True)
     if _is_of_use(slot, standby) and not _is_over(slot, standby, around):
         return done
     end = effects.EndStandby(model=slot.model)
@@ -237,11 +247,13 @@ def _is_of_use(slot: Slot, standby: Standby) -> bool:
     """A newer update needs its memory; what was withdrawn, or is not a fallback any more, is not gone back to."""
     servable = standby.servable
     fallbacks = slot.last_good if slot.phase is Phase.IDLE else (slot.current,)
-    return slot.phase in STANDBY_PHASES and servable.release not in slot.withdrawn and servable in fallbacks
+    if slot.phase not in STANDBY_PHASES or slot.serving == servable:
+        return False
+    return servable.release not in slot.withdrawn and servable in fallbacks
 
 
 def _is_over(slot: Slot, standby: Standby, around: Surroundings) -> bool:
     """Its time does not end while the trial may still need it."""
-    if slot.phase in (Phase.TRIAL, Phase.REVERTING):
+    if slot.phase is Phase.TRIAL:
         return False
     return standby.left_s <= 0 or around.unix_s >= standby.until_s

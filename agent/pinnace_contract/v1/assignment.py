@@ -87,8 +87,8 @@ class Arms:
     to the server.
 
     Of a blue/green pair the share is what the candidate answers: with 0 it is made ready and waits, at most up to
-    ``until_s``, with 100 it takes over as soon as it is ready. The control then stays loaded for ``duration_s``, up to
-    ``until_s`` in any case, and through the trial, so that going back to it takes no load.
+    ``until_s``, with 100 it takes over as soon as it is ready. The control then stays loaded for ``duration_s`` (a week
+    at most), up to ``until_s`` in any case, and through the trial, so that going back to it takes no load.
     """
 
     mode: ArmMode

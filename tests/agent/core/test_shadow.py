@@ -59,6 +59,13 @@ def test_a_clock_that_stands_still_does_not_keep_two_models_in_memory_for_ever()
     assert d.phase is Phase.TRIAL
 
 
+def test_a_shadow_lasts_a_day_at_most_whatever_was_asked() -> None:
+    d = in_shadow(arms=shadow_of(V1, duration_s=3 * 86_400, until_s=int(START_S) + 9 * 86_400)).tick(SHADOW_S_MAX - 60)
+    assert d.phase is Phase.SHADOW
+    d.tick(61)
+    assert d.phase is Phase.TRIAL
+
+
 def test_a_shadow_whose_time_was_over_before_it_began_is_no_shadow() -> None:
     d = Driver().install(V1).assign(V2, arms=shadow_of(V1)).to(Phase.SELF_TEST)
     d.clock_jumps_to(START_S + 86_400).self_tested()

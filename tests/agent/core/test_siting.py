@@ -244,6 +244,18 @@ def test_a_late_commit_puts_the_release_back_without_a_second_trial() -> None:
     assert d.receipts[-1].generation == d.receipts[-2].generation
 
 
+@pytest.mark.parametrize("said_later", [False, True], ids=["nothing of the site", "the opposite"])
+def test_what_was_put_back_is_kept_as_soon_as_it_serves_whatever_is_said_after_the_commit(said_later: bool) -> None:
+    d = lapsed().decide(COMMIT)
+    if said_later:
+        d.decide(REVERT)
+    else:
+        d.take_set(d.entry(V2, generation=d.state.generation, **SITED), generation=d.state.generation)
+    assert (d.phase, d.outcomes[-1]) == (Phase.PREPARED, (Outcome.REVERTED, Cause.LEASE_ENDED))
+    d.activated()
+    assert (d.phase, d.serving, last(d)) == (Phase.IDLE, "v2", (Outcome.COMMITTED, Cause.NONE))
+
+
 def test_a_commit_that_comes_while_it_goes_back_is_followed_afterwards() -> None:
     d = prepared().tick(LEASE_S + 1).decide(COMMIT)
     assert d.phase is Phase.REVERTING
@@ -265,7 +277,7 @@ def test_a_revert_that_comes_while_it_goes_back_is_the_last_word() -> None:
 
 
 def test_what_came_back_and_fails_is_said_to_have_failed() -> None:
-    d = lapsed().decide(COMMIT).activated().exits(Cause.LOAD_FAILED).reverted()
+    d = lapsed().decide(COMMIT).exits(Cause.LOAD_FAILED).reverted()
     assert (last(d), d.serving) == ((Outcome.FAILED, Cause.LOAD_FAILED), "v1")
     assert d.outcomes[-2] == (Outcome.REVERTED, Cause.LEASE_ENDED)
     assert d.decide(COMMIT).phase is Phase.IDLE

@@ -104,6 +104,18 @@ def test_a_power_cut_after_the_commit_resumes_both_for_what_is_left() -> None:
     assert arms(d) == ("v2", "")
 
 
+def test_its_time_is_worth_a_write_an_hour_and_no_more() -> None:
+    d = kept()
+    saved = []
+    for _ in range(DAY_S // 60):
+        d.tick(60)
+        if d.change.save:
+            saved.append(d.slot.split.left_s if d.slot.split else 0.0)
+    assert len(saved) == 24
+    assert d.slot.split is not None
+    assert saved[-1] - d.slot.split.left_s <= 3_600
+
+
 def test_a_run_that_finds_its_time_over_begins_without_it() -> None:
     d = kept().clock_jumps_to(START_S + DAY_S + SPLIT_S).restarts()
     served = d.effect(effects.Serve)
@@ -200,6 +212,8 @@ def test_a_withdrawal_of_the_control_ends_it(mode: WithdrawMode) -> None:
 def test_a_withdrawal_of_what_is_committed_leaves_the_control_alone() -> None:
     d = kept().withdraw(V2, WithdrawMode.STOP)
     assert arms(d) == ("v1", "")
+    assert [type(each) for each in d.effects] == [effects.Serve, effects.CollectGarbage]  # it is in memory already
+    assert (d.effect(effects.Serve).servable.version, d.effect(effects.Serve).split) == ("v1", None)
 
 
 def test_a_set_without_the_model_ends_it() -> None:

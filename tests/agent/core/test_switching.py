@@ -9,7 +9,7 @@ import pytest
 
 from pinnace_agent.core import effects
 from pinnace_agent.core.reported import reported
-from pinnace_agent.core.switching import STANDBY_AFTER_S, STANDBY_EXITS_MAX
+from pinnace_agent.core.switching import STANDBY_AFTER_S, STANDBY_EXITS_MAX, STANDBY_S_MAX
 from pinnace_contract.latest import (
     Cause,
     ContactMode,
@@ -80,7 +80,8 @@ def test_green_is_ready_and_serves_nobody_until_it_is_told_to_take_over() -> Non
     assert (d.phase, d.serving, d.effects) == (Phase.READY, "v1", ())
     told = d.told_to_switch()
     assert (told.phase, told.serving) == (Phase.TRIAL, "v2")
-    assert (d.effect(effects.Activate).candidate.version, d.effect(effects.Activate).keeps) == ("v2", True)
+    activate = d.effect(effects.Activate)
+    assert (activate.candidate.version, activate.keeps.version) == ("v2", "v1")
 
 
 def test_the_switch_is_a_newer_entry_of_the_same_attempt_and_answered_once() -> None:
@@ -99,7 +100,7 @@ def test_the_time_of_the_switch_stands_in_the_receipt() -> None:
 
 def test_told_before_it_is_ready_it_takes_over_as_soon_as_it_is() -> None:
     d = Driver().install(V1).assign(V2, arms=pair_of(V1)).to(Phase.SELF_TEST).self_tested()
-    assert (d.phase, d.serving, d.effect(effects.Activate).keeps) == (Phase.TRIAL, "v2", True)
+    assert (d.phase, d.serving, d.effect(effects.Activate).keeps.version) == (Phase.TRIAL, "v2", "v1")
 
 
 @pytest.mark.parametrize("phase", [Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING, Phase.STAGED, Phase.SELF_TEST])
@@ -137,6 +138,30 @@ def test_the_standby_leaves_when_its_time_is_over() -> None:
     assert d.change.told
 
 
+def test_the_standby_stays_a_week_at_most_whatever_was_asked() -> None:
+    d = switched(arms=pair_of(V1, switches=False, duration_s=90 * 86_400, until_s=int(START_S) + 99 * 86_400))
+    told = standby(d)
+    assert told is not None
+    assert told.until_s - d.around.unix_s == pytest.approx(STANDBY_S_MAX, abs=2)
+    d.tick(STANDBY_S_MAX - 60)
+    assert standby(d) is not None
+    d.tick(61)
+    assert (standby(d), d.effect(effects.EndStandby) is not None) == (None, True)
+
+
+def test_the_time_of_the_standby_is_worth_a_write_an_hour_and_no_more() -> None:
+    day_s = 86_400
+    d = switched(arms=pair_of(V1, switches=False, duration_s=3 * day_s, until_s=int(START_S) + 9 * day_s))
+    saved = []
+    for _ in range(day_s // 60):
+        d.tick(60)
+        if d.change.save:
+            saved.append(d.slot.standby.left_s if d.slot.standby else 0.0)
+    assert len(saved) == 24
+    assert d.slot.standby is not None
+    assert saved[-1] - d.slot.standby.left_s <= 3_600
+
+
 def test_when_nobody_asks_for_the_model_any_more_the_standby_leaves() -> None:
     d = switched().cancel()
     assert (standby(d), d.serving, d.phase) == (None, "v2", Phase.IDLE)
@@ -148,7 +173,7 @@ def test_a_control_arm_that_follows_ends_the_stay_first() -> None:
     assert (standby(d), d.effect(effects.EndStandby) is not None) == (None, True)
     d.to(Phase.TRIAL)
     activate = d.effect(effects.Activate)
-    assert (activate.keeps, activate.split.control.version) == (False, "v2")
+    assert (activate.keeps, activate.split.control.version) == (None, "v2")
 
 
 def test_a_pair_that_follows_a_control_arm_ends_it_first() -> None:
@@ -158,7 +183,7 @@ def test_a_pair_that_follows_a_control_arm_ends_it_first() -> None:
     assert (d.slot.split, d.effect(effects.Serve).split) == (None, None)
     d.to(Phase.TRIAL)
     activate = d.effect(effects.Activate)
-    assert (activate.keeps, activate.split, d.slot.standby.servable.version) == (True, None, "v2")
+    assert (activate.keeps.version, activate.split, d.slot.standby.servable.version) == ("v2", None, "v2")
 
 
 def test_the_standby_is_there_for_a_site_that_goes_back_as_well() -> None:
@@ -190,7 +215,7 @@ def test_a_device_that_goes_back_in_its_trial_loads_nothing_and_says_how_long_it
 def test_the_server_moves_back_without_a_load() -> None:
     d = switched().assign(V1, **BACK)
     assert (d.phase, d.serving) == (Phase.TRIAL, "v1")
-    assert [type(each) for each in d.effects] == [effects.Activate]
+    assert [type(each) for each in d.effects] == [effects.Activate, effects.EndStandby]
     assert not d.effect(effects.Activate).keeps
     d.later(0.04).activated()
     assert (d.phase, d.serving, last(d)) == (Phase.IDLE, "v1", (Outcome.COMMITTED, Cause.NONE))
@@ -247,7 +272,8 @@ def test_withdrawing_blue_ends_its_stay(mode: WithdrawMode) -> None:
 
 def test_what_is_stopped_is_replaced_by_the_standby_without_a_gap() -> None:
     d = switched().withdraw(V2, WithdrawMode.STOP)
-    assert (d.serving, d.effect(effects.Unload), d.effect(effects.EndStandby)) == ("v1", None, None)
+    assert (d.serving, standby(d), d.effect(effects.Unload)) == ("v1", None, None)
+    assert [type(each) for each in d.effects] == [effects.Serve, effects.CollectGarbage, effects.EndStandby]
     assert d.effect(effects.Serve).servable.version == "v1"
 
 
@@ -358,6 +384,7 @@ def test_a_clock_of_waking_time_that_began_long_before_the_agent_does_not_end_th
 def test_a_power_cut_in_the_trial_measures_no_switch() -> None:
     d = is_ready().told_to_switch().restarts()
     assert [type(each) for each in d.effects] == [effects.Activate, effects.KeepStandby]
+    assert d.effect(effects.Activate).keeps is None
     d.later(4).activated().to(Phase.IDLE)
     assert d.receipts[-1].switch_ms is None
 
@@ -367,7 +394,39 @@ def test_a_way_back_from_a_cold_start_is_not_called_a_switch() -> None:
     assert d.phase is Phase.REVERTING
     d.later(3).reverted()
     assert d.receipts[-1].switch_back_ms is None
-    assert d.effect(effects.EndStandby) is not None or standby(d) is None
+
+
+COLD = [
+    ("dies in the trial", lambda: on_trial().standby_exits()),
+    ("is loaded again after a new start", lambda: on_trial().restarts().activated()),
+]
+
+
+@pytest.mark.parametrize(("sentence", "cold"), COLD, ids=[each[0] for each in COLD])
+def test_a_standby_that_is_still_loading_when_the_device_goes_back_is_not_left_over(sentence: str, cold: Any) -> None:
+    d = cold()
+    told = standby(d)
+    assert told is not None
+    assert not told.warm
+    d.served(60, errors=60)
+    assert [type(each) for each in d.effects] == [effects.Revert, effects.EndStandby]
+    d.standby_up().later(3).reverted()
+    assert (d.serving, standby(d)) == ("v1", None)
+    assert d.receipts[-1].switch_back_ms is None
+
+
+def test_a_green_that_is_started_again_is_not_asked_to_keep_what_is_not_there() -> None:
+    d = on_trial().exits()
+    assert d.effect(effects.Activate).keeps.version == "v1"
+    d = on_trial().standby_exits().exits()
+    assert d.effect(effects.Activate).keeps is None
+
+
+def test_a_standby_that_dies_just_before_the_device_goes_back_is_not_loaded_beside_it() -> None:
+    d = on_trial().served(60, errors=60).standby_exits()
+    assert (d.phase, d.effects) == (Phase.REVERTING, ())
+    d.later(3).reverted()
+    assert (d.serving, standby(d)) == ("v1", None)
 
 
 def test_a_rollback_of_what_is_only_ready_takes_it_away() -> None:
