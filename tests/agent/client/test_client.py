@@ -100,6 +100,30 @@ def test_answers_of_any_batch_are_right(host: Hosted, release: OnDisk, shared_me
             assert (answer.release, answer.variant) == (release.id, release.start.variant)
 
 
+def test_texts_without_bytes_are_refused_and_end_nobody(host: Hosted, desk: Desk, release: OnDisk) -> None:
+    """JSON can say a lone surrogate; what would carry it on cannot."""
+    worker = host.serving(release)
+    lone = "\ud800"
+    with Client(host.run_dir) as client:
+        answer = client.infer(MODEL, {"x": rows(1)})
+        tag = answer.request.rpartition("-")[0]
+        for tell in (
+            lambda: client.label(MODEL, answer.request, correct=True, group=lone),
+            lambda: client.label(MODEL, f"{tag}-{lone}", correct=True),
+            lambda: client.outcome(MODEL, lone, True),
+            lambda: client.outcome(MODEL, "accepted", True, request=f"{tag}-{lone}"),
+            lambda: client.veto(MODEL, 5, lone),
+        ):
+            with pytest.raises(Refused, match="found a lone surrogate"):
+                tell()
+        for ask in (lambda: client.infer(lone, {"x": rows(1)}), lambda: client.veto(lone, 5)):
+            with pytest.raises(Refused, match=r"a model's name .*, found '\\ud800'"):
+                ask()
+        client.label(MODEL, answer.request, correct=True)
+        host.host.collect(worker)
+        assert host.wait_for(events.Collected, worker).block.labels == Labels(n=1)
+
+
 @BOTH_WAYS
 def test_array_in_another_order_of_memory_is_sent_in_the_right_one(
     host: Hosted, release: OnDisk, shared_memory: bool
