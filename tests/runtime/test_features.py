@@ -132,3 +132,14 @@ def test_without_features_there_is_nothing_to_tell() -> None:
     counter.observe({"x": np.ones((2, 2))})
 
     assert counter.take() is None
+
+
+def test_a_value_whose_square_is_no_number_is_missing() -> None:
+    """A report carries finite numbers only; one such input ended the worker when its counts were collected."""
+    baseline = Baseline(features=(feature(FeatureKind.ELEMENT, (1.0,)),))
+    counter = FeatureCounter(baseline, DIGEST)
+    counter.observe({"x": np.array([[1e200], [-1e308], [3.0]])})
+    taken = counter.take()
+    assert taken is not None
+    assert (taken.sums, taken.squares) == ((3.0,), (9.0,))
+    assert unpack_varints("counts", taken.counts) == [0, 1, 2]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from pinnace_agent.http_message import Head, Part, Response, not_allowed, refusal
+from pinnace_agent.http_message import Head, Part, Response, is_length, not_allowed, refusal
 from pinnace_agent.local_http import Connection
 from pinnace_agent.loopback_guard import guard
 from pinnace_agent.worker import open_inference
@@ -97,7 +97,7 @@ class Service:
         if route == "shared_memory" and (head.loopback or self._open_shared is None):
             return refusal(404, "shared memory is only for clients on the Unix socket")
         announced = head.headers.get(HEADER_LENGTH)
-        if announced is not None and not (announced.isdecimal() and int(announced[:20]) <= head.length):
+        if announced is not None and not (is_length(announced) and int(announced) <= head.length):
             return refusal(400, f"Inference-Header-Content-Length must be at most the body's {head.length} bytes")
         pinned = head.path.strip("/").split("/")[3:4] == ["versions"]
         head.route = _Route(name=route, json_bytes=None if announced is None else int(announced), pinned=pinned)

@@ -167,6 +167,9 @@ def test_expecting_client_is_told_to_go_on(served: Served) -> None:
         pytest.param(b"POST / HTTP/1.1\r\nContent-Length: 0x10\r\n\r\n", 400, id="a hexadecimal length"),
         pytest.param(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, id="two lengths"),
         pytest.param(b"POST / HTTP/1.1\r\nContent-Length: %s\r\n\r\n" % (b"9" * 30), 400, id="an endless length"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nContent-Length: %s1\r\n\r\n" % (b"0" * 5000), 400, id="more digits than Python reads"
+        ),
         pytest.param(b"POST / HTTP/1.1\r\n\r\n", 411, id="no length"),
         pytest.param(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411, id="a chunked body"),
         pytest.param(
