@@ -25,7 +25,7 @@ from pinnace_agent.endpoint import Endpoint
 from pinnace_agent.loopback_guard import token_hash
 from pinnace_agent.outcomes import Answerer
 from pinnace_agent.reactor import READ, WRITE, Reactor
-from pinnace_agent.worker import events, protocol
+from pinnace_agent.worker import answer_name, events, protocol
 from pinnace_agent.worker.child import Child
 from pinnace_agent.worker.events import ExitCause, WorkerEvent, WorkerId, WorkerRef
 from pinnace_agent.worker.protocol import Truth
@@ -43,7 +43,6 @@ OUTGOING_BYTES_MAX: Final = 1024 * 1024
 LABELS_BYTES_MAX: Final = 256 * 1024
 ANSWERERS_MAX: Final = 256  # workers that an outcome may still be told for, the last ones that ever served
 LAST_READS_MAX: Final = 16  # of 64 KiB; a socket's buffer holds less
-_HEX: Final = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +122,9 @@ class WorkerHost:
         self._workers: dict[WorkerId, _Worker] = {}
         self._endpoints: dict[ModelName, Endpoint] = {}
         self._opened: dict[ModelName, Endpoint] = {}  # by the callers; the rest belongs to the thread
-        self._answerers: dict[WorkerId, Answerer] = {}  # by the callers
+        self._answerers: dict[
+            WorkerId, tuple[WorkerRef, frozenset[Arm]]
+        ] = {}  # by the callers; the arms it was ever in
         self._ids = itertools.count(1)
         self._run_tag = secrets.token_hex(
             4
@@ -222,18 +223,18 @@ class WorkerHost:
         self._ask(partial(self._label, model, truths))
 
     def _answers_as(self, worker: WorkerRef, arm: Arm) -> None:
-        self._answerers.pop(worker.id, None)  # the one named last is forgotten last
-        self._answerers[worker.id] = Answerer(worker=worker, arm=arm)
+        _, arms = self._answerers.pop(worker.id, (worker, frozenset[Arm]()))  # the one named last is forgotten last
+        self._answerers[worker.id] = worker, arms | {arm}
         if len(self._answerers) > ANSWERERS_MAX:
             del self._answerers[next(iter(self._answerers))]
 
     def who_answered(self, request: str) -> Answerer | None:
         """Return whoever gave an answer in this run of the agent, by the answer's name; None: nobody that is known."""
-        run, _, rest = request.partition("-")
-        number = rest.partition("-")[0]
-        if run != self._run_tag or not number or set(number) - _HEX:
+        name = answer_name.read(request)
+        if name is None or name.run != self._run_tag:
             return None
-        return self._answerers.get(WorkerId(int(number, 16)))
+        worker, arms = self._answerers.get(WorkerId(name.worker), (None, frozenset[Arm]()))
+        return Answerer(worker=worker, arm=name.arm) if worker is not None and name.arm in arms else None
 
     def stop(self, worker: WorkerRef, reason: str = "", retry_after_s: int = 5) -> None:
         """End the worker in order: ``Collected``, then ``WorkerExited(ORDERED)``. Clients are told the reason."""
@@ -311,7 +312,7 @@ class WorkerHost:
     def _start(self, ref: WorkerRef, order: Start) -> None:
         settings = self._settings
         memory_bytes = order.memory_bytes or settings.memory_bytes
-        tag = f"{self._run_tag}-{ref.id:x}"
+        tag = answer_name.worker_tag(self._run_tag, ref.id)
         load = protocol.Load(
             model=order.model,
             release=order.release,

@@ -109,9 +109,9 @@ def test_texts_without_bytes_are_refused_and_end_nobody(host: Hosted, desk: Desk
         tag = answer.request.rpartition("-")[0]
         for tell in (
             lambda: client.label(MODEL, answer.request, correct=True, group=lone),
-            lambda: client.label(MODEL, f"{tag}-{lone}", correct=True),
+            lambda: client.label(MODEL, f"{tag}-s{lone}", correct=True),
             lambda: client.outcome(MODEL, lone, True),
-            lambda: client.outcome(MODEL, "accepted", True, request=f"{tag}-{lone}"),
+            lambda: client.outcome(MODEL, "accepted", True, request=f"{tag}-s{lone}"),
             lambda: client.veto(MODEL, 5, lone),
         ):
             with pytest.raises(Refused, match="found a lone surrogate"):
@@ -240,7 +240,7 @@ def test_labels_join_the_answers_that_they_are_about(host: Hosted, release: OnDi
                 {"request": single.request, "label": right[0]},
                 {"request": single.request, "label": right[0]},  # twice: it counts once
                 {"request": judged.request, "correct": False},
-                {"request": "another-run-1", "correct": False},
+                {"request": "another-run-s1", "correct": False},
                 {"request": f"{judged.request}0000", "correct": False},
             ],
         )
@@ -289,7 +289,7 @@ def test_outcomes_count_for_whoever_answered_after_it_has_ended(
         assert client.outcome(MODEL, "accepted", False, request=answers[1])
         assert not client.outcome(MODEL, "accepted", True, request=answers[1]), "an answer has one outcome"
         assert client.outcome(MODEL, "accepted", True, request=later)
-        assert not client.outcome(MODEL, "accepted", True, request="0000-1-1")
+        assert not client.outcome(MODEL, "accepted", True, request="0000-1-s1")
         assert not client.outcome(MODEL, "accepted", True, request="nonsense")
         more = [{"metric": "accepted", "trials": 10, "successes": 4}, {"metric": "accepted", "success": True}]
         assert client.outcomes(MODEL, more) == {"counted": 2, "unknown": 0, "repeated": 0}
@@ -311,7 +311,7 @@ def test_flood_of_labels_is_not_taken_for_a_hang(host: Hosted, release: OnDisk, 
         request = client.infer(MODEL, {"x": rows(1)}).request
         tag = request.rpartition("-")[0]
         for i in range(100):
-            client.labels(MODEL, [{"request": f"{tag}-{i * 1000 + j:x}", "correct": True} for j in range(1000)])
+            client.labels(MODEL, [{"request": f"{tag}-s{i * 1000 + j:x}", "correct": True} for j in range(1000)])
         host.host.collect(worker)
         assert host.wait_for(events.Collected, worker).block.n == 1
         assert client.infer(MODEL, {"x": rows(1)}).version == "1"

@@ -38,7 +38,7 @@ MESSAGES = [
     protocol.StopServing(),
     protocol.Collect(),
     protocol.Label(
-        truths=(protocol.Truth(request="cafe-1-7", classes=(3, 4)), protocol.Truth(request="x", correct=True))
+        truths=(protocol.Truth(request="cafe-1-s7", classes=(3, 4)), protocol.Truth(request="x", correct=True))
     ),
     protocol.Forward(share_percent=25),
     protocol.Shadow(),

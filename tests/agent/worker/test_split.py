@@ -25,7 +25,7 @@ from pinnace_agent.worker.reply import Reply
 from pinnace_agent.worker.split import Answering, Split
 from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import Digest, ReleaseId
-from pinnace_contract.latest import Arm, Block, ErrorCount
+from pinnace_contract.latest import Arm, Block, ErrorCount, Labels
 from pinnace_contract.merging import merge_blocks
 from tests.agent.worker.building import (
     MODEL,
@@ -187,6 +187,36 @@ def test_whoever_gave_an_answer_is_known_in_either_place(
             assert by.worker.variant == answer.variant
             told[by.worker.variant, by.arm] += 1
     assert set(told) == {(control.variant, Arm.CONTROL), (candidate.variant, Arm.CANDIDATE)}
+
+
+@pytest.mark.parametrize("stays", ["control", "candidate"])
+def test_truth_and_outcome_that_come_late_count_for_the_arm_that_answered(
+    host: Hosted, release: OnDisk, tmp_path: Path, stays: str
+) -> None:
+    """With a business metric that is the rule: the split is over before the customer has paid."""
+    control, candidate = split(host, release, second(tmp_path))
+    with Client(host.run_dir) as client:
+        answers = [client.infer(MODEL, {"x": rows(1, seed=i)}) for i in range(20)]
+        kept, arm = (control, Arm.CONTROL) if stays == "control" else (candidate, Arm.CANDIDATE)
+        host.host.serve(kept)
+        host.wait_for(events.NowServing, kept)
+        if kept is candidate:
+            host.wait_for(events.StoppedServing, control)
+        answers.append(client.infer(MODEL, {"x": rows(1)}))
+    told = [host.host.who_answered(answer.request) for answer in answers]
+    assert {by.arm for by in told[:-1] if by is not None} == {Arm.CONTROL, Arm.CANDIDATE}
+    assert told[-1] is not None
+    assert (told[-1].worker, told[-1].arm) == (kept, Arm.SERVING)
+    theirs = sum(answer.variant == kept.variant for answer in answers[:-1])
+    host.host.label(MODEL, tuple(protocol.Truth(request=answer.request, correct=False) for answer in answers))
+    host.host.collect(kept)
+    labelled = {}
+    while len(labelled) < 2:
+        block = host.wait_for(events.Collected, kept).block
+        if block.labels is not None:
+            labelled[block.arm] = block.labels
+            assert (block.release, block.variant) == (kept.release, kept.variant)
+    assert labelled == {Arm.SERVING: Labels(n=1, errors=1), arm: Labels(n=theirs, errors=theirs)}
 
 
 def test_when_the_one_that_holds_the_socket_dies_the_other_takes_it(
