@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import queue
 import secrets
@@ -34,6 +35,8 @@ from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import Digest, ModelName, ReleaseId
 from pinnace_contract.latest import Arm, Cause
 
+log = logging.getLogger(__name__)
+
 # A process maps more than it touches: interpreter, numpy and a runtime have 150 MiB of writable mappings at 60 MiB
 # resident. The resident limit is watched by us; this one stops an allocation that is far beyond it at once.
 DATA_HEADROOM_BYTES: Final = 256 * 1024 * 1024
@@ -42,6 +45,8 @@ DATA_HEADROOM_BYTES: Final = 256 * 1024 * 1024
 OUTGOING_BYTES_MAX: Final = 1024 * 1024
 LABELS_BYTES_MAX: Final = 256 * 1024
 ANSWERERS_MAX: Final = 256  # workers that an outcome may still be told for, the last ones that ever served
+JOINS_MAX: Final = 3  # of a split whose workers part, each within JOINED_S of the one before
+JOINED_S: Final = 600.0
 LAST_READS_MAX: Final = 16  # of 64 KiB; a socket's buffer holds less
 
 
@@ -87,6 +92,22 @@ class WorkerStatus:
 
 
 @dataclass(slots=True, kw_only=True)
+class _Beside:
+    """The other arm of a split, as the worker that holds the socket has it.
+
+    ``heir``: as what that one takes the socket when this one dies. ``parted``: they lost each other, and are to be
+    joined again, ``joins`` times in a row at most.
+    """
+
+    ref: WorkerRef
+    order: protocol.Split
+    heir: protocol.Serve
+    joined_s: float
+    parted: bool = False
+    joins: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
 class _Worker:
     ref: WorkerRef
     tag: str
@@ -102,7 +123,16 @@ class _Worker:
     stop_by_s: float | None = None
     killed: ExitCause | None = None
     why: str = ""
-    heir: tuple[WorkerId, protocol.Serve] | None = None  # who takes the socket when this one dies, and as what
+    beside: _Beside | None = None  # while it holds the socket in a split
+    awaited: tuple[WorkerRef, protocol.Split, socket.socket] | None = (
+        None  # who may ask it once it says that it answers
+    )
+
+    def stop_awaiting(self) -> None:
+        """Let nobody ask it, should it say later that it answers."""
+        if self.awaited is not None:
+            self.awaited[2].close()
+            self.awaited = None
 
 
 class WorkerHost:
@@ -348,8 +378,10 @@ class WorkerHost:
 
     def _serve(self, ref: WorkerRef, order: protocol.Serve) -> None:
         for each in self._workers.values():
-            if each.ref == ref or (each.heir is not None and each.heir[0] == ref.id):
-                each.heir = None  # a split of either is over
+            if each.beside is not None and ref in (each.ref, each.beside.ref):
+                each.beside = None  # a split of either is over
+            if each.awaited is not None and ref in (each.ref, each.awaited[0]):
+                each.stop_awaiting()
         self._tell(ref, order)
 
     # --- talking to a worker ---------------------------------------------------------------------------------------
@@ -367,9 +399,10 @@ class WorkerHost:
         arms: tuple[Arm, Arm],
         slow_over_s: float | None,
     ) -> None:
-        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        worker = self._workers.get(front.id)
+        if worker is None:
+            return  # the event that says so is on its way
         ours, theirs = arms
-        self._tell(beside, protocol.Answer(arm=theirs, slow_over_s=slow_over_s), other)
         order = protocol.Split(
             control_percent=control_percent,
             arm=ours,
@@ -378,10 +411,41 @@ class WorkerHost:
             variant=beside.variant,
             other_arm=theirs,
         )
-        self._tell(front, order, one)
-        worker = self._workers.get(front.id)
-        if worker is not None:
-            worker.heir = beside.id, protocol.Serve(arm=theirs, slow_over_s=slow_over_s)
+        heir = protocol.Serve(arm=theirs, slow_over_s=slow_over_s)
+        worker.beside = _Beside(ref=beside, order=order, heir=heir, joined_s=self._clock())
+        self._join(worker, worker.beside)
+
+    def _join(self, front: _Worker, beside: _Beside) -> None:
+        """Have the one beside answer; the one in front is told as soon as it does, so that nobody waits before."""
+        worker = self._workers.get(beside.ref.id)
+        if worker is None:
+            return
+        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        worker.stop_awaiting()
+        worker.awaited = front.ref, beside.order, one
+        heir = beside.heir
+        self._tell(beside.ref, protocol.Answer(arm=heir.arm, slow_over_s=heir.slow_over_s), other)
+
+    def _answers(self, worker: _Worker) -> None:
+        if worker.awaited is not None:
+            front, order, sock = worker.awaited
+            worker.awaited = None
+            self._tell(front, order, sock)
+
+    def _join_again(self, front: _Worker, beside: _Beside, now: float) -> None:
+        """Join what parted, unless one of the two is ending; end an arm that parts again and again."""
+        beside.parted = False
+        other = self._workers.get(beside.ref.id)
+        if other is None or any(each.stop_by_s is not None or each.killed is not None for each in (front, other)):
+            return
+        beside.joins = 1 if now - beside.joined_s > JOINED_S else beside.joins + 1
+        beside.joined_s = now
+        if beside.joins > JOINS_MAX:
+            why = f"killed, because it did not answer its share of the requests {JOINS_MAX + 1} times in a row"
+            self._kill(other, ExitCause.CRASHED, why)
+            return
+        log.warning("%s: the two workers of a split lost each other, and are joined again", front.ref.model)
+        self._join(front, beside)
 
     def _tell(self, ref: WorkerRef, order: protocol.Order, passed: socket.socket | None = None) -> None:
         worker = self._workers.get(ref.id)
@@ -467,7 +531,11 @@ class WorkerHost:
             case protocol.Serving(arm=arm):
                 self._now_serving(worker, arm)
             case protocol.Answering(arm=arm):
+                self._answers(worker)
                 self._emit(events.NowAnswering(worker=ref, arm=arm))
+            case protocol.Parted():
+                if worker.beside is not None:
+                    worker.beside.parted = True  # to be joined again at the next look, when it is known who has ended
             case protocol.Drained():
                 worker.serving = False
                 self._emit(events.StoppedServing(worker=ref))
@@ -504,12 +572,11 @@ class WorkerHost:
 
     def _inherited(self, worker: _Worker) -> bool:
         """Let the other arm take the socket of one that died; who connects meanwhile waits for it."""
-        name, order = worker.heir or (None, None)
-        heir = self._workers.get(name) if name is not None else None
-        if order is None or heir is None or heir.stop_by_s is not None or heir.killed is not None:
+        heir = self._workers.get(worker.beside.ref.id) if worker.beside is not None else None
+        if worker.beside is None or heir is None or heir.stop_by_s is not None or heir.killed is not None:
             return False
         heir.serving = heir.served = True  # should it die now, too, its end is the model's
-        self._tell(heir.ref, order)
+        self._tell(heir.ref, worker.beside.heir)
         return True
 
     def _no_longer_serving(self, worker: _Worker) -> None:
@@ -533,6 +600,8 @@ class WorkerHost:
         if worker.child.exit_fd is None and worker.child.ended:
             self._reap(worker)
             return
+        if worker.beside is not None and worker.beside.parted:
+            self._join_again(worker, worker.beside, now)
         worker.memory_bytes = worker.child.resident_bytes()
         if worker.memory_bytes > worker.memory_bytes_max:
             found, limit = worker.memory_bytes // 2**20, worker.memory_bytes_max // 2**20
@@ -585,6 +654,7 @@ class WorkerHost:
 
     def _forget(self, worker: _Worker) -> None:
         del self._workers[worker.ref.id]
+        worker.stop_awaiting()
         if worker.serving and not self._inherited(worker):
             self._no_longer_serving(worker)
         for source in (worker.child.control, worker.child.exit_fd, worker.child.stderr):

@@ -110,8 +110,10 @@ class Loop:
     def _obey(self, order: Order) -> None:
         match order:
             case protocol.SelfTest():
+                self._leave()  # nobody is to wait for this arm meanwhile
                 self._supervisor.say(self._tested())
             case protocol.Replay(n=n):
+                self._leave()
                 self._supervisor.say(self._replay(n))
             case protocol.Serve():
                 self._serve(order)
@@ -195,7 +197,10 @@ class Loop:
             to.close()  # something newer was ordered meanwhile
             return
         self._count_as(order.arm, order.slow_over_s)
-        self._service.split_with(Split(to, order, self._model.release.model, self._vitals.beat))
+        self._service.split_with(Split(to, order, self._model.release.model, self._vitals.beat, self._parted))
+
+    def _parted(self) -> None:
+        self._supervisor.say(protocol.Parted())
 
     def _end_split(self) -> None:
         if self._service.split is not None:
@@ -210,7 +215,9 @@ class Loop:
         self._end_shadow()
         self._leave()
         self._count_as(order.arm, order.slow_over_s)
-        self._answering = Answering(self._reactor, source, self._answer_alone, self._request_bytes_max)
+        self._answering = Answering(
+            self._reactor, source, self._answer_alone, self._request_bytes_max, self._vitals.beat
+        )
         self._supervisor.say(protocol.Answering(arm=order.arm))
 
     def _answer_alone(self, body: memoryview, json_bytes: int | None) -> Reply:

@@ -58,6 +58,7 @@ MESSAGES = [
     protocol.Replayed(n=4, errors=1, result=GoldenResult(vectors=3, passed=False)),
     protocol.Serving(arm=Arm.SERVING),
     protocol.Answering(arm=Arm.CANDIDATE),
+    protocol.Parted(),
     protocol.Drained(),
     protocol.Counted(block=BLOCK),
 ]
