@@ -44,14 +44,14 @@ _TURN_S: Final = 1.0
 
 
 class Applications(Protocol):
-    """What the daemon does with it. Each call returns at once; ``False``: this device has no such model."""
+    """What the daemon does with it, at once, or it raises ``NotTaken``. ``False``: this device has no such model."""
 
     def label(self, model: ModelName, truths: tuple[Truth, ...], /) -> bool:
         """Ground truth for answers."""
         ...
 
     def outcome(self, model: ModelName, outcomes: Sequence[Outcome], /) -> Weighed:
-        """What came of answers. Raises ``NotTaken``."""
+        """What came of answers."""
         ...
 
     def veto(self, model: ModelName, seconds: float, reason: str, /) -> bool:
