@@ -31,6 +31,7 @@ class HttpLimits:
     connections: int = 64
     body_bytes: int = 64 * 1024 * 1024
     bodies_bytes: int = 128 * 1024 * 1024  # of all requests that are on their way at once
+    answers_bytes: int = 128 * 1024 * 1024  # of all answers that wait for their clients to take them
     request_s: float = 30.0  # from a request's first byte to its last
     write_s: float = 30.0  # for a client to take an answer
     idle_s: float = 600.0
@@ -119,6 +120,17 @@ class HttpServer:
             self._heads[data, loopback] = parsed
         return parsed
 
+    def make_room_for_answers(self) -> None:
+        """Drop the client that has been slowest to take its answer, and the next, while too many bytes wait."""
+        unsent_bytes = {each: each.unsent_bytes for each in self.connections.values()}
+        excess_bytes = sum(unsent_bytes.values()) - self.limits.answers_bytes
+        slowest_first = sorted((each for each, size in unsent_bytes.items() if size), key=lambda each: each.deadline)
+        for connection in slowest_first:
+            if excess_bytes <= 0:
+                return
+            excess_bytes -= unsent_bytes[connection]
+            connection.close()
+
     def _accept(self, listening: socket.socket) -> None:
         try:
             accepted, _ = listening.accept()
@@ -193,6 +205,11 @@ class Connection:
     def idle(self) -> bool:
         """Nothing of a request has come and nothing is left to be sent."""
         return self._state is _State.HEAD and not self._received
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much of an answer waits here for its client to take it."""
+        return sum(map(len, self._out)) if self._state is _State.WRITING else 0
 
     def ready(self, mask: int) -> None:
         """Go on: the socket is readable or writable."""
@@ -377,6 +394,7 @@ class Connection:
                 if first:
                     self.deadline = self.server.clock() + self.server.limits.write_s
                     self.server.reactor.want(self.sock, WRITE)
+                    self.server.make_room_for_answers()
                 return
             self._take_sent(sent)
         self._sent(response, waited=not first)

@@ -14,7 +14,16 @@ from pinnace_agent.http_message import HEAD_BYTES_MAX, Head, Response, parse_hea
 from pinnace_agent.local_http import Connection, HttpLimits, HttpServer
 from pinnace_agent.reactor import Reactor
 
-LIMITS = HttpLimits(connections=3, body_bytes=1000, bodies_bytes=1500, request_s=10, write_s=20, idle_s=60, linger_s=5)
+LIMITS = HttpLimits(
+    connections=3,
+    body_bytes=1000,
+    bodies_bytes=1500,
+    answers_bytes=20 * 2**20,
+    request_s=10,
+    write_s=20,
+    idle_s=60,
+    linger_s=5,
+)
 GET = b"GET /x HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
@@ -233,6 +242,20 @@ def test_reader_that_does_not_read_costs_a_connection_and_not_for_long(served: S
     served.later(LIMITS.write_s)
     assert len(served.server.connections) == 1
     assert len(served.received(client)) < 8 * 2**20
+
+
+def test_answers_that_nobody_takes_are_bounded_together_and_cost_the_slowest(served: Served) -> None:
+    """Each waits in the worker's memory, which is killed when it has too much of it."""
+    served.handler.large = bytes(8 * 2**20)
+    clients = [served.client() for _ in range(3)]
+    for client in clients:
+        client.sendall(post(b"", b"/large"))
+        served.turn()
+        served.later(1)
+    assert len(served.server.connections) == 2
+    slowest, *others = (len(served.received(client)) for client in clients)
+    assert slowest < 8 * 2**20
+    assert all(received > 8 * 2**20 for received in others)
 
 
 def test_large_answer_arrives_whole_at_a_slow_reader(served: Served) -> None:
