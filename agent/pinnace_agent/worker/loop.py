@@ -57,7 +57,12 @@ class Loop:
                 idle_s=limits.idle_s,
             ),
         )
-        shared = SharedMemory(self._reactor, self._service, limits.shared_bytes)
+        shared = SharedMemory(
+            self._reactor,
+            self._service,
+            size_bytes_max=limits.shared_bytes,
+            connections_max=limits.connections,
+        )
         self._service.with_shared_memory(shared.open)
         self._tag = order.tag
         self._serving = self._stopping = self._ended = False

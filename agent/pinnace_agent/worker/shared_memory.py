@@ -25,11 +25,13 @@ _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class SharedMemory:
-    """All sessions of this worker, within one bound."""
+    """All sessions of this worker, within two bounds: of bytes and of number."""
 
-    def __init__(self, reactor: Reactor, service: Service, size_bytes_max: int) -> None:
+    def __init__(self, reactor: Reactor, service: Service, *, size_bytes_max: int, connections_max: int) -> None:
+        """A session holds its connection for as long as its client likes, so half of them are left for others."""
         self._reactor, self._service, self._size_bytes_max = reactor, service, size_bytes_max
-        self._size_bytes = 0
+        self._sessions_max = max(1, connections_max // 2)
+        self._size_bytes = self._sessions = 0
 
     def open(self, body: memoryview, connection: Connection) -> Response:
         """Answer a request for shared memory: ``{"request_bytes": …, "answer_bytes": …}``."""
@@ -39,6 +41,10 @@ class SharedMemory:
         if self._size_bytes + layout.size_bytes > self._size_bytes_max:
             free = self._size_bytes_max - self._size_bytes
             return refusal(503, f"{layout.size_bytes} bytes to be shared, {free} are free: use HTTP", retry_after_s=5)
+        if self._sessions >= self._sessions_max:
+            return refusal(
+                503, f"all {self._sessions_max} places for shared memory are taken: use HTTP", retry_after_s=5
+            )
         memory = os.memfd_create("pinnace-tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(memory, layout.size_bytes)
@@ -48,12 +54,14 @@ class SharedMemory:
             os.close(memory)
             return refusal(503, f"no memory to share: {error.strerror}", retry_after_s=5)
         self._size_bytes += layout.size_bytes
+        self._sessions += 1
         self._reactor.add(session.asked, session.ready)
 
         def closed() -> None:
             session.ready(0)  # what was asked before the end is still answered
             self._reactor.remove(session.asked)
             self._size_bytes -= layout.size_bytes
+            self._sessions -= 1
             session.close()
 
         connection.adopt(closed)

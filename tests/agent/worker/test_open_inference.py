@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 
 from pinnace_agent.adapters.worker_process import HostSettings
 from pinnace_agent.worker.open_inference import BadRequest, Reader
+from pinnace_agent.worker.protocol import ServingLimits
 from pinnace_contract.latest import Datatype, IoContract, TensorSpec
 from pinnace_runtime.arrays import dtype_of
 from tests.agent.worker.building import (
@@ -418,6 +419,26 @@ def test_shared_memory_is_bounded(worker: Hosted, body: object, status: int) -> 
     answer = ask(worker, "POST", f"/v2/models/{MODEL}/shared_memory", body)
     assert answer.status == status
     assert "error" in answer.json
+
+
+def test_shared_memory_leaves_connections_for_those_who_have_none(worker: Hosted) -> None:
+    """A session may last for ever; 64 of them, and nobody else had an answer."""
+    path, body = f"/v2/models/{MODEL}/shared_memory", {"request_bytes": 4096, "answer_bytes": 4096}
+    places = ServingLimits().connections // 2
+    held = []
+    try:
+        for expected_status in [200] * places + [503]:
+            connection = http.client.HTTPConnection("device", timeout=30)
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.connect(str(worker.socket))
+            connection.request("POST", path, json.dumps(body))
+            held.append(connection)
+            assert connection.getresponse().status == expected_status
+        assert ask(worker, "POST", INFER, {"inputs": [tensor()]}).status == 200
+    finally:
+        for connection in held:
+            connection.close()
+    assert ask(worker, "POST", path, body).status == 200
 
 
 # --- numbers of every kind ------------------------------------------------------------------------------------------
