@@ -44,6 +44,7 @@ DATA_HEADROOM_BYTES: Final = 256 * 1024 * 1024
 # floods us with them must not look like a worker that hangs.
 OUTGOING_BYTES_MAX: Final = 1024 * 1024
 LABELS_BYTES_MAX: Final = 256 * 1024
+LABEL_ORDERS_MAX: Final = 64  # batches of labels that wait for this module's thread
 ANSWERERS_MAX: Final = 256  # workers that an outcome may still be told for, the last ones that ever served
 JOINS_MAX: Final = 3  # of a split whose workers part, each within JOINED_S of the one before
 JOINED_S: Final = 600.0
@@ -249,8 +250,12 @@ class WorkerHost:
         self._ask(partial(self._tell, worker, protocol.Collect()))
 
     def label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
-        """Pass ground truth to the worker that answered; it shows in the labels of its next block."""
-        self._ask(partial(self._label, model, truths))
+        """Pass ground truth to the worker that answered; it shows in the labels of its next block.
+
+        Dropped while so much waits here that nobody could follow: an application may tell it without a pause.
+        """
+        if self._orders.qsize() < LABEL_ORDERS_MAX:
+            self._ask(partial(self._label, model, truths))
 
     def _answers_as(self, worker: WorkerRef, arm: Arm) -> None:
         _, arms = self._answerers.pop(worker.id, (worker, frozenset[Arm]()))  # the one named last is forgotten last
@@ -318,12 +323,10 @@ class WorkerHost:
     def _obey(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        while True:
-            try:
-                order = self._orders.get_nowait()
-            except queue.Empty:
-                return
-            order()
+        for _ in range(
+            self._orders.qsize()
+        ):  # what comes meanwhile has a turn of its own, so that workers are looked at
+            self._orders.get_nowait()()
 
     def _adopt(self, endpoint: Endpoint) -> None:
         self._endpoints[endpoint.model] = endpoint
@@ -468,9 +471,9 @@ class WorkerHost:
 
     def _label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
         for worker in self._workers.values():
-            mine = tuple(each for each in truths if each.request.startswith(worker.tag + "-"))
             if worker.ref.model != model or len(worker.child.outgoing) > LABELS_BYTES_MAX:
                 continue
+            mine = tuple(each for each in truths if each.request.startswith(worker.tag + "-"))
             for i in range(0, len(mine), protocol.LABELS_MAX):
                 self._tell(worker.ref, protocol.Label(truths=mine[i : i + protocol.LABELS_MAX]))
 
