@@ -21,6 +21,7 @@ FIRST_READ_BYTES: Final = 4 * 1024  # head and a tensor's description; what foll
 LINGER_BYTES_MAX: Final = 64 * 1024 * 1024  # what a refused client may still send before it reads its answer
 HEADS_KEPT_MAX: Final = 64
 HEADS_KEPT_BYTES_MAX: Final = 1024
+SLOW_S: Final = 2.0  # to send a request, or to take an answer, while others wait for the connection
 PARTS_MAX: Final = 512  # buffers in one sendmsg; IOV_MAX is 1024
 
 
@@ -140,7 +141,7 @@ class HttpServer:
         loopback = accepted.family != socket.AF_UNIX
         if loopback:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if len(self.connections) >= self.limits.connections and not self._evict_idle():
+        if len(self.connections) >= self.limits.connections and not self._evict():
             answer = refusal(503, f"all {self.limits.connections} connections are in use; try again", retry_after_s=1)
             with contextlib.suppress(OSError):
                 accepted.send(head_bytes(answer, keep_alive=False) + bytes(answer.parts[0]))
@@ -150,11 +151,14 @@ class HttpServer:
         self.connections[accepted.fileno()] = connection
         self.reactor.add(accepted, connection.ready)
 
-    def _evict_idle(self) -> bool:
-        idle = [connection for connection in self.connections.values() if connection.idle]
-        if not idle:
+    def _evict(self) -> bool:
+        """Make room for a newcomer: who asks nothing, or was refused, or is slow at it, has had its turn."""
+        now = self.clock()
+        done = [connection for connection in self.connections.values() if connection.idle or connection.refused]
+        slow = done or [each for each in self.connections.values() if now - each.busy_since_s >= SLOW_S]
+        if not slow:
             return False
-        min(idle, key=lambda connection: connection.deadline).close()
+        min(slow, key=lambda connection: connection.deadline).close()
         return True
 
 
@@ -205,6 +209,19 @@ class Connection:
     def idle(self) -> bool:
         """Nothing of a request has come and nothing is left to be sent."""
         return self._state is _State.HEAD and not self._received
+
+    @property
+    def refused(self) -> bool:
+        """All has been said, and what the client still sends is thrown away."""
+        return self._state is _State.LINGER
+
+    @property
+    def busy_since_s(self) -> float:
+        """When the request began to come, or the answer to leave; never, for one that speaks something else now."""
+        limits = self.server.limits
+        if self._state is _State.ADOPTED:
+            return self.server.clock()
+        return self.deadline - (limits.write_s if self._state is _State.WRITING else limits.request_s)
 
     @property
     def unsent_bytes(self) -> int:

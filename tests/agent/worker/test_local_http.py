@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from pinnace_agent.http_message import HEAD_BYTES_MAX, Head, Response, parse_head, refusal
-from pinnace_agent.local_http import Connection, HttpLimits, HttpServer
+from pinnace_agent.local_http import SLOW_S, Connection, HttpLimits, HttpServer
 from pinnace_agent.reactor import Reactor
 
 LIMITS = HttpLimits(
@@ -295,6 +295,31 @@ def test_newcomer_is_told_when_all_are_busy(served: Served) -> None:
     assert status(answer) == 503
     assert b"Retry-After: 1" in answer
     assert answer.endswith(b"<end>")
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"G", post(b"12345")[:-3], post(b"", b"/large")],
+    ids=["half a head", "half a body", "an answer not taken"],
+)
+def test_newcomer_takes_the_place_of_one_that_is_slow(served: Served, begun: bytes) -> None:
+    """Else a handful of half-open connections, opened again and again, would keep everybody out."""
+    served.handler.large = bytes(4 * 2**20)
+    slow = [served.client() for _ in range(LIMITS.connections)]
+    for client in slow:
+        client.sendall(begun)
+        served.turn()
+    assert status(served.received(served.client())) == 503
+    served.later(SLOW_S)
+    assert status(served.exchange(served.client(), GET)) == 200
+    assert len(served.server.connections) == LIMITS.connections
+
+
+def test_newcomer_takes_the_place_of_one_that_was_refused(served: Served) -> None:
+    for _ in range(LIMITS.connections):
+        assert status(served.exchange(served.client(), b"GET\r\n\r\n")) == 400
+    assert len(served.server.connections) == LIMITS.connections
+    assert status(served.exchange(served.client(), GET)) == 200
 
 
 def test_bodies_on_their_way_are_bounded_together(served: Served) -> None:
