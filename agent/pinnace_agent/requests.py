@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import queue
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +18,9 @@ from pinnace_contract.latest import Block
 
 # In the loop's queue, before an application is told to come back: workers need room there, too.
 WAITING_MAX: Final = 256
+# Of vetoes and declarations: each is saved, and an application in a loop must not wear out the flash.
+SAVED_MAX: Final = 60
+SAVED_WITHIN_S: Final = 60.0
 MODELS_MAX: Final = 16  # of a device, for an application to declare one more; half of what it has room for
 BUSY: Final = "the agent is busy: tell it again"
 
@@ -42,11 +48,14 @@ class Desk:
         happened: queue.Queue[Any],
         label: Callable[[ModelName, tuple[Truth, ...]], None],
         outcomes: Outcomes,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._happened, self._label, self._outcomes = happened, label, outcomes
         self.snapshot: Callable[[], Mapping[str, object]] = dict
         self.models: frozenset[ModelName] = frozenset()
         self._declared: set[ModelName] = set()
+        self._clock = clock
+        self._saved_s: deque[float] = deque(maxlen=SAVED_MAX)
 
     def label(self, model: ModelName, truths: tuple[Truth, ...], /) -> bool:
         """Pass ground truth on to the worker that answered."""
@@ -100,7 +109,7 @@ class Desk:
                     "once it is assigned",
                     status=409,
                 )
-        self._tell(Request(model=model, event=events.ContractsDeclared(accepts=contracts)))
+        self._save(Request(model=model, event=events.ContractsDeclared(accepts=contracts)))
         return True
 
     def status(self) -> Mapping[str, object]:
@@ -110,8 +119,20 @@ class Desk:
     def _ask(self, model: ModelName, event: events.Vetoed | events.VetoLifted) -> bool:
         if model not in self.models:
             return False
-        self._tell(Request(model=model, event=event))
+        self._save(Request(model=model, event=event))
         return True
+
+    def _save(self, request: Request) -> None:
+        now_s = self._clock()
+        rest_s = self._saved_s[0] + SAVED_WITHIN_S - now_s if len(self._saved_s) == SAVED_MAX else 0.0
+        if rest_s > 0:
+            raise NotTaken(
+                f"vetoes and contracts are taken {SAVED_MAX} times a minute at most, because each is saved",
+                status=503,
+                retry_after_s=math.ceil(rest_s),
+            )
+        self._tell(request)
+        self._saved_s.append(now_s)
 
     def _tell(self, happened: Request | Told) -> None:
         if self._happened.qsize() >= WAITING_MAX:

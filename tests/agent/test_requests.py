@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from pinnace_agent.core import events
 from pinnace_agent.core.device import SLOTS_MAX
 from pinnace_agent.daemon import ARRIVALS_MAX, QUEUE_MAX, arrivals
 from pinnace_agent.outcomes import NotTaken, Outcomes
-from pinnace_agent.requests import MODELS_MAX, WAITING_MAX, Desk, Request
+from pinnace_agent.requests import MODELS_MAX, SAVED_MAX, SAVED_WITHIN_S, WAITING_MAX, Desk, Request
 from pinnace_contract.ids import Digest, ModelName
 
 DIGITS = ModelName("digits")
@@ -21,7 +22,13 @@ ACCEPTS = (Digest("a" * 64),)
 
 def desk_with(*models: ModelName) -> tuple[Desk, queue.Queue[Any]]:
     happened: queue.Queue[Any] = queue.Queue(QUEUE_MAX)
-    desk = Desk(happened, lambda _model, _truths: None, Outcomes(lambda _: None, lambda _: (), lambda: 0.0))
+    minutes = itertools.count()
+    desk = Desk(
+        happened,
+        lambda _model, _truths: None,
+        Outcomes(lambda _: None, lambda _: (), lambda: 0.0),
+        lambda: next(minutes) * SAVED_WITHIN_S,
+    )
     desk.models = frozenset(models)
     return desk, happened
 
@@ -43,6 +50,22 @@ def test_who_asks_faster_than_the_agent_works_is_told_so_and_leaves_room_for_wor
     assert happened.qsize() == WAITING_MAX < QUEUE_MAX / 2
     happened.get()
     assert ask(desk)
+
+
+def test_what_is_saved_is_taken_so_often_and_no_oftener() -> None:
+    """Each veto is written to the flash, twice; an application in a loop would wear it out."""
+    desk, happened = desk_with(DIGITS)
+    now_s = 0.0
+    desk._clock = lambda: now_s
+    for number in range(SAVED_MAX):
+        now_s = number / 2
+        assert desk.veto(DIGITS, 5, "")
+    with pytest.raises(NotTaken, match="60 times a minute") as refused:
+        desk.accept(DIGITS, ())
+    assert (refused.value.status, refused.value.retry_after_s) == (503, 31)
+    assert happened.qsize() == SAVED_MAX
+    now_s = SAVED_WITHIN_S
+    assert desk.lift_veto(DIGITS)
 
 
 def test_a_turn_ends_however_much_happens() -> None:
