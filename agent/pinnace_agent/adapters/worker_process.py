@@ -16,12 +16,12 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final, assert_never
 
+from pinnace_agent.answerers import Answerers
 from pinnace_agent.endpoint import Endpoint
 from pinnace_agent.loopback_guard import token_hash
 from pinnace_agent.outcomes import Answerer
@@ -29,10 +29,12 @@ from pinnace_agent.reactor import READ, WRITE, Reactor
 from pinnace_agent.worker import answer_name, events, protocol
 from pinnace_agent.worker.child import Child
 from pinnace_agent.worker.events import ExitCause, WorkerEvent, WorkerId, WorkerRef
+from pinnace_agent.worker.hosting import HostSettings, Start, WorkerStatus
+from pinnace_agent.worker.joining import Splits
 from pinnace_agent.worker.protocol import Truth
 from pinnace_agent.worker.verdicts import Stall, printable, verdict
 from pinnace_contract.errors import ContractError
-from pinnace_contract.ids import Digest, ModelName, ReleaseId
+from pinnace_contract.ids import ModelName
 from pinnace_contract.latest import Arm, Cause
 
 log = logging.getLogger(__name__)
@@ -45,67 +47,7 @@ DATA_HEADROOM_BYTES: Final = 256 * 1024 * 1024
 OUTGOING_BYTES_MAX: Final = 1024 * 1024
 LABELS_BYTES_MAX: Final = 256 * 1024
 LABEL_ORDERS_MAX: Final = 64  # batches of labels that wait for this module's thread
-ANSWERERS_MAX: Final = 256  # workers that an outcome may still be told for, the last ones that ever served
-JOINS_MAX: Final = 3  # of a split whose workers part, each within JOINED_S of the one before
-JOINED_S: Final = 600.0
 LAST_READS_MAX: Final = 16  # of 64 KiB; a socket's buffer holds less
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostSettings:
-    """Where workers are reached and how they are bounded."""
-
-    run_dir: Path
-    group: str = "pinnace"
-    memory_bytes: int = 1024 * 1024 * 1024  # resident, where a start does not say less
-    niceness: int = 5
-    threads: int = 1
-    hang_s: float = 10.0  # one inference, or no turn of the worker's loop
-    load_s: float = 120.0
-    stop_s: float = 10.0  # from an order to stop to the kill
-    watch_every_s: float = 1.0
-    tcp_ports: Mapping[ModelName, int] = field(default_factory=dict)
-    token: str = field(default="", repr=False)
-    limits: protocol.ServingLimits = field(default_factory=protocol.ServingLimits)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """What a worker is to load: paths of the release file and of every blob that the release and the variant need."""
-
-    model: ModelName
-    release: ReleaseId
-    release_path: Path
-    variant: Digest
-    blobs: Mapping[Digest, Path]
-    memory_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerStatus:
-    """One worker as it is now."""
-
-    worker: WorkerRef
-    pid: int
-    loaded: bool
-    serving: bool
-    memory_bytes: int
-
-
-@dataclass(slots=True, kw_only=True)
-class _Beside:
-    """The other arm of a split, as the worker that holds the socket has it.
-
-    ``heir``: as what that one takes the socket when this one dies. ``parted``: they lost each other, and are to be
-    joined again, ``joins`` times in a row at most.
-    """
-
-    ref: WorkerRef
-    order: protocol.Split
-    heir: protocol.Serve
-    joined_s: float
-    parted: bool = False
-    joins: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -124,16 +66,6 @@ class _Worker:
     stop_by_s: float | None = None
     killed: ExitCause | None = None
     why: str = ""
-    beside: _Beside | None = None  # while it holds the socket in a split
-    awaited: tuple[WorkerRef, protocol.Split, socket.socket] | None = (
-        None  # who may ask it once it says that it answers
-    )
-
-    def stop_awaiting(self) -> None:
-        """Let nobody ask it, should it say later that it answers."""
-        if self.awaited is not None:
-            self.awaited[2].close()
-            self.awaited = None
 
 
 class WorkerHost:
@@ -153,13 +85,12 @@ class WorkerHost:
         self._workers: dict[WorkerId, _Worker] = {}
         self._endpoints: dict[ModelName, Endpoint] = {}
         self._opened: dict[ModelName, Endpoint] = {}  # by the callers; the rest belongs to the thread
-        self._answerers: dict[
-            WorkerId, tuple[WorkerRef, frozenset[Arm]]
-        ] = {}  # by the callers; the arms it was ever in
         self._ids = itertools.count(1)
         self._run_tag = secrets.token_hex(
             4
         )  # an answer of an earlier run of the agent cannot be mistaken for one of this
+        self._answerers = Answerers(self._run_tag)  # by the callers
+        self._splits = Splits(self._tell, self._end_split, self._lives, clock)
         self._closing = False
         self._reactor.add(self._wake, lambda _events: self._obey())
         self._thread = threading.Thread(target=self._run, name="workers", daemon=True)
@@ -216,7 +147,7 @@ class WorkerHost:
 
         May be repeated for the worker that serves, to change arm or threshold.
         """
-        self._answers_as(worker, arm)
+        self._answerers.add(worker, arm)
         self._ask(partial(self._serve, worker, protocol.Serve(arm=arm, slow_over_s=slow_over_s)))
 
     def shadow(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None:
@@ -242,7 +173,7 @@ class WorkerHost:
         """
         arms = (Arm.CANDIDATE, Arm.CONTROL) if beside_is_control else (Arm.CONTROL, Arm.CANDIDATE)
         for worker, arm in zip((front, beside), arms, strict=True):
-            self._answers_as(worker, arm)
+            self._answerers.add(worker, arm)
         self._ask(partial(self._split, front, beside, control_percent, arms, slow_over_s))
 
     def collect(self, worker: WorkerRef) -> None:
@@ -257,19 +188,9 @@ class WorkerHost:
         if self._orders.qsize() < LABEL_ORDERS_MAX:
             self._ask(partial(self._label, model, truths))
 
-    def _answers_as(self, worker: WorkerRef, arm: Arm) -> None:
-        _, arms = self._answerers.pop(worker.id, (worker, frozenset[Arm]()))  # the one named last is forgotten last
-        self._answerers[worker.id] = worker, arms | {arm}
-        if len(self._answerers) > ANSWERERS_MAX:
-            del self._answerers[next(iter(self._answerers))]
-
     def who_answered(self, request: str) -> Answerer | None:
         """Return whoever gave an answer in this run of the agent, by the answer's name; None: nobody that is known."""
-        name = answer_name.read(request)
-        if name is None or name.run != self._run_tag:
-            return None
-        worker, arms = self._answerers.get(WorkerId(name.worker), (None, frozenset[Arm]()))
-        return Answerer(worker=worker, arm=name.arm) if worker is not None and name.arm in arms else None
+        return self._answerers.who(request)
 
     def stop(self, worker: WorkerRef, reason: str = "", retry_after_s: int = 5) -> None:
         """End the worker in order: ``Collected``, then ``WorkerExited(ORDERED)``. Clients are told the reason."""
@@ -380,11 +301,7 @@ class WorkerHost:
         self._tell(ref, load)
 
     def _serve(self, ref: WorkerRef, order: protocol.Serve) -> None:
-        for each in self._workers.values():
-            if each.beside is not None and ref in (each.ref, each.beside.ref):
-                each.beside = None  # a split of either is over
-            if each.awaited is not None and ref in (each.ref, each.awaited[0]):
-                each.stop_awaiting()
+        self._splits.over(ref)
         self._tell(ref, order)
 
     # --- talking to a worker ---------------------------------------------------------------------------------------
@@ -402,9 +319,6 @@ class WorkerHost:
         arms: tuple[Arm, Arm],
         slow_over_s: float | None,
     ) -> None:
-        worker = self._workers.get(front.id)
-        if worker is None:
-            return  # the event that says so is on its way
         ours, theirs = arms
         order = protocol.Split(
             control_percent=control_percent,
@@ -414,41 +328,14 @@ class WorkerHost:
             variant=beside.variant,
             other_arm=theirs,
         )
-        heir = protocol.Serve(arm=theirs, slow_over_s=slow_over_s)
-        worker.beside = _Beside(ref=beside, order=order, heir=heir, joined_s=self._clock())
-        self._join(worker, worker.beside)
+        self._splits.begin(front, beside, order, protocol.Serve(arm=theirs, slow_over_s=slow_over_s))
 
-    def _join(self, front: _Worker, beside: _Beside) -> None:
-        """Have the one beside answer; the one in front is told as soon as it does, so that nobody waits before."""
-        worker = self._workers.get(beside.ref.id)
-        if worker is None:
-            return
-        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        worker.stop_awaiting()
-        worker.awaited = front.ref, beside.order, one
-        heir = beside.heir
-        self._tell(beside.ref, protocol.Answer(arm=heir.arm, slow_over_s=heir.slow_over_s), other)
+    def _end_split(self, ref: WorkerRef, why: str) -> None:
+        self._kill_ref(ref, ExitCause.CRASHED, f"killed, because {why}")
 
-    def _answers(self, worker: _Worker) -> None:
-        if worker.awaited is not None:
-            front, order, sock = worker.awaited
-            worker.awaited = None
-            self._tell(front, order, sock)
-
-    def _join_again(self, front: _Worker, beside: _Beside, now: float) -> None:
-        """Join what parted, unless one of the two is ending; end an arm that parts again and again."""
-        beside.parted = False
-        other = self._workers.get(beside.ref.id)
-        if other is None or any(each.stop_by_s is not None or each.killed is not None for each in (front, other)):
-            return
-        beside.joins = 1 if now - beside.joined_s > JOINED_S else beside.joins + 1
-        beside.joined_s = now
-        if beside.joins > JOINS_MAX:
-            why = f"killed, because it did not answer its share of the requests {JOINS_MAX + 1} times in a row"
-            self._kill(other, ExitCause.CRASHED, why)
-            return
-        log.warning("%s: the two workers of a split lost each other, and are joined again", front.ref.model)
-        self._join(front, beside)
+    def _lives(self, ref: WorkerRef) -> bool:
+        worker = self._workers.get(ref.id)
+        return worker is not None and worker.stop_by_s is None and worker.killed is None
 
     def _tell(self, ref: WorkerRef, order: protocol.Order, passed: socket.socket | None = None) -> None:
         worker = self._workers.get(ref.id)
@@ -534,11 +421,10 @@ class WorkerHost:
             case protocol.Serving(arm=arm):
                 self._now_serving(worker, arm)
             case protocol.Answering(arm=arm):
-                self._answers(worker)
+                self._splits.answers(ref)
                 self._emit(events.NowAnswering(worker=ref, arm=arm))
             case protocol.Parted():
-                if worker.beside is not None:
-                    worker.beside.parted = True  # to be joined again at the next look, when it is known who has ended
+                self._splits.parted(ref)
             case protocol.Drained():
                 worker.serving = False
                 self._emit(events.StoppedServing(worker=ref))
@@ -575,11 +461,12 @@ class WorkerHost:
 
     def _inherited(self, worker: _Worker) -> bool:
         """Let the other arm take the socket of one that died; who connects meanwhile waits for it."""
-        heir = self._workers.get(worker.beside.ref.id) if worker.beside is not None else None
-        if worker.beside is None or heir is None or heir.stop_by_s is not None or heir.killed is not None:
+        found = self._splits.heir(worker.ref)
+        heir = self._workers.get(found[0].id) if found is not None else None
+        if found is None or heir is None:
             return False
         heir.serving = heir.served = True  # should it die now, too, its end is the model's
-        self._tell(heir.ref, worker.beside.heir)
+        self._tell(heir.ref, found[1])
         return True
 
     def _no_longer_serving(self, worker: _Worker) -> None:
@@ -597,14 +484,13 @@ class WorkerHost:
             endpoint.expire()
         for worker in tuple(self._workers.values()):
             self._look_at(worker, now)
+        self._splits.look()
 
     def _look_at(self, worker: _Worker, now: float) -> None:
         settings = self._settings
         if worker.child.exit_fd is None and worker.child.ended:
             self._reap(worker)
             return
-        if worker.beside is not None and worker.beside.parted:
-            self._join_again(worker, worker.beside, now)
         worker.memory_bytes = worker.child.resident_bytes()
         if worker.memory_bytes > worker.memory_bytes_max:
             found, limit = worker.memory_bytes // 2**20, worker.memory_bytes_max // 2**20
@@ -657,9 +543,9 @@ class WorkerHost:
 
     def _forget(self, worker: _Worker) -> None:
         del self._workers[worker.ref.id]
-        worker.stop_awaiting()
         if worker.serving and not self._inherited(worker):
             self._no_longer_serving(worker)
+        self._splits.over(worker.ref)
         for source in (worker.child.control, worker.child.exit_fd, worker.child.stderr):
             if source is not None:
                 self._reactor.remove(source)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from pinnace_agent.adapters.worker_process import HostSettings
+from pinnace_agent.worker.hosting import HostSettings
 from pinnace_agent.worker.open_inference import BadRequest, Reader
 from pinnace_agent.worker.protocol import ServingLimits
 from pinnace_contract.latest import Datatype, IoContract, TensorSpec

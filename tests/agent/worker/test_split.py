@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pinnace_agent.adapters.worker_process import JOINS_MAX
 from pinnace_agent.client import Client
 from pinnace_agent.reactor import Reactor
 from pinnace_agent.worker import events, protocol
 from pinnace_agent.worker.copies import chosen
 from pinnace_agent.worker.events import ExitCause, WorkerRef
+from pinnace_agent.worker.joining import JOINS_MAX
 from pinnace_agent.worker.protocol import NO_ANSWER
 from pinnace_agent.worker.reply import Reply
 from pinnace_agent.worker.split import ANSWER_BYTES_MAX, ANSWER_S_MAX, PASS_ON_S_MAX, Answering, Split

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pinnace_agent.adapters.worker_process import LABEL_ORDERS_MAX, HostSettings, WorkerHost
+from pinnace_agent.adapters.worker_process import LABEL_ORDERS_MAX, WorkerHost
 from pinnace_agent.client import Client, NotReachable, Unavailable
 from pinnace_agent.endpoint import SocketTrouble
 from pinnace_agent.worker import events
 from pinnace_agent.worker.events import ExitCause
+from pinnace_agent.worker.hosting import HostSettings
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.histogram import Histogram, unpack_varints
 from pinnace_contract.ids import ModelName
