@@ -18,8 +18,10 @@ import pytest
 
 from pinnace_agent.adapters.local_socket import LocalSocket
 from pinnace_agent.client import BadAnswer, Client, InferenceFailed, NotReachable, Refused, Unavailable
+from pinnace_agent.client.shared import SharedConnection
 from pinnace_agent.client.tensors import Answers, Descriptions
 from pinnace_agent.outcomes import Outcome, Outcomes, Weighed
+from pinnace_agent.shared_layout import NOTICE
 from pinnace_agent.worker import events
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.ids import Digest, ModelName
@@ -122,6 +124,34 @@ def test_texts_without_bytes_are_refused_and_end_nobody(host: Hosted, desk: Desk
         client.label(MODEL, answer.request, correct=True)
         host.host.collect(worker)
         assert host.wait_for(events.Collected, worker).block.labels == Labels(n=1)
+
+
+def test_client_that_spoils_what_it_shares_ends_nobody(host: Hosted, release: OnDisk) -> None:
+    """Descriptors that travel keep their flags in common: a client could have the worker wait on one for ever."""
+    worker = host.serving(release)
+    with Client(host.run_dir, shared_memory=True) as hostile, Client(host.run_dir) as client:
+        for spoil in ("waits", "floods", "hears nothing", "says nothing"):
+            hostile.infer(MODEL, {"x": rows(1)})
+            shared = hostile._models[MODEL]
+            assert isinstance(shared, SharedConnection)
+            session = shared._session
+            assert session is not None
+            if spoil == "waits":
+                for each in (session._asked, session._answered):
+                    os.set_blocking(each, True)
+            elif spoil == "floods":
+                for _ in range(20):
+                    os.write(session._asked, b"x" * 1000)
+            else:
+                with Path(os.devnull).open("rb+") as nothing:  # in the place of the one that is closed
+                    os.dup2(nothing.fileno(), session._answered if spoil == "hears nothing" else session._asked)
+            if spoil == "hears nothing":
+                os.write(session._asked, NOTICE)
+            assert client.infer(MODEL, {"x": rows(1)}).release == release.id
+            shared.close()
+            assert client.infer(MODEL, {"x": rows(1)}).release == release.id
+    host.host.collect(worker)
+    assert host.wait_for(events.Collected, worker).block.n >= 12
 
 
 @BOTH_WAYS
