@@ -28,6 +28,7 @@ else:  # numpy.typing costs every worker 1.7 MiB
     Rows = Column = Places = np.ndarray
 
 BUFFERED_ROWS: Final = 256  # 128 KiB with 64 features
+MEASURED_ROWS: Final = 4096  # at once, of a larger batch: 2 MiB with 64 features, whatever an application sends
 LARGEST: Final = 1e150  # what is beyond has no square, and is missing as what is not finite
 
 
@@ -56,7 +57,16 @@ class FeatureCounter:
         """Count one inference's raw inputs, one observation per row of the batch. A tensor not there is missing."""
         if not self._features:
             return
-        rows = self._plan.measure(inputs)
+        batch = max((len(value) for value in inputs.values() if value.ndim), default=1)
+        if batch <= MEASURED_ROWS:
+            self._count(self._plan.measure(inputs))
+            return
+        for start in range(0, batch, MEASURED_ROWS):
+            end = start + MEASURED_ROWS
+            piece = {name: x[start:end] if x.ndim else x for name, x in inputs.items() if x.ndim or not start}
+            self._count(self._plan.measure(piece))
+
+    def _count(self, rows: Rows) -> None:
         for start in range(0, len(rows), BUFFERED_ROWS):
             piece = rows[start : start + BUFFERED_ROWS]
             if self._held + len(piece) > BUFFERED_ROWS:
