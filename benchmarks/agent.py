@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from pinnace_agent.client import Client  # noqa: E402  # the tests' building blocks are found from the root alone
+from pinnace_agent.worker import events  # noqa: E402
 from pinnace_contract.latest import (  # noqa: E402
     ArmMode,
     Arms,
@@ -61,7 +62,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 def main() -> None:
     """Measure and print."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a device has its byte code; compiling costs memory that stays
-    parts = {each.__name__: each for each in (imports, memory, overheads, switches, assignments)}
+    parts = {each.__name__: each for each in (imports, memory, overheads, hops, switches, assignments)}
     figures.measure("agent", parts, figures.arguments(__doc__ or "", parts))
 
 
@@ -246,7 +247,7 @@ def _in_turn(paths: dict[str, Callable[[], object]], rounds: int, each: int) -> 
     return {name: np.array(found) for name, found in times.items()}
 
 
-def _image_release(folder: Path, asked: NDArray[np.float32]) -> OnDisk:
+def _image_release(folder: Path, asked: NDArray[np.float32], version: str = "1") -> OnDisk:
     """An image of 150 KB in, scores out, and a baseline, so that all is counted that is counted in the field."""
     nodes = [
         helper.make_node("ReduceMean", ["x"], ["means"], axes=[2, 3], keepdims=0),
@@ -277,12 +278,49 @@ def _image_release(folder: Path, asked: NDArray[np.float32]) -> OnDisk:
     on_disk = building.put_release(
         folder / "store",
         bytes(model.SerializeToString()),
+        version=version,
         contract=contract,
         processing=building.NO_STEPS,
         vectors=(asked, np.zeros((1, CLASSES), np.float32)),
         baseline=baseline,
     )
     return replace(on_disk)
+
+
+# --- the hop of a split ---------------------------------------------------------------------------------------------
+
+
+def hops(quick: bool) -> Iterator[Figure]:
+    """What an answer of the arm that does not hold the socket takes, beside one of the arm that does; the medians.
+
+    Both arms have the same model; a request that is asked on is told by the release that its answer names.
+    """
+    rounds, each = (10, 100) if quick else (60, 200)
+    asked = np.random.default_rng(1).random((1, *PIXELS), dtype=np.float32)
+    folder = Path(tempfile.mkdtemp(prefix="pb-"))
+    made = building.hosted(folder)
+    made.host.open(MODEL)
+    try:
+        front = made.serving(_image_release(folder / "front", asked))
+        beside = made.loaded(_image_release(folder / "beside", asked, version="2"))
+        made.host.split(front, beside, control_percent=50, beside_is_control=False)
+        made.wait_for(events.NowAnswering, beside)
+        with Client(folder) as sent, Client(folder, shared_memory=True) as shared:
+            times: dict[tuple[str, str], list[float]] = {}
+
+            def ask(path: str, client: Client) -> None:
+                began = time.perf_counter_ns()
+                answer = client.infer(MODEL, {"x": asked})
+                times.setdefault((path, answer.release), []).append((time.perf_counter_ns() - began) / 1000)
+
+            _in_turn({"uds_http": lambda: ask("uds_http", sent), "shm": lambda: ask("shm", shared)}, rounds, each)
+    finally:
+        made.host.close()
+        shutil.rmtree(folder)
+    for path in ("uds_http", "shm"):
+        own, on = (float(np.percentile(times[path, worker.release], 50)) for worker in (front, beside))
+        yield Figure(figure=f"ab_hop_{path}_p50", value=round(on - own, 1), unit="us")
+        yield Figure(figure=f"ab_hop_{path}_over_own", value=round(on / own, 2), unit="ratio", aim="<= 2.5")
 
 
 # --- blue and green -------------------------------------------------------------------------------------------------

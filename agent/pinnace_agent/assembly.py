@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pinnace_agent import serving
-from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.belief import Belief
 from pinnace_agent.commands import Commands
 from pinnace_agent.core.device import DeviceState
@@ -33,6 +32,7 @@ from pinnace_agent.trust import Trusted
 from pinnace_agent.uplink import Link, Signer, Uplink
 from pinnace_agent.window import Window
 from pinnace_agent.worker.events import WorkerRef
+from pinnace_agent.worker.hosting import Start
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.ids import Digest, ModelName, ReleaseId
 

@@ -21,7 +21,7 @@ from pinnace_agent.adapters.filesystem import Directory, locked
 from pinnace_agent.adapters.keys_file import DeviceKey
 from pinnace_agent.adapters.local_socket import LocalSocket
 from pinnace_agent.adapters.mqtt_paho import Arrived, LinkEvent, MqttLink
-from pinnace_agent.adapters.worker_process import HostSettings, WorkerHost
+from pinnace_agent.adapters.worker_process import WorkerHost
 from pinnace_agent.assembly import Ground, assemble
 from pinnace_agent.core.device import DeviceState
 from pinnace_agent.core.surroundings import Host
@@ -30,6 +30,7 @@ from pinnace_agent.parts import QUEUE_MAX, Happened
 from pinnace_agent.settings import BadSetting, Settings
 from pinnace_agent.store import IDENTITY, Store
 from pinnace_agent.version import AGENT_VERSION
+from pinnace_agent.worker.hosting import HostSettings
 from pinnace_contract.ids import BootId
 
 log = logging.getLogger(__name__)

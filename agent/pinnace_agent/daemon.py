@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Final, assert_never
@@ -32,6 +32,7 @@ from pinnace_contract.latest import Ack, Cause, Command, Data, Phase, SystemHeal
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.25
+ARRIVALS_MAX: Final = 256  # in one turn
 COLLECT_EVERY_S: Final = 1.0  # while a trial counts inferences, or a shadow pairs; otherwise once for each report
 WATCHED: Final = (Phase.SHADOW, Phase.TRIAL, Phase.AWAITING_CONTACT, Phase.PREPARED)
 HEALTH_EVERY_S: Final = 2.0  # free memory decides how a model is swapped; older than this it says little
@@ -75,14 +76,9 @@ class Daemon:
 
     def turn(self, wait_s: float) -> None:
         """Handle what happened, at most until ``wait_s`` without news, then let time pass."""
-        try:
-            happened = self._parts.happened.get(timeout=wait_s)
-            while True:
-                self._handle(happened)
-                self._drain()
-                happened = self._parts.happened.get_nowait()
-        except queue.Empty:
-            pass
+        for happened in arrivals(self._parts.happened, wait_s):
+            self._handle(happened)
+            self._drain()
         self._tick()
         self._drain()
 
@@ -402,6 +398,19 @@ class Daemon:
     def want(self, blob: Digest, chunks: int, bitmap: bytes) -> bool:
         """Send a wish for the chunks of a blob."""
         return self._parts.speech.want(self.state, blob, chunks, bitmap)
+
+
+def arrivals(happened: queue.Queue[Happened], wait_s: float) -> Iterator[Happened]:
+    """Yield what happened, the first within ``wait_s``, and no more than a turn may take: time must pass, too.
+
+    Whoever tells the agent something without a pause, as an application may, would keep it from everything else.
+    """
+    try:
+        yield happened.get(timeout=wait_s)
+        for _ in range(ARRIVALS_MAX - 1):
+            yield happened.get_nowait()
+    except queue.Empty:
+        return
 
 
 def _log_phases(before: DeviceState, after: DeviceState) -> None:

@@ -14,6 +14,7 @@ import httptools
 
 HEAD_BYTES_MAX: Final = 16 * 1024  # request line and headers; a bearer token and a few lines are under 1 KiB
 HEADERS_MAX: Final = 64
+LENGTH_DIGITS_MAX: Final = 19  # of a body's length; Python reads no number of some thousand digits, zeros or not
 
 PHRASES: Final = {
     100: "Continue",
@@ -109,6 +110,11 @@ def parse_head(data: bytes, *, loopback: bool) -> Head | Response:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reader.headers}
     if "transfer-encoding" in headers:
         return refusal(411, "chunked bodies are not taken here: send Content-Length")
+    length = headers.get("content-length", "0").strip()
+    if not is_length(length):
+        return refusal(
+            400, f"expected a Content-Length of at most {LENGTH_DIGITS_MAX} digits, found {len(length)} characters"
+        )
     method = parser.get_method().decode("ascii")
     if method in ("POST", "PUT") and "content-length" not in headers:
         return refusal(411, f"{method} needs a Content-Length")
@@ -116,10 +122,15 @@ def parse_head(data: bytes, *, loopback: bool) -> Head | Response:
         method=method,
         path=reader.target.partition(b"?")[0].decode("latin-1"),
         headers=headers,
-        length=int(headers.get("content-length", "0")),
+        length=int(length),
         keep_alive=version == "1.1" and "close" not in headers.get("connection", "").lower(),
         loopback=loopback,
     )
+
+
+def is_length(text: str) -> bool:
+    """Tell whether this is a number of bytes, in decimal digits."""
+    return text.isdecimal() and len(text) <= LENGTH_DIGITS_MAX
 
 
 def head_bytes(response: Response, *, keep_alive: bool) -> bytes:

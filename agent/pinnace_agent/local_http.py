@@ -21,6 +21,7 @@ FIRST_READ_BYTES: Final = 4 * 1024  # head and a tensor's description; what foll
 LINGER_BYTES_MAX: Final = 64 * 1024 * 1024  # what a refused client may still send before it reads its answer
 HEADS_KEPT_MAX: Final = 64
 HEADS_KEPT_BYTES_MAX: Final = 1024
+SLOW_S: Final = 2.0  # to send a request, or to take an answer, while others wait for the connection
 PARTS_MAX: Final = 512  # buffers in one sendmsg; IOV_MAX is 1024
 
 
@@ -31,6 +32,7 @@ class HttpLimits:
     connections: int = 64
     body_bytes: int = 64 * 1024 * 1024
     bodies_bytes: int = 128 * 1024 * 1024  # of all requests that are on their way at once
+    answers_bytes: int = 128 * 1024 * 1024  # of all answers that wait for their clients to take them
     request_s: float = 30.0  # from a request's first byte to its last
     write_s: float = 30.0  # for a client to take an answer
     idle_s: float = 600.0
@@ -119,8 +121,20 @@ class HttpServer:
             self._heads[data, loopback] = parsed
         return parsed
 
+    def make_room_for_answers(self) -> None:
+        """Drop the client that has been slowest to take its answer, and the next, while too many bytes wait."""
+        unsent_bytes = {each: each.unsent_bytes for each in self.connections.values()}
+        excess_bytes = sum(unsent_bytes.values()) - self.limits.answers_bytes
+        slowest_first = sorted((each for each, size in unsent_bytes.items() if size), key=lambda each: each.deadline)
+        for connection in slowest_first:
+            if excess_bytes <= 0:
+                return
+            excess_bytes -= unsent_bytes[connection]
+            connection.close()
+
     def _accept(self, listening: socket.socket) -> None:
         try:
+            listening.setblocking(False)  # a worker that inherited it, and runs a hostile file, has the same flags
             accepted, _ = listening.accept()
         except OSError:
             return  # somebody else took it, or the client went away
@@ -128,7 +142,7 @@ class HttpServer:
         loopback = accepted.family != socket.AF_UNIX
         if loopback:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if len(self.connections) >= self.limits.connections and not self._evict_idle():
+        if len(self.connections) >= self.limits.connections and not self._evict():
             answer = refusal(503, f"all {self.limits.connections} connections are in use; try again", retry_after_s=1)
             with contextlib.suppress(OSError):
                 accepted.send(head_bytes(answer, keep_alive=False) + bytes(answer.parts[0]))
@@ -138,11 +152,14 @@ class HttpServer:
         self.connections[accepted.fileno()] = connection
         self.reactor.add(accepted, connection.ready)
 
-    def _evict_idle(self) -> bool:
-        idle = [connection for connection in self.connections.values() if connection.idle]
-        if not idle:
+    def _evict(self) -> bool:
+        """Make room for a newcomer: who asks nothing, or was refused, or is slow at it, has had its turn."""
+        now = self.clock()
+        done = [connection for connection in self.connections.values() if connection.idle or connection.refused]
+        slow = done or [each for each in self.connections.values() if now - each.busy_since_s >= SLOW_S]
+        if not slow:
             return False
-        min(idle, key=lambda connection: connection.deadline).close()
+        min(slow, key=lambda connection: connection.deadline).close()
         return True
 
 
@@ -193,6 +210,24 @@ class Connection:
     def idle(self) -> bool:
         """Nothing of a request has come and nothing is left to be sent."""
         return self._state is _State.HEAD and not self._received
+
+    @property
+    def refused(self) -> bool:
+        """All has been said, and what the client still sends is thrown away."""
+        return self._state is _State.LINGER
+
+    @property
+    def busy_since_s(self) -> float:
+        """When the request began to come, or the answer to leave; never, for one that speaks something else now."""
+        limits = self.server.limits
+        if self._state is _State.ADOPTED:
+            return self.server.clock()
+        return self.deadline - (limits.write_s if self._state is _State.WRITING else limits.request_s)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much of an answer waits here for its client to take it."""
+        return sum(map(len, self._out)) if self._state is _State.WRITING else 0
 
     def ready(self, mask: int) -> None:
         """Go on: the socket is readable or writable."""
@@ -377,6 +412,7 @@ class Connection:
                 if first:
                     self.deadline = self.server.clock() + self.server.limits.write_s
                     self.server.reactor.want(self.sock, WRITE)
+                    self.server.make_room_for_answers()
                 return
             self._take_sent(sent)
         self._sent(response, waited=not first)

@@ -32,7 +32,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answerer:
-    """A worker that answers applications, and the arm in which it does."""
+    """A worker that answers applications, and the arm in which it gave the answer in question."""
 
     worker: WorkerRef
     arm: Arm = Arm.SERVING

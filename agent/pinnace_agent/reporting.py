@@ -11,13 +11,15 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from pinnace_agent.errors import AgentError
 from pinnace_agent.resend import Resend
-from pinnace_agent.window import Window
+from pinnace_agent.window import Window, reportable
+from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import BootId
 from pinnace_contract.latest import Block, DroppedRange, Health, Report, ReportRange
 
 log = logging.getLogger(__name__)
 
 LOST_MAX: Final = 32  # reports that a full disk did not take, told with the first one that it does
+GAPS_MAX: Final = 64  # in one report: the limit of the field; what is beyond is told with the next
 GRACE_S: Final = 1.0  # from asking workers for their counts to closing the window without those that are silent
 
 
@@ -99,16 +101,23 @@ class Reporting(Generic[S]):
             return
         self._closing_since_s = None
         self._due_s = awake_s + max(0.0, self._every_s - GRACE_S)
-        gaps = (*self._spool.dropped(), *self._lost)
+        gaps = (*self._spool.dropped(), *self._lost)[:GAPS_MAX]
         report = self.window.close(unix_s, health(), gaps)
         self._carried[report.seq_to] = gaps
         name = DroppedRange(boot=report.boot, seq_from=report.seq_from, seq_to=report.seq_to)
         try:
-            self._spool.spool(name, self._seal(report), unix_s)
+            self._spool.spool(name, self._sealed(report), unix_s)
         except AgentError as error:
             log.warning("report %d is lost: %s", report.seq_to, error)
             del self._carried[report.seq_to]
             self._lost = (*self._lost, name)[-LOST_MAX:]
+
+    def _sealed(self, report: Report) -> bytes:
+        try:
+            return self._seal(report)
+        except ContractError as error:
+            log.warning("report %d goes without some of its counts: %s", report.seq_to, error)
+            return self._seal(reportable(report))
 
     def to_send(self, awake_s: float) -> list[bytes]:
         """Return the sealed reports that should be sent now, oldest first."""

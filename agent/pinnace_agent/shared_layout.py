@@ -11,7 +11,9 @@ import struct
 from typing import Final, NamedTuple
 
 ALIGNMENT: Final = 64  # of the first tensor
-DESCRIPTORS: Final = 3  # that come with the answer to "open": the memory, "I have asked", "I have answered"
+DESCRIPTORS: Final = 3  # that come with the answer to "open": the memory, and ends of pipes to say and hear a notice
+NOTICE: Final = b"\1"  # "I have asked", "I have answered"
+NOTICES_BYTES: Final = 4096  # to read at once: however often it was said
 _CONTROL_BYTES: Final = 4096
 _PLACES: Final = 2
 _QUESTION: Final = struct.Struct("<QQQQ")

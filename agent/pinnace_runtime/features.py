@@ -1,8 +1,8 @@
 """Counts of a release's features in the bins of its signed baseline: what a device tells about its inputs.
 
-Owns what each feature measures, the rule of the bins (``edges[k-1] <= x < edges[k]``; what is not finite is missing)
-and the form on the wire. The converters make baselines with the same functions, so that both sides count alike. Rows
-are buffered and counted many at a time: per row it costs a copy.
+Owns what each feature measures, the rule of the bins (``edges[k-1] <= x < edges[k]``; what is not finite, or has no
+finite square, is missing) and the form on the wire. The converters make baselines with the same functions, so that both
+sides count alike. Rows are buffered and counted many at a time: per row it costs a copy.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ else:  # numpy.typing costs every worker 1.7 MiB
     Rows = Column = Places = np.ndarray
 
 BUFFERED_ROWS: Final = 256  # 128 KiB with 64 features
+MEASURED_ROWS: Final = 4096  # at once, of a larger batch: 2 MiB with 64 features, whatever an application sends
+LARGEST: Final = 1e150  # what is beyond has no square, and is missing as what is not finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,16 @@ class FeatureCounter:
         """Count one inference's raw inputs, one observation per row of the batch. A tensor not there is missing."""
         if not self._features:
             return
-        rows = self._plan.measure(inputs)
+        batch = max((len(value) for value in inputs.values() if value.ndim), default=1)
+        if batch <= MEASURED_ROWS:
+            self._count(self._plan.measure(inputs))
+            return
+        for start in range(0, batch, MEASURED_ROWS):
+            end = start + MEASURED_ROWS
+            piece = {name: x[start:end] if x.ndim else x for name, x in inputs.items() if x.ndim or not start}
+            self._count(self._plan.measure(piece))
+
+    def _count(self, rows: Rows) -> None:
         for start in range(0, len(rows), BUFFERED_ROWS):
             piece = rows[start : start + BUFFERED_ROWS]
             if self._held + len(piece) > BUFFERED_ROWS:
@@ -92,7 +103,7 @@ class FeatureCounter:
 
     def _flush(self) -> None:
         rows = self._buffer[: self._held]
-        there = np.isfinite(rows)
+        there = np.abs(rows) <= LARGEST  # and not NaN
         known = np.where(there, rows, 0.0)
         self._missing += (~there).sum(axis=0)
         self._sums += known.sum(axis=0)

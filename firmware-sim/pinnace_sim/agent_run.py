@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from pinnace_agent import identity as identities
 from pinnace_agent import trust
-from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.assembly import Ground, assemble
 from pinnace_agent.core.surroundings import Host, HostRuntime
 from pinnace_agent.daemon import Daemon
 from pinnace_agent.parts import QUEUE_MAX, Happened
 from pinnace_agent.store_blobs import BLOBS
 from pinnace_agent.worker.events import Collected
+from pinnace_agent.worker.hosting import Start
 from pinnace_contract.ids import BootId, ReleaseId, digest_of
 from pinnace_contract.latest import Arm, Phase
 from pinnace_sim import chance as chances

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.core.device import DeviceState, Sealed
 from pinnace_agent.core.slot import ACTIVATED_PHASES, BESIDE_PHASES, Reason, Servable, Slot
 from pinnace_agent.store_blobs import BLOBS
 from pinnace_agent.worker.events import ExitCause, LoadFailed, NowAnswering, NowServing, WorkerExited
+from pinnace_agent.worker.hosting import Start
 from pinnace_contract import codec, envelope, topics
 from pinnace_contract.errors import ContractError
 from pinnace_contract.ids import BootId, DeviceId, Digest, IncarnationId, ReceiptId, ReleaseId, digest_of

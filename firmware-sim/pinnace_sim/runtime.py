@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.outcomes import Answerer
 from pinnace_agent.worker import events
 from pinnace_agent.worker.events import ExitCause, WorkerEvent, WorkerId, WorkerRef
+from pinnace_agent.worker.hosting import Start
 from pinnace_agent.worker.protocol import NO_ANSWER, Truth
 from pinnace_contract.histogram import Histogram, bucket_of
 from pinnace_contract.ids import ModelName, ReleaseId

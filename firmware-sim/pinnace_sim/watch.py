@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.core.device import DeviceState
 from pinnace_agent.worker.events import LoadFailed, NowAnswering, NowServing, WorkerExited
+from pinnace_agent.worker.hosting import Start
 from pinnace_contract import topics
 from pinnace_contract.latest import DroppedRange
 

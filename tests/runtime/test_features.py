@@ -1,5 +1,7 @@
 """Feature counts: every row lands in one bin of the baseline, or is missing."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -132,3 +134,32 @@ def test_without_features_there_is_nothing_to_tell() -> None:
     counter.observe({"x": np.ones((2, 2))})
 
     assert counter.take() is None
+
+
+def test_a_value_whose_square_is_no_number_is_missing() -> None:
+    """A report carries finite numbers only; one such input ended the worker when its counts were collected."""
+    baseline = Baseline(features=(feature(FeatureKind.ELEMENT, (1.0,)),))
+    counter = FeatureCounter(baseline, DIGEST)
+    counter.observe({"x": np.array([[1e200], [-1e308], [3.0]])})
+    taken = counter.take()
+    assert taken is not None
+    assert (taken.sums, taken.squares) == ((3.0,), (9.0,))
+    assert unpack_varints("counts", taken.counts) == [0, 1, 2]
+
+
+def test_a_batch_of_any_size_is_measured_in_little_memory() -> None:
+    """A million rows of 16 features are 128 MiB at once; statistics must not be what a worker is killed for."""
+    features = tuple(feature(FeatureKind.ELEMENT, (0.5,), index=index) for index in range(4)) * 4
+    counter = FeatureCounter(Baseline(features=features), DIGEST)
+    batch = np.zeros((200_000, 4), np.float32)
+    batch[::2] = 1
+    tracemalloc.start()
+    try:
+        counter.observe({"x": batch})
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+    taken = counter.take()
+    assert taken is not None
+    assert unpack_varints("counts", taken.counts) == [100_000, 100_000, 0] * 16
+    assert taken.sums == (100_000.0,) * 16

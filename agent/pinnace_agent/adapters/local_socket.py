@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeGuard, cast
 
+from pinnace_agent.core.wording import shortened
 from pinnace_agent.endpoint import listen_unix
 from pinnace_agent.http_message import Head, Response, not_allowed, refusal
 from pinnace_agent.local_http import Connection, HttpLimits, HttpServer
@@ -37,19 +38,20 @@ CLASSES_MAX: Final = 256  # of one label, one for each row of the batch it is ab
 REQUEST_CHARS_MAX: Final = 64
 VETO_S_MAX: Final = 24 * 3600.0
 REASON_CHARS_MAX: Final = 256
+FOUND_CHARS_MAX: Final = 80  # of what was found in the place of what was expected
 CONTRACTS_MAX: Final = 16
 _TURN_S: Final = 1.0
 
 
 class Applications(Protocol):
-    """What the daemon does with it. Each call returns at once; ``False``: this device has no such model."""
+    """What the daemon does with it, at once, or it raises ``NotTaken``. ``False``: this device has no such model."""
 
     def label(self, model: ModelName, truths: tuple[Truth, ...], /) -> bool:
         """Ground truth for answers."""
         ...
 
     def outcome(self, model: ModelName, outcomes: Sequence[Outcome], /) -> Weighed:
-        """What came of answers. Raises ``NotTaken``."""
+        """What came of answers."""
         ...
 
     def veto(self, model: ModelName, seconds: float, reason: str, /) -> bool:
@@ -187,9 +189,7 @@ class _Handler:
         seconds, reason = asked.get("seconds"), asked.get("reason", "")
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= VETO_S_MAX:
             raise _Bad(f'expected "seconds": a number above 0, at most {VETO_S_MAX:g}')
-        if not isinstance(reason, str) or len(reason) > REASON_CHARS_MAX:
-            raise _Bad(f'expected "reason": a text of at most {REASON_CHARS_MAX} characters')
-        return self._applications.veto(model, float(seconds), reason)
+        return self._applications.veto(model, float(seconds), _text("reason", reason, 0, REASON_CHARS_MAX))
 
     def _lift_veto(self, model: ModelName, _tree: object) -> bool:
         return self._applications.lift_veto(model)
@@ -205,14 +205,11 @@ class _Handler:
 
 def _truth(tree: object) -> Truth:
     given = _object(tree)
-    request, label, correct = given.get("request"), given.get("label"), given.get("correct")
-    if not isinstance(request, str) or not 0 < len(request) <= REQUEST_CHARS_MAX:
-        raise _Bad('every label needs "request": the "pinnace_request" of the answer that it is about')
+    request = _text("request", given.get("request"), 1, REQUEST_CHARS_MAX, of='the "pinnace_request" of an answer, ')
+    label, correct = given.get("label"), given.get("correct")
     if (label is None) == (correct is None):
         raise _Bad('a label has either "label" (a class number, or one for each row) or "correct" (true or false)')
-    group = given.get("group", "")
-    if not isinstance(group, str) or len(group) > GROUP_CHARS_MAX:
-        raise _Bad(f'"group" must be a name of at most {GROUP_CHARS_MAX} characters')
+    group = _text("group", given.get("group", ""), 0, GROUP_CHARS_MAX)
     if correct is not None:
         if not isinstance(correct, bool):
             raise _Bad('"correct" must be true or false')
@@ -226,11 +223,10 @@ def _truth(tree: object) -> Truth:
 
 def _told(tree: object) -> Outcome:
     given = _object(tree)
-    metric, request, success = given.get("metric"), given.get("request"), given.get("success")
-    if not isinstance(metric, str) or not 0 < len(metric) <= METRIC_CHARS_MAX:
-        raise _Bad(f'every outcome needs "metric": a name of at most {METRIC_CHARS_MAX} characters')
-    if request is not None and (not isinstance(request, str) or not 0 < len(request) <= REQUEST_CHARS_MAX):
-        raise _Bad('"request" must be the "pinnace_request" of the answer, or be left out')
+    metric = _text("metric", given.get("metric"), 1, METRIC_CHARS_MAX)
+    request, success = given.get("request"), given.get("success")
+    if request is not None:
+        request = _text("request", request, 1, REQUEST_CHARS_MAX, of='the "pinnace_request" of an answer, or nothing, ')
     if (success is None) == (given.get("trials") is None):
         raise _Bad('an outcome has either "success" (true or false) or "trials" and "successes" (numbers)')
     if success is not None:
@@ -243,6 +239,28 @@ def _told(tree: object) -> Outcome:
     if not _is_count(successes) or successes > trials:
         raise _Bad('"successes" must be a whole number from 0 to "trials"')
     return Outcome(metric=metric, request=request, trials=trials, successes=successes)
+
+
+def _text(name: str, given: object, chars_min: int, chars_max: int, *, of: str = "") -> str:
+    """Return a text that can be stored, framed and sent: JSON has texts that have no bytes, of lone surrogates."""
+    if not isinstance(given, str):
+        found = ascii(given)
+    elif not chars_min <= len(given) <= chars_max:
+        found = f"{len(given)} characters"
+    elif not _has_bytes(given):
+        found = f"a lone surrogate in {given!a}"
+    else:
+        return given
+    found = shortened(found, FOUND_CHARS_MAX)
+    raise _Bad(f'expected "{name}": {of}a text of {chars_min} to {chars_max} characters, found {found}')
+
+
+def _has_bytes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_count(value: object) -> TypeGuard[int]:

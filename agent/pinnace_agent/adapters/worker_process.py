@@ -9,30 +9,35 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import queue
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final, assert_never
 
+from pinnace_agent.answerers import Answerers
 from pinnace_agent.endpoint import Endpoint
 from pinnace_agent.loopback_guard import token_hash
 from pinnace_agent.outcomes import Answerer
 from pinnace_agent.reactor import READ, WRITE, Reactor
-from pinnace_agent.worker import events, protocol
+from pinnace_agent.worker import answer_name, events, protocol
 from pinnace_agent.worker.child import Child
 from pinnace_agent.worker.events import ExitCause, WorkerEvent, WorkerId, WorkerRef
+from pinnace_agent.worker.hosting import HostSettings, Start, WorkerStatus
+from pinnace_agent.worker.joining import Splits
 from pinnace_agent.worker.protocol import Truth
 from pinnace_agent.worker.verdicts import Stall, printable, verdict
 from pinnace_contract.errors import ContractError
-from pinnace_contract.ids import Digest, ModelName, ReleaseId
+from pinnace_contract.ids import ModelName
 from pinnace_contract.latest import Arm, Cause
+
+log = logging.getLogger(__name__)
 
 # A process maps more than it touches: interpreter, numpy and a runtime have 150 MiB of writable mappings at 60 MiB
 # resident. The resident limit is watched by us; this one stops an allocation that is far beyond it at once.
@@ -41,50 +46,9 @@ DATA_HEADROOM_BYTES: Final = 256 * 1024 * 1024
 # floods us with them must not look like a worker that hangs.
 OUTGOING_BYTES_MAX: Final = 1024 * 1024
 LABELS_BYTES_MAX: Final = 256 * 1024
-ANSWERERS_MAX: Final = 256  # workers that an outcome may still be told for, the last ones that ever served
+LABEL_ORDERS_MAX: Final = 64  # batches of labels that wait for this module's thread
+STATEMENTS_MAX: Final = 1000  # of a worker, between two looks: it says a handful, and the loop has others to hear
 LAST_READS_MAX: Final = 16  # of 64 KiB; a socket's buffer holds less
-_HEX: Final = frozenset("0123456789abcdef")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostSettings:
-    """Where workers are reached and how they are bounded."""
-
-    run_dir: Path
-    group: str = "pinnace"
-    memory_bytes: int = 1024 * 1024 * 1024  # resident, where a start does not say less
-    niceness: int = 5
-    threads: int = 1
-    hang_s: float = 10.0  # one inference, or no turn of the worker's loop
-    load_s: float = 120.0
-    stop_s: float = 10.0  # from an order to stop to the kill
-    watch_every_s: float = 1.0
-    tcp_ports: Mapping[ModelName, int] = field(default_factory=dict)
-    token: str = field(default="", repr=False)
-    limits: protocol.ServingLimits = field(default_factory=protocol.ServingLimits)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """What a worker is to load: paths of the release file and of every blob that the release and the variant need."""
-
-    model: ModelName
-    release: ReleaseId
-    release_path: Path
-    variant: Digest
-    blobs: Mapping[Digest, Path]
-    memory_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerStatus:
-    """One worker as it is now."""
-
-    worker: WorkerRef
-    pid: int
-    loaded: bool
-    serving: bool
-    memory_bytes: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,11 +63,11 @@ class _Worker:
     serving: bool = False
     served: bool = False
     memory_bytes: int = 0
+    said: int = 0  # statements since it was last looked at
     refused: protocol.Refused | None = None
     stop_by_s: float | None = None
     killed: ExitCause | None = None
     why: str = ""
-    heir: tuple[WorkerId, protocol.Serve] | None = None  # who takes the socket when this one dies, and as what
 
 
 class WorkerHost:
@@ -123,11 +87,12 @@ class WorkerHost:
         self._workers: dict[WorkerId, _Worker] = {}
         self._endpoints: dict[ModelName, Endpoint] = {}
         self._opened: dict[ModelName, Endpoint] = {}  # by the callers; the rest belongs to the thread
-        self._answerers: dict[WorkerId, Answerer] = {}  # by the callers
         self._ids = itertools.count(1)
         self._run_tag = secrets.token_hex(
             4
         )  # an answer of an earlier run of the agent cannot be mistaken for one of this
+        self._answerers = Answerers(self._run_tag)  # by the callers
+        self._splits = Splits(self._tell, self._end_split, self._lives, clock)
         self._closing = False
         self._reactor.add(self._wake, lambda _events: self._obey())
         self._thread = threading.Thread(target=self._run, name="workers", daemon=True)
@@ -184,7 +149,7 @@ class WorkerHost:
 
         May be repeated for the worker that serves, to change arm or threshold.
         """
-        self._answers_as(worker, arm)
+        self._answerers.add(worker, arm)
         self._ask(partial(self._serve, worker, protocol.Serve(arm=arm, slow_over_s=slow_over_s)))
 
     def shadow(self, control: WorkerRef, candidate: WorkerRef, share_percent: int) -> None:
@@ -210,7 +175,7 @@ class WorkerHost:
         """
         arms = (Arm.CANDIDATE, Arm.CONTROL) if beside_is_control else (Arm.CONTROL, Arm.CANDIDATE)
         for worker, arm in zip((front, beside), arms, strict=True):
-            self._answers_as(worker, arm)
+            self._answerers.add(worker, arm)
         self._ask(partial(self._split, front, beside, control_percent, arms, slow_over_s))
 
     def collect(self, worker: WorkerRef) -> None:
@@ -218,22 +183,16 @@ class WorkerHost:
         self._ask(partial(self._tell, worker, protocol.Collect()))
 
     def label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
-        """Pass ground truth to the worker that answered; it shows in the labels of its next block."""
-        self._ask(partial(self._label, model, truths))
+        """Pass ground truth to the worker that answered; it shows in the labels of its next block.
 
-    def _answers_as(self, worker: WorkerRef, arm: Arm) -> None:
-        self._answerers.pop(worker.id, None)  # the one named last is forgotten last
-        self._answerers[worker.id] = Answerer(worker=worker, arm=arm)
-        if len(self._answerers) > ANSWERERS_MAX:
-            del self._answerers[next(iter(self._answerers))]
+        Dropped while so much waits here that nobody could follow: an application may tell it without a pause.
+        """
+        if self._orders.qsize() < LABEL_ORDERS_MAX:
+            self._ask(partial(self._label, model, truths))
 
     def who_answered(self, request: str) -> Answerer | None:
         """Return whoever gave an answer in this run of the agent, by the answer's name; None: nobody that is known."""
-        run, _, rest = request.partition("-")
-        number = rest.partition("-")[0]
-        if run != self._run_tag or not number or set(number) - _HEX:
-            return None
-        return self._answerers.get(WorkerId(int(number, 16)))
+        return self._answerers.who(request)
 
     def stop(self, worker: WorkerRef, reason: str = "", retry_after_s: int = 5) -> None:
         """End the worker in order: ``Collected``, then ``WorkerExited(ORDERED)``. Clients are told the reason."""
@@ -287,12 +246,10 @@ class WorkerHost:
     def _obey(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        while True:
-            try:
-                order = self._orders.get_nowait()
-            except queue.Empty:
-                return
-            order()
+        for _ in range(
+            self._orders.qsize()
+        ):  # what comes meanwhile has a turn of its own, so that workers are looked at
+            self._orders.get_nowait()()
 
     def _adopt(self, endpoint: Endpoint) -> None:
         self._endpoints[endpoint.model] = endpoint
@@ -311,7 +268,7 @@ class WorkerHost:
     def _start(self, ref: WorkerRef, order: Start) -> None:
         settings = self._settings
         memory_bytes = order.memory_bytes or settings.memory_bytes
-        tag = f"{self._run_tag}-{ref.id:x}"
+        tag = answer_name.worker_tag(self._run_tag, ref.id)
         load = protocol.Load(
             model=order.model,
             release=order.release,
@@ -346,9 +303,7 @@ class WorkerHost:
         self._tell(ref, load)
 
     def _serve(self, ref: WorkerRef, order: protocol.Serve) -> None:
-        for each in self._workers.values():
-            if each.ref == ref or (each.heir is not None and each.heir[0] == ref.id):
-                each.heir = None  # a split of either is over
+        self._splits.over(ref)
         self._tell(ref, order)
 
     # --- talking to a worker ---------------------------------------------------------------------------------------
@@ -366,9 +321,7 @@ class WorkerHost:
         arms: tuple[Arm, Arm],
         slow_over_s: float | None,
     ) -> None:
-        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours, theirs = arms
-        self._tell(beside, protocol.Answer(arm=theirs, slow_over_s=slow_over_s), other)
         order = protocol.Split(
             control_percent=control_percent,
             arm=ours,
@@ -377,10 +330,14 @@ class WorkerHost:
             variant=beside.variant,
             other_arm=theirs,
         )
-        self._tell(front, order, one)
-        worker = self._workers.get(front.id)
-        if worker is not None:
-            worker.heir = beside.id, protocol.Serve(arm=theirs, slow_over_s=slow_over_s)
+        self._splits.begin(front, beside, order, protocol.Serve(arm=theirs, slow_over_s=slow_over_s))
+
+    def _end_split(self, ref: WorkerRef, why: str) -> None:
+        self._kill_ref(ref, ExitCause.CRASHED, f"killed, because {why}")
+
+    def _lives(self, ref: WorkerRef) -> bool:
+        worker = self._workers.get(ref.id)
+        return worker is not None and worker.stop_by_s is None and worker.killed is None
 
     def _tell(self, ref: WorkerRef, order: protocol.Order, passed: socket.socket | None = None) -> None:
         worker = self._workers.get(ref.id)
@@ -403,9 +360,9 @@ class WorkerHost:
 
     def _label(self, model: ModelName, truths: tuple[Truth, ...]) -> None:
         for worker in self._workers.values():
-            mine = tuple(each for each in truths if each.request.startswith(worker.tag + "-"))
             if worker.ref.model != model or len(worker.child.outgoing) > LABELS_BYTES_MAX:
                 continue
+            mine = tuple(each for each in truths if each.request.startswith(worker.tag + "-"))
             for i in range(0, len(mine), protocol.LABELS_MAX):
                 self._tell(worker.ref, protocol.Label(truths=mine[i : i + protocol.LABELS_MAX]))
 
@@ -440,6 +397,12 @@ class WorkerHost:
             self._reactor.remove(worker.child.control)  # its process is ending, or will be found hung
             return
         for message in messages:
+            worker.said += 1
+            if worker.said > STATEMENTS_MAX:
+                self._reactor.remove(worker.child.control)
+                why = f"killed, because it made more than {STATEMENTS_MAX} statements between two looks at it"
+                self._kill(worker, ExitCause.CRASHED, why)
+                return
             self._heard(worker, message)
 
     def _heard(self, worker: _Worker, message: protocol.Order | protocol.Statement) -> None:
@@ -466,7 +429,10 @@ class WorkerHost:
             case protocol.Serving(arm=arm):
                 self._now_serving(worker, arm)
             case protocol.Answering(arm=arm):
+                self._splits.answers(ref)
                 self._emit(events.NowAnswering(worker=ref, arm=arm))
+            case protocol.Parted():
+                self._splits.parted(ref)
             case protocol.Drained():
                 worker.serving = False
                 self._emit(events.StoppedServing(worker=ref))
@@ -503,12 +469,12 @@ class WorkerHost:
 
     def _inherited(self, worker: _Worker) -> bool:
         """Let the other arm take the socket of one that died; who connects meanwhile waits for it."""
-        name, order = worker.heir or (None, None)
-        heir = self._workers.get(name) if name is not None else None
-        if order is None or heir is None or heir.stop_by_s is not None or heir.killed is not None:
+        found = self._splits.heir(worker.ref)
+        heir = self._workers.get(found[0].id) if found is not None else None
+        if found is None or heir is None:
             return False
         heir.serving = heir.served = True  # should it die now, too, its end is the model's
-        self._tell(heir.ref, order)
+        self._tell(heir.ref, found[1])
         return True
 
     def _no_longer_serving(self, worker: _Worker) -> None:
@@ -526,12 +492,14 @@ class WorkerHost:
             endpoint.expire()
         for worker in tuple(self._workers.values()):
             self._look_at(worker, now)
+        self._splits.look()
 
     def _look_at(self, worker: _Worker, now: float) -> None:
         settings = self._settings
         if worker.child.exit_fd is None and worker.child.ended:
             self._reap(worker)
             return
+        worker.said = 0
         worker.memory_bytes = worker.child.resident_bytes()
         if worker.memory_bytes > worker.memory_bytes_max:
             found, limit = worker.memory_bytes // 2**20, worker.memory_bytes_max // 2**20
@@ -586,6 +554,7 @@ class WorkerHost:
         del self._workers[worker.ref.id]
         if worker.serving and not self._inherited(worker):
             self._no_longer_serving(worker)
+        self._splits.over(worker.ref)
         for source in (worker.child.control, worker.child.exit_fd, worker.child.stderr):
             if source is not None:
                 self._reactor.remove(source)

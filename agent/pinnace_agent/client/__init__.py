@@ -7,6 +7,7 @@ one thread.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ from pinnace_agent.client.tensors import Result as Result
 
 RUN_DIR: Final = Path("/run/pinnace")
 TIMEOUT_S: Final = 30.0
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # it stands in paths and addresses
 
 
 class Client:
@@ -151,6 +153,7 @@ class Client:
     # --- sockets ---------------------------------------------------------------------------------------------------
 
     def _model_socket(self, model: str) -> Path:
+        _check_name(model)
         return self._at if self._one_socket else self._at / f"{model}.sock"
 
     def _agent_socket(self) -> Path:
@@ -168,6 +171,7 @@ class Client:
         return found
 
     def _act(self, model: str, method: str, act: str, tree: object) -> Mapping[str, object]:
+        _check_name(model)
         return self._json(self._agent_socket(), method, f"/v1/models/{quote(model)}/{act}", tree)
 
     def _json(self, path: Path, method: str, target: str, tree: object = None) -> Mapping[str, object]:
@@ -178,6 +182,11 @@ class Client:
             return cast(Mapping[str, object], json.loads(bytes(answer.body)))
         except ValueError as error:
             raise BadAnswer(f"{path} did not answer in JSON") from error
+
+
+def _check_name(model: str) -> None:
+    if not _NAME.fullmatch(model):
+        raise Refused(f"expected a model's name of at most 63 of a-z, 0-9 and -, found {model[:80]!a}", 400)
 
 
 def _infer_head(model: str, json_bytes: int, tensor_bytes: int) -> bytes:

@@ -1,11 +1,14 @@
-"""Asks through shared memory: tensors are laid where the worker reads them, and an event says that they are there."""
+"""Asks through shared memory: tensors are laid where the worker reads them, and a notice says that they are there."""
 
 from __future__ import annotations
 
+import array
+import fcntl
 import json
 import mmap
 import os
 import select
+import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +22,8 @@ from pinnace_agent.client.http import Answer, HttpConnection, check
 from pinnace_agent.shared_layout import (
     ALIGNMENT,
     DESCRIPTORS,
+    NOTICE,
+    NOTICES_BYTES,
     Layout,
     Question,
     SharedAnswer,
@@ -34,7 +39,7 @@ class SharedConnection:
     """One model's shared memory, made when it is needed, anew when it was lost or is too small. For one thread."""
 
     def __init__(self, path: Path, model: str, timeout_s: float) -> None:
-        if not hasattr(os, "eventfd"):
+        if not hasattr(os, "memfd_create"):
             raise NotReachable("shared memory needs Linux; leave out shared_memory=True")
         self._path, self._model, self._timeout_s = path, model, timeout_s
         self._session: _Session | None = None
@@ -124,7 +129,10 @@ class _Session:
             self._memory[place:end] = part
             place = end
         write_question(self._memory, Question(self._number, start, len(described), place - start))
-        os.eventfd_write(self._asked, 1)
+        try:
+            os.write(self._asked, NOTICE)
+        except BrokenPipeError as error:
+            raise _NotTaken from error
         return self._copied(self._wait())
 
     def close(self) -> None:
@@ -142,7 +150,7 @@ class _Session:
             ready = self._poll.poll(left_s * 1000)
             answered = any(descriptor == self._answered for descriptor, _ in ready)
             if answered:
-                os.eventfd_read(self._answered)
+                os.read(self._answered, NOTICES_BYTES)
             answer = read_answer(self._memory)
             if answer.number == self._number:
                 return answer
@@ -152,11 +160,11 @@ class _Session:
         raise Unavailable(f"no answer from {self._path} within {self._timeout_s:g} s", 1)
 
     def _raise_gone(self) -> NoReturn:
-        try:
-            os.eventfd_read(self._asked)
-        except BlockingIOError:  # the worker had taken the request before it went
-            raise Unavailable(f"the worker at {self._path} went away while it was asked", 1) from None
-        raise _NotTaken
+        unread = array.array("i", [0])
+        fcntl.ioctl(self._asked, termios.FIONREAD, unread)
+        if unread[0]:
+            raise _NotTaken
+        raise Unavailable(f"the worker at {self._path} went away while it was asked", 1)
 
     def _copied(self, found: SharedAnswer) -> Answer:
         if not self.layout.holds_answer(found):

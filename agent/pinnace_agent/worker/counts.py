@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -31,6 +32,15 @@ LARGE_INPUT_BYTES: Final = 64 * 1024
 LARGE_INPUT_SHARE: Final = 0.1
 
 
+@dataclass(slots=True)
+class _Truths:
+    """Ground truth for the answers of one arm: rows, those answered wrongly, and both with positives by group."""
+
+    n: int = 0
+    errors: int = 0
+    groups: dict[str, list[int]] = field(default_factory=dict)
+
+
 class Counts:
     """Everything since the last ``take``, and the answers that a label may still come for."""
 
@@ -45,13 +55,13 @@ class Counts:
         self._waiting: list[tuple[int, Array]] = []
         self._waiting_bytes = 0
         self._measure_again_at_s = 0.0
-        self._answers: dict[int, tuple[int, ...]] = {}
+        self._answers: dict[int, tuple[Arm, tuple[int, ...]]] = {}
         self._clear()
 
     @property
     def empty(self) -> bool:
         """Nothing was counted since the last ``take``."""
-        return not (self._n or self._errors or self._labels or self._pairs or self._dropped)
+        return not (self._n or self._errors or self._truths or self._pairs or self._dropped)
 
     def answered(
         self,
@@ -92,26 +102,23 @@ class Counts:
         self._dropped += dropped
 
     def label(self, request: int, truth: Truth) -> None:
-        """Count ground truth for an answer that is still remembered, once per answer."""
+        """Count ground truth for an answer that is still remembered, once per answer, in the arm that gave it."""
         self._count_waiting()
-        classes = self._answers.pop(request, None)
+        arm, classes = self._answers.pop(request, (Arm.UNKNOWN, None))
         if classes is None:
             return
         if truth.correct is not None:
-            self._labelled(truth.group, 1, int(not truth.correct), sum(each > 0 for each in classes[:1]))
+            self._labelled(arm, truth.group, 1, int(not truth.correct), sum(each > 0 for each in classes[:1]))
         elif len(truth.classes) <= len(classes):
             of_these = classes[: len(truth.classes)]
             wrong = sum(a != b for a, b in zip(truth.classes, of_these, strict=True))
-            self._labelled(truth.group, len(of_these), wrong, sum(each > 0 for each in of_these))
+            self._labelled(arm, truth.group, len(of_these), wrong, sum(each > 0 for each in of_these))
 
-    def take(self) -> Block:
-        """Return what was counted and begin anew."""
+    def take(self) -> list[Block]:
+        """Return what was counted and begin anew: this arm's block, then one for each arm that late labels are of."""
         self._count_waiting()
-        block = Block(
-            model=self._model.release.model,
-            release=self._release,
-            variant=self._model.variant.digest,
-            arm=self.arm,
+        mine = replace(
+            self._labels_of(self.arm),
             n=self._n,
             errors=tuple(ErrorCount(name=name, n=n) for name, n in sorted(self._errors.items())),
             slow=self._slow,
@@ -119,22 +126,33 @@ class Counts:
             processing=self._processing.to_wire(),
             features=self._features.take() if self._features else None,
             predictions=self._predictions.take(),
-            labels=Labels(n=self._labels, errors=self._label_errors) if self._labels else None,
             shadow=self._shadow() if self.arm is Arm.SHADOW else None,
+        )
+        others = [self._labels_of(arm) for arm in self._truths if arm is not self.arm]
+        self._clear()
+        return [mine, *others]
+
+    def _labels_of(self, arm: Arm) -> Block:
+        truths = self._truths.get(arm, _Truths())
+        return Block(
+            model=self._model.release.model,
+            release=self._release,
+            variant=self._model.variant.digest,
+            arm=arm,
+            labels=Labels(n=truths.n, errors=truths.errors) if truths.n else None,
             groups=tuple(
                 GroupCounts(name=name, n=n, errors=errors, positives=positives)
-                for name, (n, errors, positives) in self._groups.items()
+                for name, (n, errors, positives) in truths.groups.items()
             ),
         )
-        self._clear()
-        return block
 
-    def _labelled(self, group: str, n: int, errors: int, positives: int) -> None:
-        self._labels += n
-        self._label_errors += errors
+    def _labelled(self, arm: Arm, group: str, n: int, errors: int, positives: int) -> None:
+        truths = self._truths.setdefault(arm, _Truths())
+        truths.n += n
+        truths.errors += errors
         if group:
-            known = group in self._groups or len(self._groups) < GROUPS_MAX - 1
-            counts = self._groups.setdefault(group if known else OTHER_GROUPS, [0, 0, 0])
+            known = group in truths.groups or len(truths.groups) < GROUPS_MAX - 1
+            counts = truths.groups.setdefault(group if known else OTHER_GROUPS, [0, 0, 0])
             for place, more in enumerate((n, errors, positives)):
                 counts[place] += more
 
@@ -169,15 +187,15 @@ class Counts:
                 place += n
 
     def _remember(self, request: int, classes: tuple[int, ...]) -> None:
-        self._answers[request] = classes
+        self._answers[request] = self.arm, classes
         if len(self._answers) > REMEMBERED_ANSWERS:
             del self._answers[next(iter(self._answers))]
 
     def _clear(self) -> None:
-        self._n = self._slow = self._labels = self._label_errors = 0
+        self._n = self._slow = 0
         self._pairs = self._disagreements = self._dropped = 0
         self._errors: dict[str, int] = {}
-        self._groups: dict[str, list[int]] = {}
+        self._truths: dict[Arm, _Truths] = {}
         self._latency, self._processing = Histogram(), Histogram()
 
 

@@ -13,7 +13,7 @@ from typing import Final, assert_never
 
 from pinnace_agent.local_http import HttpLimits, HttpServer
 from pinnace_agent.reactor import Reactor
-from pinnace_agent.worker import protocol
+from pinnace_agent.worker import answer_name, protocol
 from pinnace_agent.worker.control import Supervisor
 from pinnace_agent.worker.copies import Forwarder, Receiver
 from pinnace_agent.worker.counts import Counts
@@ -57,9 +57,14 @@ class Loop:
                 idle_s=limits.idle_s,
             ),
         )
-        shared = SharedMemory(self._reactor, self._service, limits.shared_bytes)
+        shared = SharedMemory(
+            self._reactor,
+            self._service,
+            size_bytes_max=limits.shared_bytes,
+            connections_max=limits.connections,
+        )
         self._service.with_shared_memory(shared.open)
-        self._tag = order.tag + "-"
+        self._tag = order.tag
         self._serving = self._stopping = self._ended = False
         self._drain_by_s: float | None = None
         self._replayed = 0
@@ -110,8 +115,10 @@ class Loop:
     def _obey(self, order: Order) -> None:
         match order:
             case protocol.SelfTest():
+                self._leave()  # nobody is to wait for this arm meanwhile
                 self._supervisor.say(self._tested())
             case protocol.Replay(n=n):
+                self._leave()
                 self._supervisor.say(self._replay(n))
             case protocol.Serve():
                 self._serve(order)
@@ -195,7 +202,10 @@ class Loop:
             to.close()  # something newer was ordered meanwhile
             return
         self._count_as(order.arm, order.slow_over_s)
-        self._service.split_with(Split(to, order, self._model.release.model, self._vitals.beat))
+        self._service.split_with(Split(to, order, self._model.release.model, self._vitals.beat, self._parted))
+
+    def _parted(self) -> None:
+        self._supervisor.say(protocol.Parted())
 
     def _end_split(self) -> None:
         if self._service.split is not None:
@@ -210,7 +220,9 @@ class Loop:
         self._end_shadow()
         self._leave()
         self._count_as(order.arm, order.slow_over_s)
-        self._answering = Answering(self._reactor, source, self._answer_alone, self._request_bytes_max)
+        self._answering = Answering(
+            self._reactor, source, self._answer_alone, self._request_bytes_max, self._vitals.beat
+        )
         self._supervisor.say(protocol.Answering(arm=order.arm))
 
     def _answer_alone(self, body: memoryview, json_bytes: int | None) -> Reply:
@@ -222,8 +234,12 @@ class Loop:
             self._answering = None
 
     def _hand_over(self) -> None:
-        self._supervisor.say(protocol.Counted(block=self._counts.take()))
+        self._hand_over_own()
         self._hand_over_lost()
+
+    def _hand_over_own(self) -> None:
+        for block in self._counts.take():
+            self._supervisor.say(protocol.Counted(block=block))
 
     def _hand_over_lost(self) -> None:
         lost = self._service.split.take_lost() if self._service.split is not None else None
@@ -235,7 +251,7 @@ class Loop:
 
     def _count_as(self, arm: Arm, slow_over_s: float | None) -> None:
         if arm is not self._counts.arm and not self._counts.empty:
-            self._supervisor.say(protocol.Counted(block=self._counts.take()))
+            self._hand_over_own()
         self._counts.arm = arm
         self._counts.slow_over_s = float("inf") if slow_over_s is None else slow_over_s
 
@@ -247,13 +263,6 @@ class Loop:
 
     def _label(self, truths: tuple[protocol.Truth, ...]) -> None:
         for truth in truths:
-            tag, _, number = truth.request.rpartition("-")
-            if tag + "-" == self._tag and number.isalnum():
-                self._counts.label(_request_number(number), truth)
-
-
-def _request_number(text: str) -> int:
-    try:
-        return int(text, 16)
-    except ValueError:
-        return -1
+            name = answer_name.read(truth.request)
+            if name is not None and answer_name.worker_tag(name.run, name.worker) == self._tag:
+                self._counts.label(name.number, truth)

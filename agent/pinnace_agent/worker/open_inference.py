@@ -24,6 +24,7 @@ JSON_BYTES_MAX: Final = 4 * 1024 * 1024
 LISTS_MAX: Final = 200_000
 TENSORS_MAX: Final = 64
 AXES_MAX: Final = 8
+VALUES_MAX: Final = 2**31  # of a tensor, empty axes left out: numpy refuses shapes that could never be, empty or not
 ID_CHARS_MAX: Final = 256
 ALIGNMENT: Final = 64  # of the first binary tensor: what vector instructions like best
 WORDS_KEPT_BYTES_MAX: Final = 4096
@@ -312,6 +313,8 @@ def _shape(name: str, shape: object) -> tuple[int, ...]:
         or not all(isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**31 for size in shape)
     ):
         raise BadRequest(f'input {name!r}: expected "shape": at most {AXES_MAX} whole numbers, found {_shown(shape)}')
+    if math.prod(size for size in shape if size) > VALUES_MAX:
+        raise BadRequest(f'input {name!r}: expected "shape" of at most {VALUES_MAX} values, found {_shown(shape)}')
     return tuple(shape)
 
 
@@ -337,6 +340,8 @@ def _taken(body: memoryview, end: int, tensor: BinaryTensor) -> Array:
 def _from_numbers(name: str, data: object, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> Array:
     if not isinstance(data, list):
         raise BadRequest(f'input {name!r}: expected "data": a list of numbers, or "binary_data_size" in its parameters')
+    if _holds_text(data):
+        raise BadRequest(f"input {name!r}: the data is not {datatype_of(dtype)}: there are texts in it")
     try:
         found = np.array(data) if data else np.empty(0, dtype)
     except (ValueError, RecursionError, OverflowError) as error:
@@ -351,6 +356,17 @@ def _from_numbers(name: str, data: object, dtype: np.dtype[np.generic], shape: t
         if int(found.min()) < info.min or int(found.max()) > info.max:
             raise BadRequest(f"input {name!r}: {datatype_of(dtype)} holds {info.min} to {info.max}")
     return found.astype(dtype).reshape(shape)
+
+
+def _holds_text(data: list[object]) -> bool:
+    """Tell whether a text is among the numbers: numpy would give each number the room of the longest one."""
+    level = data
+    while level:
+        kinds = set(map(type, level))
+        if str in kinds:
+            return True
+        level = [value for each in level if isinstance(each, list) for value in each] if list in kinds else []
+    return False
 
 
 # --- writing ------------------------------------------------------------------------------------------------------

@@ -283,6 +283,14 @@ class Answering:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parted:
+    """What this worker asked another one for its share came to nothing, or that one left: it answers everything now."""
+
+    KIND: ClassVar[str] = "parted"
+    BYTES_MAX: ClassVar[int] = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drained:
     """Nothing is accepted any more and nothing is in flight."""
 
@@ -300,13 +308,13 @@ class Counted:
     block: Block
 
 
-Statement = Loaded | Refused | Tested | Replayed | Serving | Answering | Drained | Counted
+Statement = Loaded | Refused | Tested | Replayed | Serving | Answering | Parted | Drained | Counted
 
 _KINDS: Final[dict[str, type[Order] | type[Statement]]] = {
     kind.KIND: kind
     for kind in (
         *(Load, SelfTest, Replay, Serve, StopServing, Collect, Stop, Label, Forward, Shadow, Split, Answer),
-        *(Loaded, Refused, Tested, Replayed, Serving, Answering, Drained, Counted),
+        *(Loaded, Refused, Tested, Replayed, Serving, Answering, Parted, Drained, Counted),
     )
 }
 

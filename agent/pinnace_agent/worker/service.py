@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from pinnace_agent.http_message import Head, Part, Response, not_allowed, refusal
+from pinnace_agent.http_message import Head, Part, Response, is_length, not_allowed, refusal
 from pinnace_agent.local_http import Connection
 from pinnace_agent.loopback_guard import guard
-from pinnace_agent.worker import open_inference
+from pinnace_agent.worker import answer_name, open_inference
 from pinnace_agent.worker.copies import Forwarder
 from pinnace_agent.worker.counts import Counts
 from pinnace_agent.worker.model import Model, means_no_memory
@@ -97,7 +97,7 @@ class Service:
         if route == "shared_memory" and (head.loopback or self._open_shared is None):
             return refusal(404, "shared memory is only for clients on the Unix socket")
         announced = head.headers.get(HEADER_LENGTH)
-        if announced is not None and not (announced.isdecimal() and int(announced[:20]) <= head.length):
+        if announced is not None and not (is_length(announced) and int(announced) <= head.length):
             return refusal(400, f"Inference-Header-Content-Length must be at most the body's {head.length} bytes")
         pinned = head.path.strip("/").split("/")[3:4] == ["versions"]
         head.route = _Route(name=route, json_bytes=None if announced is None else int(announced), pinned=pinned)
@@ -151,7 +151,7 @@ class Service:
             self._counts.failed("runtime", reached_the_model=True)
             return _error(500, str(error))
         number = self._requests = self._requests + 1
-        described, tensors = self._writer.write(asked, outputs, f"{self._tag}-{number:x}")
+        described, tensors = self._writer.write(asked, outputs, answer_name.named(self._tag, self._counts.arm, number))
         run_ns = timed.spent_ns
         total_ns = time.monotonic_ns() - began
         raw = None if asked.preprocessed else inputs

@@ -2,8 +2,8 @@
 
 Owns the stream between the two. A request waits for its answer, as it would for the model of this process; what does
 not come (the other worker died, or said something that is no answer) is answered here, and counted as the other arm's
-failure. Who leaves in order says so, and that is nobody's failure. Either side may run a hostile file, so what comes is
-bounded and checked.
+failure. Who leaves in order says so, and so does who has an answer that is too large to pass on: that is nobody's
+failure. Either side may run a hostile file, so what comes is bounded and checked, and so is the time it takes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -26,12 +26,14 @@ from pinnace_contract.latest import Arm, Block, ErrorCount
 
 LOOK_EVERY_S: Final = 0.5  # while an answer is waited for, the supervisor still sees that this loop lives
 ANSWER_S_MAX: Final = 60.0  # the supervisor kills a worker that hangs long before
-PASS_ON_S_MAX: Final = 10.0  # to take an answer that was asked for
-ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+PASS_ON_S_MAX: Final = 10.0  # to take the whole of an answer that was asked for
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024  # what is larger is answered by whoever holds the socket
 TENSORS_MAX: Final = 64
 _QUESTION: Final = struct.Struct(">Qq")  # bytes of the body; how many of them are JSON, -1: all
-_ANSWER: Final = struct.Struct(">IQI")  # status (0: I am leaving), bytes of JSON, number of tensors
+_ANSWER: Final = struct.Struct(">IQI")  # status, bytes of JSON, number of tensors
 _TENSOR: Final = struct.Struct(">Q")
+_LEAVING: Final = 0  # in the place of a status
+_TOO_LARGE: Final = 1
 
 
 class Broken(Exception):
@@ -42,12 +44,70 @@ class Left(Exception):
     """The other side left in order."""
 
 
+class TooLargeToPassOn(Exception):
+    """The other side has an answer, and it is too large for this stream."""
+
+
+class Patience:
+    """Waits for a socket that has a timeout of ``LOOK_EVERY_S``, until a time that holds for everything together.
+
+    However little comes at a time: whoever lets bytes drip must not keep this process, or have it taken for dead.
+    """
+
+    def __init__(self, seconds: float, beat: Callable[[], None], clock: Callable[[], float]) -> None:
+        """``beat`` tells the supervisor that this process lives."""
+        self._until_s, self._beat, self._clock = clock() + seconds, beat, clock
+
+    def wait(self, work: Callable[[], int]) -> int:
+        """Return what ``work`` does, as soon as it does something.
+
+        Raises:
+            Broken: the time is over.
+        """
+        while True:
+            self._beat()
+            if self._clock() > self._until_s:
+                raise Broken("not in time")
+            with contextlib.suppress(TimeoutError):
+                return work()
+
+    def send(self, to: socket.socket, parts: Sequence[Part]) -> None:
+        """Send all of the parts."""
+        left = [memoryview(part) for part in parts if len(part)]
+        while left:
+            sent = self.wait(partial(to.sendmsg, left))
+            while left and sent >= len(left[0]):
+                sent -= len(left.pop(0))
+            if sent:
+                left[0] = left[0][sent:]
+
+    def receive(self, source: socket.socket, n: int) -> memoryview:
+        """Return exactly ``n`` bytes."""
+        room = memoryview(bytearray(n))
+        filled = 0
+        while filled < n:
+            found = self.wait(partial(source.recv_into, room[filled:]))
+            if not found:
+                raise Broken("the other side has gone")
+            filled += found
+        return room
+
+
 class Split:
     """The end of the worker that holds the socket."""
 
-    def __init__(self, to: socket.socket, order: protocol.Split, model: ModelName, beat: Callable[[], None]) -> None:
-        """``beat`` tells the supervisor that this process lives."""
-        self._to, self._order, self._model, self._beat = to, order, model, beat
+    def __init__(
+        self,
+        to: socket.socket,
+        order: protocol.Split,
+        model: ModelName,
+        beat: Callable[[], None],
+        parted: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``beat`` tells the supervisor that this process lives, ``parted`` that there is nobody to ask any more."""
+        self._to, self._order, self._model, self._beat, self._parted = to, order, model, beat, parted
+        self._clock = clock
         self._lost = 0
         to.settimeout(LOOK_EVERY_S)
 
@@ -61,15 +121,18 @@ class Split:
 
     def ask(self, body: memoryview, json_bytes: int | None) -> Reply | None:
         """Return the other arm's answer; None: it has none, and this arm is to answer."""
-        until_s = time.monotonic() + ANSWER_S_MAX
+        patience = Patience(ANSWER_S_MAX, self._beat, self._clock)
         try:
-            self._send(_QUESTION.pack(len(body), -1 if json_bytes is None else json_bytes), body, until_s)
-            return self._read(until_s)
-        except Left:
-            self.close()
+            self._send((_QUESTION.pack(len(body), -1 if json_bytes is None else json_bytes), body), patience)
+            return self._read(patience)
+        except TooLargeToPassOn:
+            return None
+        except (Left, MemoryError):  # no room here for an answer is nobody's failure either
+            pass
         except (OSError, Broken):
             self._lost += 1
-            self.close()
+        self.close()
+        self._parted()
         return None
 
     def take_lost(self) -> Block | None:
@@ -90,50 +153,26 @@ class Split:
         """Ask nothing more."""
         self._to.close()
 
-    def _send(self, prefix: bytes, body: memoryview, until_s: float) -> None:
-        parts = [memoryview(prefix), body]
-        while parts:
-            try:
-                sent = self._patiently(partial(self._to.sendmsg, parts), until_s)
-            except OSError:
-                self._read(until_s)  # it may have said that it leaves
-                raise
-            while parts and sent >= len(parts[0]):
-                sent -= len(parts.pop(0))
-            if parts and sent:
-                parts[0] = parts[0][sent:]
+    def _send(self, question: tuple[Part, ...], patience: Patience) -> None:
+        try:
+            patience.send(self._to, question)
+        except OSError:
+            self._read(patience)  # it may have said that it leaves
+            raise
 
-    def _read(self, until_s: float) -> Reply:
-        status, json_bytes, tensors = _ANSWER.unpack(self._exactly(_ANSWER.size, until_s))
-        if status == 0:
+    def _read(self, patience: Patience) -> Reply:
+        status, json_bytes, tensors = _ANSWER.unpack(patience.receive(self._to, _ANSWER.size))
+        if status == _LEAVING:
             raise Left
+        if status == _TOO_LARGE:
+            raise TooLargeToPassOn
         if json_bytes > ANSWER_BYTES_MAX or tensors > TENSORS_MAX or not 200 <= status <= 599:
             raise Broken("no answer that a worker gives")
-        sizes = [_TENSOR.unpack(self._exactly(_TENSOR.size, until_s))[0] for _ in range(tensors)]
-        if sum(sizes) > ANSWER_BYTES_MAX:
+        sizes = [_TENSOR.unpack(patience.receive(self._to, _TENSOR.size))[0] for _ in range(tensors)]
+        if json_bytes + sum(sizes) > ANSWER_BYTES_MAX:
             raise Broken("larger than any answer is")
-        said = bytes(self._exactly(json_bytes, until_s))
-        return Reply(status=status, json=said, tensors=tuple(self._exactly(size, until_s) for size in sizes))
-
-    def _exactly(self, n: int, until_s: float) -> memoryview:
-        room = memoryview(bytearray(n))
-        filled = 0
-        while filled < n:
-            rest = room[filled:]
-            found = self._patiently(partial(self._to.recv_into, rest), until_s)
-            if not found:
-                raise Broken("the other side has gone")
-            filled += found
-        return room
-
-    def _patiently(self, work: Callable[[], int], until_s: float) -> int:
-        while True:
-            try:
-                return work()
-            except TimeoutError:
-                self._beat()
-                if time.monotonic() > until_s:
-                    raise Broken("no answer in time") from None
+        said = bytes(patience.receive(self._to, json_bytes))
+        return Reply(status=status, json=said, tensors=tuple(patience.receive(self._to, size) for size in sizes))
 
 
 class Answering:
@@ -145,9 +184,12 @@ class Answering:
         source: socket.socket,
         answer: Callable[[memoryview, int | None], Reply],
         body_bytes_max: int,
+        beat: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``beat`` tells the supervisor that this process lives."""
         self._reactor, self._source, self._answer = reactor, source, answer
-        self._body_bytes_max = body_bytes_max
+        self._body_bytes_max, self._beat, self._clock = body_bytes_max, beat, clock
         self._prefix = bytearray()
         self._body = memoryview(b"")
         self._json_bytes: int | None = None
@@ -159,7 +201,7 @@ class Answering:
         """Answer nothing more, and say so: whoever asks meanwhile is to answer itself."""
         if self._source.fileno() >= 0:
             with contextlib.suppress(OSError):
-                self._source.send(_ANSWER.pack(0, 0, 0))
+                self._source.send(_ANSWER.pack(_LEAVING, 0, 0))
             self._close()
 
     def _close(self) -> None:
@@ -199,13 +241,17 @@ class Answering:
         return True
 
     def _pass_on(self, reply: Reply) -> None:
-        sizes = [len(each) for each in reply.tensors]
-        head = _ANSWER.pack(reply.status, len(reply.json), len(sizes)) + b"".join(_TENSOR.pack(each) for each in sizes)
-        self._source.settimeout(PASS_ON_S_MAX)
+        self._source.settimeout(LOOK_EVERY_S)
         try:
-            parts: tuple[Part, ...] = (head + reply.json, *reply.tensors)
-            for part in parts:
-                self._source.sendall(part)
+            Patience(PASS_ON_S_MAX, self._beat, self._clock).send(self._source, _as_parts(reply))
         finally:
             if self._source.fileno() >= 0:
                 self._source.setblocking(False)
+
+
+def _as_parts(reply: Reply) -> tuple[Part, ...]:
+    sizes = [len(each) for each in reply.tensors]
+    if len(sizes) > TENSORS_MAX or len(reply.json) + sum(sizes) > ANSWER_BYTES_MAX:
+        return (_ANSWER.pack(_TOO_LARGE, 0, 0),)
+    head = _ANSWER.pack(reply.status, len(reply.json), len(sizes)) + b"".join(_TENSOR.pack(each) for each in sizes)
+    return (head + reply.json, *reply.tensors)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from pinnace_agent import trust
 from pinnace_agent.adapters.mqtt_paho import Connected, Disconnected
-from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.assembly import Ground, assemble
 from pinnace_agent.core.device import DeviceState
 from pinnace_agent.core.surroundings import Host, HostRuntime
@@ -22,6 +21,7 @@ from pinnace_agent.daemon import Daemon
 from pinnace_agent.parts import QUEUE_MAX, Happened
 from pinnace_agent.store import RELEASES
 from pinnace_agent.store_blobs import BLOBS
+from pinnace_agent.worker.hosting import Start
 from pinnace_contract.ids import BootId
 from pinnace_contract.latest import Runtime
 from pinnace_sim.board import Board

@@ -12,8 +12,8 @@ from enum import StrEnum
 from functools import partial
 from typing import Final
 
-from pinnace_agent.adapters.worker_process import Start
 from pinnace_agent.core.device import DeviceState as AgentState
+from pinnace_agent.worker.hosting import Start
 from pinnace_contract import envelope, topics
 from pinnace_contract.ids import DeviceId, ModelName, RolloutId, VersionName
 from pinnace_contract.latest import Cause, ContactMode, ContactPolicy, DroppedRange, Receipt, TrialMode, TrialPolicy

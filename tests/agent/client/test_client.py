@@ -18,8 +18,10 @@ import pytest
 
 from pinnace_agent.adapters.local_socket import LocalSocket
 from pinnace_agent.client import BadAnswer, Client, InferenceFailed, NotReachable, Refused, Unavailable
+from pinnace_agent.client.shared import SharedConnection
 from pinnace_agent.client.tensors import Answers, Descriptions
 from pinnace_agent.outcomes import Outcome, Outcomes, Weighed
+from pinnace_agent.shared_layout import NOTICE
 from pinnace_agent.worker import events
 from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.ids import Digest, ModelName
@@ -98,6 +100,58 @@ def test_answers_of_any_batch_are_right(host: Hosted, release: OnDisk, shared_me
             answer = client.infer(MODEL, {"x": rows(n)})
             np.testing.assert_allclose(answer.outputs["y"], expected(rows(n)), rtol=1e-4)
             assert (answer.release, answer.variant) == (release.id, release.start.variant)
+
+
+def test_texts_without_bytes_are_refused_and_end_nobody(host: Hosted, desk: Desk, release: OnDisk) -> None:
+    """JSON can say a lone surrogate; what would carry it on cannot."""
+    worker = host.serving(release)
+    lone = "\ud800"
+    with Client(host.run_dir) as client:
+        answer = client.infer(MODEL, {"x": rows(1)})
+        tag = answer.request.rpartition("-")[0]
+        for tell in (
+            lambda: client.label(MODEL, answer.request, correct=True, group=lone),
+            lambda: client.label(MODEL, f"{tag}-s{lone}", correct=True),
+            lambda: client.outcome(MODEL, lone, True),
+            lambda: client.outcome(MODEL, "accepted", True, request=f"{tag}-s{lone}"),
+            lambda: client.veto(MODEL, 5, lone),
+        ):
+            with pytest.raises(Refused, match="found a lone surrogate"):
+                tell()
+        for ask in (lambda: client.infer(lone, {"x": rows(1)}), lambda: client.veto(lone, 5)):
+            with pytest.raises(Refused, match=r"a model's name .*, found '\\ud800'"):
+                ask()
+        client.label(MODEL, answer.request, correct=True)
+        host.host.collect(worker)
+        assert host.wait_for(events.Collected, worker).block.labels == Labels(n=1)
+
+
+def test_client_that_spoils_what_it_shares_ends_nobody(host: Hosted, release: OnDisk) -> None:
+    """Descriptors that travel keep their flags in common: a client could have the worker wait on one for ever."""
+    worker = host.serving(release)
+    with Client(host.run_dir, shared_memory=True) as hostile, Client(host.run_dir) as client:
+        for spoil in ("waits", "floods", "hears nothing", "says nothing"):
+            hostile.infer(MODEL, {"x": rows(1)})
+            shared = hostile._models[MODEL]
+            assert isinstance(shared, SharedConnection)
+            session = shared._session
+            assert session is not None
+            if spoil == "waits":
+                for each in (session._asked, session._answered):
+                    os.set_blocking(each, True)
+            elif spoil == "floods":
+                for _ in range(20):
+                    os.write(session._asked, b"x" * 1000)
+            else:
+                with Path(os.devnull).open("rb+") as nothing:  # in the place of the one that is closed
+                    os.dup2(nothing.fileno(), session._answered if spoil == "hears nothing" else session._asked)
+            if spoil == "hears nothing":
+                os.write(session._asked, NOTICE)
+            assert client.infer(MODEL, {"x": rows(1)}).release == release.id
+            shared.close()
+            assert client.infer(MODEL, {"x": rows(1)}).release == release.id
+    host.host.collect(worker)
+    assert host.wait_for(events.Collected, worker).block.n >= 12
 
 
 @BOTH_WAYS
@@ -216,7 +270,7 @@ def test_labels_join_the_answers_that_they_are_about(host: Hosted, release: OnDi
                 {"request": single.request, "label": right[0]},
                 {"request": single.request, "label": right[0]},  # twice: it counts once
                 {"request": judged.request, "correct": False},
-                {"request": "another-run-1", "correct": False},
+                {"request": "another-run-s1", "correct": False},
                 {"request": f"{judged.request}0000", "correct": False},
             ],
         )
@@ -265,7 +319,7 @@ def test_outcomes_count_for_whoever_answered_after_it_has_ended(
         assert client.outcome(MODEL, "accepted", False, request=answers[1])
         assert not client.outcome(MODEL, "accepted", True, request=answers[1]), "an answer has one outcome"
         assert client.outcome(MODEL, "accepted", True, request=later)
-        assert not client.outcome(MODEL, "accepted", True, request="0000-1-1")
+        assert not client.outcome(MODEL, "accepted", True, request="0000-1-s1")
         assert not client.outcome(MODEL, "accepted", True, request="nonsense")
         more = [{"metric": "accepted", "trials": 10, "successes": 4}, {"metric": "accepted", "success": True}]
         assert client.outcomes(MODEL, more) == {"counted": 2, "unknown": 0, "repeated": 0}
@@ -287,7 +341,7 @@ def test_flood_of_labels_is_not_taken_for_a_hang(host: Hosted, release: OnDisk, 
         request = client.infer(MODEL, {"x": rows(1)}).request
         tag = request.rpartition("-")[0]
         for i in range(100):
-            client.labels(MODEL, [{"request": f"{tag}-{i * 1000 + j:x}", "correct": True} for j in range(1000)])
+            client.labels(MODEL, [{"request": f"{tag}-s{i * 1000 + j:x}", "correct": True} for j in range(1000)])
         host.host.collect(worker)
         assert host.wait_for(events.Collected, worker).block.n == 1
         assert client.infer(MODEL, {"x": rows(1)}).version == "1"

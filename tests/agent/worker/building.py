@@ -14,8 +14,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pinnace_agent.adapters.worker_process import HostSettings, Start, WorkerHost
+from pinnace_agent.adapters.worker_process import WorkerHost
 from pinnace_agent.worker import events
+from pinnace_agent.worker.hosting import HostSettings, Start
 from pinnace_contract import codec
 from pinnace_contract.ids import Digest, ModelName, ReleaseId, VersionName, digest_of
 from pinnace_contract.latest import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pinnace_agent.adapters.worker_process import HostSettings
+from pinnace_agent.worker.hosting import HostSettings
 from tests.agent.worker.building import MODEL, Hosted, OnDisk, hosted, linear, put_release
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +13,19 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from pinnace_agent.http_message import HEAD_BYTES_MAX, Head, Response, parse_head, refusal
-from pinnace_agent.local_http import Connection, HttpLimits, HttpServer
+from pinnace_agent.local_http import SLOW_S, Connection, HttpLimits, HttpServer
 from pinnace_agent.reactor import Reactor
 
-LIMITS = HttpLimits(connections=3, body_bytes=1000, bodies_bytes=1500, request_s=10, write_s=20, idle_s=60, linger_s=5)
+LIMITS = HttpLimits(
+    connections=3,
+    body_bytes=1000,
+    bodies_bytes=1500,
+    answers_bytes=20 * 2**20,
+    request_s=10,
+    write_s=20,
+    idle_s=60,
+    linger_s=5,
+)
 GET = b"GET /x HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
@@ -167,6 +178,9 @@ def test_expecting_client_is_told_to_go_on(served: Served) -> None:
         pytest.param(b"POST / HTTP/1.1\r\nContent-Length: 0x10\r\n\r\n", 400, id="a hexadecimal length"),
         pytest.param(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, id="two lengths"),
         pytest.param(b"POST / HTTP/1.1\r\nContent-Length: %s\r\n\r\n" % (b"9" * 30), 400, id="an endless length"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nContent-Length: %s1\r\n\r\n" % (b"0" * 5000), 400, id="more digits than Python reads"
+        ),
         pytest.param(b"POST / HTTP/1.1\r\n\r\n", 411, id="no length"),
         pytest.param(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411, id="a chunked body"),
         pytest.param(
@@ -232,6 +246,20 @@ def test_reader_that_does_not_read_costs_a_connection_and_not_for_long(served: S
     assert len(served.received(client)) < 8 * 2**20
 
 
+def test_answers_that_nobody_takes_are_bounded_together_and_cost_the_slowest(served: Served) -> None:
+    """Each waits in the worker's memory, which is killed when it has too much of it."""
+    served.handler.large = bytes(8 * 2**20)
+    clients = [served.client() for _ in range(3)]
+    for client in clients:
+        client.sendall(post(b"", b"/large"))
+        served.turn()
+        served.later(1)
+    assert len(served.server.connections) == 2
+    slowest, *others = (len(served.received(client)) for client in clients)
+    assert slowest < 8 * 2**20
+    assert all(received > 8 * 2**20 for received in others)
+
+
 def test_large_answer_arrives_whole_at_a_slow_reader(served: Served) -> None:
     served.handler.large = bytes(range(256)) * 4 * 2**10
     client = served.client()
@@ -249,6 +277,15 @@ def test_client_that_goes_away_at_any_moment_leaves_nothing(served: Served) -> N
         served.turn()
     assert served.server.connections == {}
     assert served.server.bodies_bytes == 0
+
+
+def test_socket_that_another_process_made_wait_is_not_waited_for(served: Served) -> None:
+    """Supervisor and workers share the listening socket and its flags; somebody else may have taken who connected."""
+    os.set_blocking(served.listening.fileno(), True)
+    answering = threading.Thread(target=lambda: served.server._accept(served.listening), daemon=True)
+    answering.start()
+    answering.join(10)
+    assert not answering.is_alive()
 
 
 def test_newcomer_takes_the_place_of_the_longest_idle(served: Served) -> None:
@@ -269,6 +306,31 @@ def test_newcomer_is_told_when_all_are_busy(served: Served) -> None:
     assert status(answer) == 503
     assert b"Retry-After: 1" in answer
     assert answer.endswith(b"<end>")
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"G", post(b"12345")[:-3], post(b"", b"/large")],
+    ids=["half a head", "half a body", "an answer not taken"],
+)
+def test_newcomer_takes_the_place_of_one_that_is_slow(served: Served, begun: bytes) -> None:
+    """Else a handful of half-open connections, opened again and again, would keep everybody out."""
+    served.handler.large = bytes(4 * 2**20)
+    slow = [served.client() for _ in range(LIMITS.connections)]
+    for client in slow:
+        client.sendall(begun)
+        served.turn()
+    assert status(served.received(served.client())) == 503
+    served.later(SLOW_S)
+    assert status(served.exchange(served.client(), GET)) == 200
+    assert len(served.server.connections) == LIMITS.connections
+
+
+def test_newcomer_takes_the_place_of_one_that_was_refused(served: Served) -> None:
+    for _ in range(LIMITS.connections):
+        assert status(served.exchange(served.client(), b"GET\r\n\r\n")) == 400
+    assert len(served.server.connections) == LIMITS.connections
+    assert status(served.exchange(served.client(), GET)) == 200
 
 
 def test_bodies_on_their_way_are_bounded_together(served: Served) -> None:

@@ -17,6 +17,7 @@ from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.ids import Digest, ModelName
 
 DIGEST = "a" * 64
+LONE = "\ud800"
 
 
 class Recorded:
@@ -150,6 +151,17 @@ def test_outcomes_reach_the_daemon_and_what_became_of_them_the_application(local
         ),
         pytest.param("labels", {"request": "a", "correct": True, "group": 7}, "group", id="a number as group"),
         pytest.param("labels", {"request": "a", "correct": True, "group": "x" * 65}, "64", id="a long group"),
+        *(
+            pytest.param(act, body, rf"found a lone surrogate in '{text}'", id=f"{what} that has no bytes")
+            for act, what, body, text in (
+                ("labels", "an answer's name", {"request": LONE, "label": 1}, r"\ud800"),
+                ("labels", "a name behind a worker's tag", {"request": f"cafe-1-{LONE}", "label": 1}, r"cafe-1-\ud800"),
+                ("labels", "a group", {"request": "a", "correct": True, "group": f"a{LONE}"}, r"a\ud800"),
+                ("outcomes", "a metric", {"metric": LONE, "success": True}, r"\ud800"),
+                ("outcomes", "an answer's name", {"metric": "m", "request": LONE, "success": True}, r"\ud800"),
+                ("veto", "a reason", {"seconds": 5, "reason": LONE}, r"\ud800"),
+            )
+        ),
         pytest.param("outcomes", {"outcomes": []}, "1 to", id="no outcome"),
         pytest.param("outcomes", {"outcomes": [{}] * (OUTCOMES_MAX + 1)}, "1 to", id="too many outcomes"),
         pytest.param("outcomes", {"success": True}, "metric", id="an outcome of no metric"),

@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import tempfile
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,10 +15,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from pinnace_agent.adapters.worker_process import HostSettings
+from pinnace_agent.worker.hosting import HostSettings
+from pinnace_agent.worker.open_inference import BadRequest, Reader
+from pinnace_agent.worker.protocol import ServingLimits
 from pinnace_contract.latest import Datatype, IoContract, TensorSpec
 from pinnace_runtime.arrays import dtype_of
 from tests.agent.worker.building import (
+    CONTRACT,
     MODEL,
     NO_STEPS,
     Hosted,
@@ -262,6 +266,14 @@ BAD_REQUESTS = {
     "a fraction as size": ({"inputs": [tensor(shape=[1.0, 4])]}, '"shape"'),
     "a truth value as size": ({"inputs": [tensor(shape=[True, 4])]}, '"shape"'),
     "a huge size": ({"inputs": [tensor(shape=[2**40, 4])]}, '"shape"'),
+    "an empty axis beside huge ones": (
+        {"inputs": [tensor([], shape=[0, *[2**31 - 1] * 3])]},
+        "at most 2147483648 values",
+    ),
+    "the same in binary": (
+        {"inputs": [tensor(..., shape=[0, *[2**31 - 1] * 3], parameters={"binary_data_size": 0})]},
+        "at most 2147483648 values",
+    ),
     "too many axes": ({"inputs": [tensor(shape=[1] * 9)]}, '"shape"'),
     "another shape": ({"inputs": [tensor(shape=[4, 1])]}, "expected FP32 [?, 4], found FP32 [4, 1]"),
     "another rank": ({"inputs": [tensor(shape=[4])]}, "expected FP32 [?, 4]"),
@@ -319,6 +331,7 @@ def test_bad_request_says_what_was_expected(worker: Hosted, what: str) -> None:
         pytest.param("-1", b"", 400, "at most the body's", id="a negative length"),
         pytest.param("x", b"", 400, "at most the body's", id="no number"),
         pytest.param("1" * 40, b"", 400, "at most the body's", id="an endless number"),
+        pytest.param("0" * 5000, b"", 400, "at most the body's", id="more digits than Python reads"),
         pytest.param(None, b"\0" * 12, 400, "16 bytes of tensors announced, 12", id="too little binary"),
         pytest.param(None, b"\0" * 20, 400, "16 bytes of tensors announced, 20", id="too much binary"),
         pytest.param("0", b"", 400, "no FP32 [-1, 4]", id="a bare tensor of another size"),
@@ -333,6 +346,20 @@ def test_bad_binary_request_says_what_was_expected(
     answer = ask(worker, "POST", INFER, body, headers)
     assert answer.status == status
     assert says in str(answer.json["error"])
+
+
+def test_texts_among_the_numbers_are_refused_before_they_take_memory() -> None:
+    """numpy gives every text the room of the longest; 1 MiB of JSON took 1 GiB, and the worker was killed for it."""
+    tree = {"inputs": [tensor(["x" * 2**20, *[""] * 63])]}
+    body = memoryview(json.dumps(tree).encode())
+    reader = Reader(CONTRACT)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadRequest, match="the data is not FP32: there are texts in it"):
+            reader.read(body, None)
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_bad_requests_leave_the_worker_as_it_was(worker: Hosted) -> None:
@@ -392,6 +419,26 @@ def test_shared_memory_is_bounded(worker: Hosted, body: object, status: int) -> 
     answer = ask(worker, "POST", f"/v2/models/{MODEL}/shared_memory", body)
     assert answer.status == status
     assert "error" in answer.json
+
+
+def test_shared_memory_leaves_connections_for_those_who_have_none(worker: Hosted) -> None:
+    """A session may last for ever; 64 of them, and nobody else had an answer."""
+    path, body = f"/v2/models/{MODEL}/shared_memory", {"request_bytes": 4096, "answer_bytes": 4096}
+    places = ServingLimits().connections // 2
+    held = []
+    try:
+        for expected_status in [200] * places + [503]:
+            connection = http.client.HTTPConnection("device", timeout=30)
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.connect(str(worker.socket))
+            connection.request("POST", path, json.dumps(body))
+            held.append(connection)
+            assert connection.getresponse().status == expected_status
+        assert ask(worker, "POST", INFER, {"inputs": [tensor()]}).status == 200
+    finally:
+        for connection in held:
+            connection.close()
+    assert ask(worker, "POST", path, body).status == 200
 
 
 # --- numbers of every kind ------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ MESSAGES = [
     protocol.StopServing(),
     protocol.Collect(),
     protocol.Label(
-        truths=(protocol.Truth(request="cafe-1-7", classes=(3, 4)), protocol.Truth(request="x", correct=True))
+        truths=(protocol.Truth(request="cafe-1-s7", classes=(3, 4)), protocol.Truth(request="x", correct=True))
     ),
     protocol.Forward(share_percent=25),
     protocol.Shadow(),
@@ -58,6 +58,7 @@ MESSAGES = [
     protocol.Replayed(n=4, errors=1, result=GoldenResult(vectors=3, passed=False)),
     protocol.Serving(arm=Arm.SERVING),
     protocol.Answering(arm=Arm.CANDIDATE),
+    protocol.Parted(),
     protocol.Drained(),
     protocol.Counted(block=BLOCK),
 ]

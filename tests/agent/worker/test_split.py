@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -20,12 +21,13 @@ from pinnace_agent.reactor import Reactor
 from pinnace_agent.worker import events, protocol
 from pinnace_agent.worker.copies import chosen
 from pinnace_agent.worker.events import ExitCause, WorkerRef
+from pinnace_agent.worker.joining import JOINS_MAX
 from pinnace_agent.worker.protocol import NO_ANSWER
 from pinnace_agent.worker.reply import Reply
-from pinnace_agent.worker.split import Answering, Split
+from pinnace_agent.worker.split import ANSWER_BYTES_MAX, ANSWER_S_MAX, PASS_ON_S_MAX, Answering, Split
 from pinnace_contract.histogram import Histogram
 from pinnace_contract.ids import Digest, ReleaseId
-from pinnace_contract.latest import Arm, Block, ErrorCount
+from pinnace_contract.latest import Arm, Block, ErrorCount, Labels
 from pinnace_contract.merging import merge_blocks
 from tests.agent.worker.building import (
     MODEL,
@@ -189,6 +191,36 @@ def test_whoever_gave_an_answer_is_known_in_either_place(
     assert set(told) == {(control.variant, Arm.CONTROL), (candidate.variant, Arm.CANDIDATE)}
 
 
+@pytest.mark.parametrize("stays", ["control", "candidate"])
+def test_truth_and_outcome_that_come_late_count_for_the_arm_that_answered(
+    host: Hosted, release: OnDisk, tmp_path: Path, stays: str
+) -> None:
+    """With a business metric that is the rule: the split is over before the customer has paid."""
+    control, candidate = split(host, release, second(tmp_path))
+    with Client(host.run_dir) as client:
+        answers = [client.infer(MODEL, {"x": rows(1, seed=i)}) for i in range(20)]
+        kept, arm = (control, Arm.CONTROL) if stays == "control" else (candidate, Arm.CANDIDATE)
+        host.host.serve(kept)
+        host.wait_for(events.NowServing, kept)
+        if kept is candidate:
+            host.wait_for(events.StoppedServing, control)
+        answers.append(client.infer(MODEL, {"x": rows(1)}))
+    told = [host.host.who_answered(answer.request) for answer in answers]
+    assert {by.arm for by in told[:-1] if by is not None} == {Arm.CONTROL, Arm.CANDIDATE}
+    assert told[-1] is not None
+    assert (told[-1].worker, told[-1].arm) == (kept, Arm.SERVING)
+    theirs = sum(answer.variant == kept.variant for answer in answers[:-1])
+    host.host.label(MODEL, tuple(protocol.Truth(request=answer.request, correct=False) for answer in answers))
+    host.host.collect(kept)
+    labelled = {}
+    while len(labelled) < 2:
+        block = host.wait_for(events.Collected, kept).block
+        if block.labels is not None:
+            labelled[block.arm] = block.labels
+            assert (block.release, block.variant) == (kept.release, kept.variant)
+    assert labelled == {Arm.SERVING: Labels(n=1, errors=1), arm: Labels(n=theirs, errors=theirs)}
+
+
 def test_when_the_one_that_holds_the_socket_dies_the_other_takes_it(
     host: Hosted, release: OnDisk, tmp_path: Path
 ) -> None:
@@ -213,6 +245,30 @@ def test_a_control_that_is_started_anew_has_the_same_share_beside_what_holds_the
     answered = ask(host, 100)
     assert set(answered) == {control.variant, candidate.variant}
     assert 12 <= answered[control.variant] <= 28
+
+
+def test_arms_that_part_are_joined_again_and_one_that_parts_again_and_again_is_ended(
+    host_with: Callable[..., Hosted], release: OnDisk, tmp_path: Path
+) -> None:
+    """A self-test takes as long as it takes, so whoever has one leaves: nobody waits, and it is nobody's failure."""
+    host = host_with(watch_every_s=0.05)
+    control, candidate = split(host, release, second(tmp_path))
+    for _ in range(JOINS_MAX):
+        host.host.self_test(candidate)
+        host.wait_for(events.SelfTested, candidate)
+        assert ask(host, 5)[control.variant] > 0  # it hears that the other one has left, and answers
+        host.wait_for(events.NowAnswering, candidate)
+        block_of(host, control)  # it obeys in turn, so it has heard that they are joined again
+        assert ask(host, 40)[candidate.variant] > 20
+    host.host.self_test(candidate)
+    host.wait_for(events.SelfTested, candidate)
+    ask(host, 5)
+    ended = host.wait_for(events.WorkerExited, candidate)
+    assert ended.cause is ExitCause.CRASHED
+    assert "did not answer its share" in ended.detail
+    assert set(ask(host, 20)) == {control.variant}
+    blocks = [each.block for each in host.seen if isinstance(each, events.Collected)]
+    assert not any(block.errors for block in blocks)
 
 
 @pytest.mark.parametrize("stays", ["control", "candidate"])
@@ -281,9 +337,13 @@ ORDER = protocol.Split(
 )
 
 
-def ends() -> tuple[Split, socket.socket]:
+def ends(parted: list[bool] | None = None) -> tuple[Split, socket.socket]:
     ours, theirs = socket.socketpair()
-    return Split(ours, ORDER, MODEL, lambda: None), theirs
+    return Split(ours, ORDER, MODEL, lambda: None, lambda: (parted if parted is not None else []).append(True)), theirs
+
+
+def answering(reactor: Reactor, theirs: socket.socket, answer: Callable[[memoryview, int | None], Reply]) -> Answering:
+    return Answering(reactor, theirs, answer, 100, lambda: None)
 
 
 def lost(end: Split) -> int:
@@ -304,19 +364,98 @@ def lost(end: Split) -> int:
     ],
 )
 def test_what_is_no_answer_is_the_other_arms_failure_and_ends_the_split(said: bytes) -> None:
-    end, theirs = ends()
+    parted: list[bool] = []
+    end, theirs = ends(parted)
     theirs.sendall(said)
     theirs.shutdown(socket.SHUT_WR)
     assert end.ask(memoryview(b"body"), None) is None
     assert (lost(end), lost(end)) == (1, 0)
     assert not end.asks(1)
+    assert parted == [True]
 
 
 def test_who_leaves_in_order_has_not_failed() -> None:
-    end, theirs = ends()
-    Answering(Reactor(), theirs, lambda _body, _json: Reply(status=200, json=b""), 100).leave()
+    parted: list[bool] = []
+    end, theirs = ends(parted)
+    answering(Reactor(), theirs, lambda _body, _json: Reply(status=200, json=b"")).leave()
     assert end.ask(memoryview(bytes(1 << 20)), None) is None
     assert lost(end) == 0
+    assert parted == [True]
+
+
+def asking(end: Split) -> tuple[threading.Thread, list[Reply | None]]:
+    got: list[Reply | None] = []
+    thread = threading.Thread(target=lambda: got.append(end.ask(memoryview(b"body"), None)))
+    thread.start()
+    return thread, got
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(status=200, json=b"{}", tensors=(memoryview(b"x"),) * 65),
+        Reply(
+            status=200, json=b"{}" * (ANSWER_BYTES_MAX // 4), tensors=(memoryview(bytes(ANSWER_BYTES_MAX // 2 + 1)),)
+        ),
+    ],
+    ids=["too many tensors", "too many bytes"],
+)
+def test_an_answer_too_large_to_pass_on_is_given_by_who_asked_and_nobodys_failure(reply: Reply) -> None:
+    parted: list[bool] = []
+    end, theirs = ends(parted)
+    reactor = Reactor()
+    answers = [reply, Reply(status=200, json=b"next")]
+    kept = answering(reactor, theirs, lambda _body, _json: answers.pop(0))
+    for expected_answer in (None, b"next"):
+        thread, got = asking(end)
+        while thread.is_alive():
+            reactor.turn(0.01)
+        assert [each and each.json for each in got] == [expected_answer]
+    assert (lost(end), parted, end.asks(1)) == (0, [], True)
+    kept.leave()
+
+
+class Dripping:
+    """A clock on which a second goes by with each sign of life, when the other side takes or gives a little."""
+
+    def __init__(self, drip: Callable[[], object]) -> None:
+        self.now_s, self.drip = 0.0, drip
+
+    def beat(self) -> None:
+        self.now_s += 1
+        self.drip()
+
+    def clock(self) -> float:
+        return self.now_s
+
+
+def test_an_answer_that_drips_is_not_waited_for_and_the_one_that_waits_is_seen_to_live() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.sendall((200).to_bytes(4, "big") + (10_000).to_bytes(8, "big") + bytes(4))
+    slowly = Dripping(lambda: theirs.send(b"x"))
+    end = Split(ours, ORDER, MODEL, slowly.beat, lambda: None, slowly.clock)
+    assert end.ask(memoryview(b"body"), None) is None
+    assert slowly.now_s == ANSWER_S_MAX + 1
+    assert lost(end) == 1
+
+
+def test_an_answer_that_is_taken_in_drips_is_not_passed_on_for_ever() -> None:
+    ours, theirs = socket.socketpair()
+    ours.sendall((4).to_bytes(8, "big") + (-1).to_bytes(8, "big", signed=True) + b"body")
+    ours.setblocking(False)
+
+    def drip() -> None:
+        with contextlib.suppress(BlockingIOError):
+            ours.recv(100_000)
+
+    slowly = Dripping(drip)
+    reactor = Reactor()
+    part = memoryview(bytes(1 << 20))
+    reply = Reply(status=200, json=b"{}", tensors=(part,) * 60)
+    Answering(reactor, theirs, lambda _body, _json: reply, 100, slowly.beat, slowly.clock)
+    reactor.turn(1.0)
+    assert slowly.now_s == PASS_ON_S_MAX + 1
+    assert theirs.fileno() < 0
 
 
 @pytest.mark.parametrize(
@@ -331,7 +470,7 @@ def test_what_is_no_question_ends_the_split(asked: bytes) -> None:
         answered.append(bytes(body))
         return Reply(status=200, json=b"{}")
 
-    Answering(reactor, theirs, answer, 100)
+    answering(reactor, theirs, answer)
     ours.sendall(asked)
     reactor.turn(1.0)
     assert (answered, ours.recv(100)) == ([], b"")
@@ -340,9 +479,7 @@ def test_what_is_no_question_ends_the_split(asked: bytes) -> None:
 def test_a_question_that_comes_in_pieces_is_answered_once_it_is_whole() -> None:
     ours, theirs = socket.socketpair()
     reactor = Reactor()
-    Answering(
-        reactor, theirs, lambda body, json_bytes: Reply(status=200, json=bytes(body) + str(json_bytes).encode()), 9
-    )
+    answering(reactor, theirs, lambda body, json_bytes: Reply(status=200, json=bytes(body) + str(json_bytes).encode()))
     for part in ((3).to_bytes(8, "big"), (2).to_bytes(8, "big"), b"a", b"bc"):
         ours.sendall(part)
         reactor.turn(1.0)

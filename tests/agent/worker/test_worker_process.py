@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import stat
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pinnace_agent.adapters.worker_process import HostSettings, WorkerHost
+from pinnace_agent.adapters.worker_process import LABEL_ORDERS_MAX, WorkerHost
 from pinnace_agent.client import Client, NotReachable, Unavailable
 from pinnace_agent.endpoint import SocketTrouble
 from pinnace_agent.worker import events
 from pinnace_agent.worker.events import ExitCause
+from pinnace_agent.worker.hosting import HostSettings
+from pinnace_agent.worker.protocol import Truth
 from pinnace_contract.histogram import Histogram, unpack_varints
 from pinnace_contract.ids import ModelName
 from pinnace_contract.latest import Arm, Cause
@@ -333,3 +336,39 @@ def test_run_directory_too_deep_for_a_socket_is_refused_with_its_length(run_dir:
             host.open(MODEL)
     finally:
         host.close()
+
+
+def test_workers_are_looked_at_however_many_orders_come(run_dir: Path) -> None:
+    looks = 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return time.monotonic()
+
+    seen: list[int] = []
+    flooded = threading.Event()
+    host = WorkerHost(HostSettings(run_dir=run_dir), lambda _event: None, clock)
+
+    def once_more() -> None:
+        seen.append(looks)
+        if len(seen) < 50:
+            host._ask(once_more)
+        else:
+            flooded.set()
+
+    host._ask(once_more)
+    assert flooded.wait(60)
+    host.close()
+    assert seen[-1] - seen[0] >= 49
+
+
+def test_labels_that_nobody_can_follow_are_dropped(host: Hosted) -> None:
+    go_on = threading.Event()
+    host.host._ask(go_on.wait)
+    for _ in range(3 * LABEL_ORDERS_MAX):
+        host.host.label(MODEL, (Truth(request="a-1-s1", correct=True),))
+    waiting = host.host._orders.qsize()
+    go_on.set()
+    until_obeyed(host)
+    assert waiting <= LABEL_ORDERS_MAX + 1
