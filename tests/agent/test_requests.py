@@ -11,8 +11,9 @@ import pytest
 
 from pinnace_agent.core import events
 from pinnace_agent.core.device import SLOTS_MAX
-from pinnace_agent.daemon import ARRIVALS_MAX, QUEUE_MAX, arrivals
+from pinnace_agent.daemon import ARRIVALS_MAX, arrivals
 from pinnace_agent.outcomes import NotTaken, Outcomes
+from pinnace_agent.parts import QUEUE_MAX
 from pinnace_agent.requests import MODELS_MAX, SAVED_MAX, SAVED_WITHIN_S, WAITING_MAX, Desk, Request
 from pinnace_contract.ids import Digest, ModelName
 

@@ -98,6 +98,7 @@ class LocalSocket:
         self._closing = True
         os.eventfd_write(self._stop, 1)
         self._thread.join()
+        os.close(self._stop)  # not by the thread, which may see the end before it is woken
 
     def _run(self) -> None:
         next_look_s = time.monotonic() + _TURN_S
@@ -109,7 +110,6 @@ class LocalSocket:
         self._server.close()
         self._reactor.close()
         self._listening.close()
-        os.close(self._stop)
         self._path.unlink(missing_ok=True)
 
     def _turn(self) -> None:
