@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pinnace_agent.worker.events import NowServing
+from pinnace_agent.worker.events import NowAnswering, NowServing
 from pinnace_contract.ids import DeviceId, Digest, RolloutId
 from pinnace_server.domain import wave_report
 from pinnace_server.domain.gates.evidence import Guard
@@ -264,8 +264,8 @@ class ClimbTwin(Twin):
             why="; ".join(stand.report.why) if stand.report is not None else "",
         )
 
-    def begins_to_serve(self, device: SimDevice, event: NowServing) -> None:
-        """A version begins to serve somewhere; what dies silently does so some time after."""
+    def begins_to_serve(self, device: SimDevice, event: NowServing | NowAnswering) -> None:
+        """A version begins to answer somewhere, alone or beside another; what dies silently does so some time after."""
         self._serves(device, event.worker.release)
 
     # --- the fleet
@@ -311,5 +311,5 @@ class _WhoServes(NobodyLooks):
         self._twin = twin
 
     def hears(self, device: SimDevice, event: Told) -> None:
-        if isinstance(event, NowServing):
+        if isinstance(event, NowServing | NowAnswering):
             self._twin.begins_to_serve(device, event)
