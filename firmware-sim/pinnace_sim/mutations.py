@@ -482,7 +482,7 @@ MUTATIONS: Final = (
     _of_waves(
         "count-nobody-in-flight",
         "the budget counts who is in flight before it lets anybody go, and not whom it lets go",
-        _edit("server/pinnace_server/domain/ramp.py", "        self._in_flight += 1\n", ""),
+        _edit("server/pinnace_server/domain/ramp.py", "        self._in_flight += self._places(mover)\n", ""),
         rule=Rule.OVER_BUDGET,
         seeds=10,
     ),
