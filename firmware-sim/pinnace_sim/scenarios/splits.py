@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from pinnace_contract.ids import Digest
+from pinnace_sim.applications import METRIC
 from pinnace_sim.faults import FaultKind, Incident
 from pinnace_sim.plan import Nature
 from pinnace_sim.scenarios.ending import Ending
@@ -19,7 +20,7 @@ SPLIT_S: Final = 3_600
 GATES: Final[dict[str, Any]] = {
     "soak_s": 1_800,
     "exposure": {"duration_s": 900},
-    "guards": {"outcome": {"metric": "sold"}},
+    "guards": {"outcome": {"metric": METRIC}},
     "on_hold_timeout": "roll_back",
     "hold_timeout_s": 3_600,
 }
