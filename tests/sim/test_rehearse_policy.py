@@ -142,6 +142,38 @@ def test_release_that_dies_silently_is_noticed(tmp_path: Path) -> None:
     assert found.served.most <= 3
 
 
+def test_no_look_at_who_serves_counts_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Device-hours are counted a minute a look, also from the last look of the rollout to the first on the way back."""
+    looks: list[float] = []
+    count = ClimbTwin._count_who_serves
+
+    def noted(twin: ClimbTwin) -> int:
+        looks.append(twin.schedule.now_s)
+        return count(twin)
+
+    monkeypatch.setattr(ClimbTwin, "_count_who_serves", noted)
+    found = one(climbing.rehearse(asked(fleet(tmp_path, *cameras(8), versions=PROMISES_LITTLE), HALVES, "errors:20%")))
+    assert found.ends[End.MOVED_BACK].n == 1
+    assert len(set(looks)) == len(looks) > 10
+
+
+@pytest.mark.parametrize(
+    ("strategy", "hours"),
+    [
+        ("canary", 6),
+        ({"kind": "shadow", "duration_s": 7_200}, 10),
+        ({"kind": "blue_green", "wait_s": 14_400}, 14),
+        ({"kind": "site_atomic", "lease_s": 10_800}, 12),
+    ],
+    ids=lambda each: each["kind"] if isinstance(each, dict) else None,
+)
+def test_hours_have_room_for_what_a_strategy_waits_for_in_each_wave(
+    strategy: object, hours: float, tmp_path: Path
+) -> None:
+    policy = HALVES | {"strategy": strategy}
+    assert climbing.least_hours(asked(fleet(tmp_path, *cameras(2)), policy)) == hours
+
+
 # --- what a policy says is honoured -----------------------------------------------------------------------------------
 
 

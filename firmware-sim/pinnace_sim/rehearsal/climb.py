@@ -216,8 +216,10 @@ class ClimbTwin(Twin):
         end_s = self.schedule.now_s + BACK_S_MAX
         if found is None or found.state is not RolloutState.HALTED:
             return
-        while self.schedule.now_s < end_s and self._count_who_serves():
+        while self.schedule.now_s < end_s:
             self.schedule.run_until(self.schedule.now_s + LOOK_S)
+            if not self._count_who_serves():
+                return
 
     def _count_who_serves(self) -> int:
         n = 0

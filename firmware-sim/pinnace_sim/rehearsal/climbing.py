@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
-from pinnace_server.domain.rollout_policy.policy import Shadow
+from pinnace_server.domain.rollout_policy.policy import Ab, AllAtOnce, BlueGreen, Canary, Shadow, SiteAtomic, Strategy
 from pinnace_sim.climbs import End
 from pinnace_sim.errors import CannotRehearse
 from pinnace_sim.rehearsal import forecast
@@ -133,13 +133,23 @@ def least_hours(rehearsal: PolicyRehearsal) -> float:
     """
     policy = rehearsal.given.policy
     waves = len(policy.waves) + (policy.holdback is not None)
-    shadow_s = policy.strategy.duration_s if isinstance(policy.strategy, Shadow) else 0
-    each_s = policy.gates.soak_s + shadow_s + 2 * HOUR_S
+    each_s = policy.gates.soak_s + _waits_s(policy.strategy) + 2 * HOUR_S
     hours = (waves * each_s + policy.gates.hold_timeout_s) / HOUR_S
     hours += len(policy.approvals) * (rehearsal.person_delay_s or 0.0) / HOUR_S
     if policy.windows is not None:
         hours += WEEK_HOURS
     return min(math.ceil(hours), HOURS_MAX)
+
+
+def _waits_s(strategy: Strategy) -> float:
+    """Return how long a wave may be under way by its strategy before its soak time begins."""
+    match strategy:
+        case Shadow(duration_s=seconds) | BlueGreen(wait_s=seconds) | SiteAtomic(lease_s=seconds):
+            return seconds
+        case AllAtOnce() | Canary() | Ab():  # a control arm outlasts no gate
+            return 0.0
+        case _:
+            assert_never(strategy)
 
 
 def rehearse(
@@ -264,8 +274,8 @@ def _assumptions(rehearsal: PolicyRehearsal) -> Iterator[str]:
     blind = [name for name in _UNTOLD if getattr(rehearsal.given.policy.gates.guards, name) is not None]
     if blind:
         yield (
-            f"guards that see nothing here, and so neither hold nor move back: {', '.join(blind)}; no application tells "
-            "what came of answers, no answer is labelled, and no class is counted"
+            f"guards that see nothing here, and so neither hold nor move back: {', '.join(blind)}; no application "
+            "tells what came of answers, no answer is labelled, and no class is counted"
         )
     if len(rehearsal.of.target.variants) > 1:
         yield "how fast variants are is not in the snapshot: each is as fast, and tried as the release lists them"
