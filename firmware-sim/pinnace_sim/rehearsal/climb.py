@@ -100,7 +100,6 @@ class ClimbTwin(Twin):
         super().__init__(scenario.of, seed, origin_s=scenario.begins_at_s - self._begin_s)
         self.climb = scenario
         self.seed = seed
-        self.server.said = self._said
         self._undecided = 0
         self._moved_back_by: set[str] = set()
         self._held_by: set[str] = set()

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from statistics import median
 from typing import Any, Final, assert_never
 
 from pinnace_server.domain.rollout_policy.policy import Ab, AllAtOnce, BlueGreen, Canary, Shadow, SiteAtomic, Strategy
@@ -212,8 +211,8 @@ def summed(supposed: Supposed, worlds: Sequence[Climbed]) -> NatureForecast:
         without_a_person=chance(lambda each: each.end is End.PROMOTED and not each.agreed),
         agreed=chance(lambda each: each.end is End.PROMOTED and each.agreed > 0),
         asking=chance(lambda each: each.undecided > 0 and each.end not in (End.PROMOTED, End.MOVED_BACK)),
-        promoted_s=spread([each.seconds for each in promoted]),
-        stopped_s=spread([each.seconds for each in worlds if each.end is End.MOVED_BACK]),
+        promoted_s=Spread.of([each.seconds for each in promoted]),
+        stopped_s=Spread.of([each.seconds for each in worlds if each.end is End.MOVED_BACK]),
         waves=tuple(_wave(number, worlds) for number in numbers),
         guards=tuple(
             GuardForecast(
@@ -223,19 +222,11 @@ def summed(supposed: Supposed, worlds: Sequence[Climbed]) -> NatureForecast:
             )
             for guard in guards
         ),
-        served=spread([each.served for each in worlds]),
-        served_hours=spread([each.served_s / HOUR_S for each in worlds]),
-        total_bytes=spread([sum(each.carried.values()) for each in worlds]),
-        device_bytes=spread([n for each in worlds for n in each.carried.values() if n]),
+        served=Spread.of([each.served for each in worlds]),
+        served_hours=Spread.of([each.served_s / HOUR_S for each in worlds]),
+        total_bytes=Spread.of([sum(each.carried.values()) for each in worlds]),
+        device_bytes=Spread.of([n for each in worlds for n in each.carried.values() if n]),
     )
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Return the median, the 90th percentile and the largest of some numbers."""
-    if not values:
-        return Spread(median=None, p90=None)
-    ordered = sorted(values)
-    return Spread(median=median(ordered), p90=ordered[max(0, math.ceil(len(ordered) * 0.9) - 1)], most=ordered[-1])
 
 
 def _wave(number: int, worlds: Sequence[Climbed]) -> WaveForecast:
@@ -244,10 +235,10 @@ def _wave(number: int, worlds: Sequence[Climbed]) -> WaveForecast:
     ended = [wave.promoted_s for wave in seen if wave.promoted_s is not None]
     return WaveForecast(
         number=number,
-        devices=spread([wave.devices for wave in seen]),
-        begins_s=spread(began),
+        devices=Spread.of([wave.devices for wave in seen]),
+        begins_s=Spread.of(began),
         begun=Chance(n=len(began), of=len(worlds)),
-        promoted_s=spread(ended),
+        promoted_s=Spread.of(ended),
         promoted=Chance(n=len(ended), of=len(worlds)),
         by=Counter(wave.by for wave in seen if wave.by),
     )

@@ -30,14 +30,9 @@ KIND: Final = "cf"  # of the six, of another class of hardware
 TEN: Final = "abcdefghij"
 
 
-def _served(ending: Ending, version: str) -> dict[str, float]:
-    """Return when each device first served a version."""
-    found: dict[str, float] = {}
-    for who in SIX:
-        times = ending.times("serves", who, version=version)
-        if times:
-            found[who] = min(times)
-    return found
+def _since(ending: Ending, version: str) -> dict[str, float]:
+    """Return since when each device served a version."""
+    return {who: min(ending.times("serves", who, version=version)) for who in ending.served(version)}
 
 
 def _loads(ending: Ending, who: str, version: str) -> int:
@@ -46,18 +41,18 @@ def _loads(ending: Ending, who: str, version: str) -> int:
 
 def _together(ending: Ending) -> Sequence[str]:
     """The first wave waits for the one that is slow, then switches within a few seconds; version 1 leaves in time."""
-    ready = [min(ending.times("phase", who, phase="ready")) for who in _served(ending, "2")]
+    ready = [min(ending.times("phase", who, phase="ready")) for who in _since(ending, "2")]
     early, late = sorted(ready)[1:3]
     lines = ending.find("rollout_waits", version="2", wave=1)
     problems = [] if any(line["on"] == "SWITCH" for line in lines) else ["wave 1 should have waited for its switch"]
-    times = sorted(_served(ending, "2").values())
+    times = sorted(_since(ending, "2").values())
     if len(times) != 5 or times[2] - times[0] > 5 or times[3] - times[2] < GATES["soak_s"]:
         problems.append(f"version 2 served since {times}")
     if not early + 20 < late < times[0]:
         problems.append(f"ready were they at {ready}, and served at {times}")
     if any(_loads(ending, who, version) != 1 for who in FIVE for version in "12"):
         problems.append("either version should have been loaded once on each device")
-    for who, switched_s in _served(ending, "2").items():
+    for who, switched_s in _since(ending, "2").items():
         left = [at_s - switched_s for at_s in ending.times("exited", who, version="1", why="ordered")]
         if len(left) != 1 or not KEEP_S <= left[0] < KEEP_S + 60:
             problems.append(f"version 1 should have left {who} {KEEP_S} s after the switch, not after {left}")
@@ -89,8 +84,8 @@ GOOD: Final = Scenario(
 def _went_back(ending: Ending) -> Sequence[str]:
     """Who served version 2 went back by itself or was told to, without loading version 1 again."""
     problems = [f"{who} loaded version 1 again" for who in FIVE if _loads(ending, who, "1") != 1]
-    if len(_served(ending, "2")) != 3:
-        problems.append(f"version 2 should have served on three devices, not on {sorted(_served(ending, '2'))}")
+    if len(ending.served("2")) != 3:
+        problems.append(f"version 2 should have served on three devices, not on {ending.served('2')}")
     return problems
 
 
@@ -194,7 +189,7 @@ WRONG: Final = Scenario(
 
 
 def _late(ending: Ending) -> Sequence[str]:
-    times = _served(ending, "2")
+    times = _since(ending, "2")
     problems = [] if times["b"] - min(times.values()) > WAIT_S else [f"b should have been late, at {times}"]
     waited_s = min(times.values()) - min(min(ending.times("phase", who, phase="ready")) for who in "ac")
     if not WAIT_S <= waited_s < WAIT_S + 60 or abs(times["a"] - times["c"]) > 5:
