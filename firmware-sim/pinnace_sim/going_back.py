@@ -2,7 +2,8 @@
 
 From the moment a rollout in waves is halted, its devices are looked at until each has left the release, somebody wanted
 something else of it, or the server names a reason why it stays. Time counts while a device is on, connected over a line
-that carries, with a disk that takes writes, a clock that is right and a server that is there; a fetch has its own time.
+that carries and has not much else to carry first, with a disk that takes writes, a clock that is right and a server
+that is there; a fetch has its own time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pinnace_sim.schedule import Schedule
 
 BACK_S_MAX: Final = 60.0
 LOOK_EVERY_S: Final = 15.0
+BUSY_S_MAX: Final = 5.0  # a line that needs longer than that for what was sent before is what a word waits for
 _FETCHES: Final = frozenset({Phase.OFFERED, Phase.FETCHING, Phase.VERIFYING})
 _OWNED: Final = (MemberState.ASSIGNED, MemberState.READY, MemberState.COMMITTED)
 _UNDER_WAY: Final = (MemberState.WAITING, MemberState.ASSIGNED, MemberState.READY)
@@ -117,7 +119,7 @@ class GoingBack:
         if slot is not None and slot.phase in _FETCHES:
             return now_s
         until_s = (device.trouble.full_until_s, device.trouble.broken_until_s, self._disturbed_s.get(device.name, 0.0))
-        if max(until_s) > now_s:
+        if max(until_s) > now_s or self._network.busy_until_s(device.id) > now_s + BUSY_S_MAX:
             return now_s
         return max(contact_s, run.born_s, self._place.started_s, *until_s)
 

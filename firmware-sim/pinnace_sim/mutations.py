@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from pinnace_sim.checks import Rule
 from pinnace_sim.errors import SimError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -41,12 +42,14 @@ class Edit:
 class Mutation:
     """One deliberate bug, within how many seeds it is found, and a seed that is known to find it.
 
+    ``rule`` is the one that is about it, and finds it there: one that trips over what follows from it is not enough.
     ``story``, ``devices`` and ``hours`` say in which worlds.
     """
 
     name: str
     what: str
     edits: tuple[Edit, ...]
+    rule: Rule
     seeds: int
     found_by: int = 1
     story: str = "one"
@@ -64,16 +67,24 @@ class Caught:
     text: str
 
 
-def _of_waves(name: str, what: str, *edits: Edit, seeds: int, found_by: int = 1) -> Mutation:
+def _of_waves(name: str, what: str, *edits: Edit, rule: Rule, seeds: int, found_by: int = 1) -> Mutation:
     """Return a bug that is looked for in worlds with rollouts in waves."""
     return Mutation(
-        name=name, what=what, edits=edits, seeds=seeds, found_by=found_by, story="waves", devices=5, hours=8.0
+        name=name,
+        what=what,
+        edits=edits,
+        rule=rule,
+        seeds=seeds,
+        found_by=found_by,
+        story="waves",
+        devices=5,
+        hours=8.0,
     )
 
 
-def _of_told(name: str, what: str, *edits: Edit, seeds: int, found_by: int = 1) -> Mutation:
+def _of_told(name: str, what: str, *edits: Edit, rule: Rule, seeds: int, found_by: int = 1) -> Mutation:
     """Return a bug that is looked for where applications tell what came of answers."""
-    return replace(_of_waves(name, what, *edits, seeds=seeds, found_by=found_by), story="told")
+    return replace(_of_waves(name, what, *edits, rule=rule, seeds=seeds, found_by=found_by), story="told")
 
 
 def _edit(path: str, old: str, new: str) -> Edit:
@@ -85,18 +96,21 @@ MUTATIONS: Final = (
         name="skip-fsync",
         what="a file is renamed to its name before its content is durable",
         edits=(_edit("agent/pinnace_agent/store_port.py", "    files.sync(new)\n", ""),),
+        rule=Rule.AGENT_FAILED,
         seeds=10,
     ),
     Mutation(
         name="skip-directory-fsync",
         what="a name is believed before it is durable",
         edits=(_edit("agent/pinnace_agent/store_port.py", "    files.sync_dir(folder)\n", ""),),
+        rule=Rule.FORGOTTEN,
         seeds=10,
     ),
     Mutation(
         name="blob-not-durable",
         what="a fetched blob gets its name before its content is durable",
         edits=(_edit("agent/pinnace_agent/store_blobs.py", "    files.sync(part)\n", ""),),
+        rule=Rule.NO_MODEL,
         seeds=40,
     ),
     Mutation(
@@ -115,6 +129,7 @@ MUTATIONS: Final = (
                 "        if change.save and not self._save(after):\n            return\n",
             ),
         ),
+        rule=Rule.NOT_SAVED_FIRST,
         seeds=5,
     ),
     Mutation(
@@ -132,6 +147,7 @@ MUTATIONS: Final = (
                 "entry.generation >= slot.generation",
             ),
         ),
+        rule=Rule.TOO_MANY_STARTS,
         seeds=5,
     ),
     Mutation(
@@ -150,6 +166,7 @@ MUTATIONS: Final = (
             ),
             _edit("agent/pinnace_agent/trust.py", "    if found < believed:\n", "    if found < 0:\n"),
         ),
+        rule=Rule.BACKWARDS,
         seeds=20,
     ),
     Mutation(
@@ -162,6 +179,7 @@ MUTATIONS: Final = (
                 "self._save(replace(after, outbox=before.outbox))",
             ),
         ),
+        rule=Rule.COMMIT_WITHOUT_RECEIPT,
         seeds=5,
     ),
     Mutation(
@@ -176,6 +194,7 @@ MUTATIONS: Final = (
                 "    slot = moved(slot, Phase.TRIAL, replace(work, shadow=None, trial=Trial()))\n",
             ),
         ),
+        rule=Rule.FLOOR,
         seeds=40,
         found_by=12,
     ),
@@ -198,6 +217,7 @@ MUTATIONS: Final = (
                 "    if False:\n",
             ),
         ),
+        rule=Rule.NOT_ISSUED,
         seeds=60,
         found_by=13,
     ),
@@ -214,6 +234,7 @@ MUTATIONS: Final = (
                 "        self._outcomes.receipt(receipt, sealed)\n",
             ),
         ),
+        rule=Rule.RECEIPT_LOST,
         seeds=100,
         found_by=41,
     ),
@@ -227,6 +248,7 @@ MUTATIONS: Final = (
                 "        self._world.publisher.publish(topic, sealed)\n",
             ),
         ),
+        rule=Rule.REPORT_LOST,
         seeds=100,
         found_by=13,
     ),
@@ -244,6 +266,7 @@ MUTATIONS: Final = (
                 "            )\n",
             ),
         ),
+        rule=Rule.REPORT_LOST,
         seeds=10,
         found_by=5,
     ),
@@ -260,6 +283,7 @@ MUTATIONS: Final = (
                 "                return True\n",
             ),
         ),
+        rule=Rule.MISCOUNTED,
         seeds=10,
     ),
     Mutation(
@@ -277,6 +301,7 @@ MUTATIONS: Final = (
                 "    if crashes < 10 * crashes_max:\n",
             ),
         ),
+        rule=Rule.TOO_MANY_STARTS,
         seeds=20,
     ),
     Mutation(
@@ -291,6 +316,7 @@ MUTATIONS: Final = (
                 "        Bad(\n",
             ),
         ),
+        rule=Rule.BAD_KEPT,
         seeds=10,
         found_by=2,
     ),
@@ -309,6 +335,7 @@ MUTATIONS: Final = (
                 "                    self._publish(after.device.id, payload)\n",
             ),
         ),
+        rule=Rule.PUBLISHED_UNPLANNED,
         seeds=5,
     ),
     Mutation(
@@ -321,6 +348,7 @@ MUTATIONS: Final = (
                 "(self.current, *trying)",
             ),
         ),
+        rule=Rule.NO_MODEL,
         seeds=20,
         found_by=3,
     ),
@@ -339,6 +367,7 @@ MUTATIONS: Final = (
                 "    if had is not None and seq is not None and seq < 0:\n",
             ),
         ),
+        rule=Rule.BELIEF,
         seeds=10,
     ),
     Mutation(
@@ -351,6 +380,7 @@ MUTATIONS: Final = (
                 "",
             ),
         ),
+        rule=Rule.BELIEF,
         seeds=40,
     ),
     _of_waves(
@@ -366,6 +396,7 @@ MUTATIONS: Final = (
             "        if earlier.promoted_at_s is None:\n",
             "        if earlier.started_at_s is None:\n",
         ),
+        rule=Rule.WAVE_TOO_EARLY,
         seeds=10,
     ),
     _of_waves(
@@ -381,6 +412,7 @@ MUTATIONS: Final = (
             "    elif any(_missing(ramp, wave, each) > 0 for each in ramp.policy.approvals_before(wave.number)):\n",
             "    elif False:\n",
         ),
+        rule=Rule.WAVE_UNAGREED,
         seeds=20,
         found_by=5,
     ),
@@ -392,6 +424,7 @@ MUTATIONS: Final = (
             "    if verdict is not None and verdict.promotes:\n",
             "    if verdict is not None:\n",
         ),
+        rule=Rule.RULING_UNTRUE,
         seeds=10,
     ),
     _of_waves(
@@ -402,6 +435,7 @@ MUTATIONS: Final = (
             "        if ruling is not None and ramps.check(ruling, ramp):\n",
             "        if ruling is not None and False:\n",
         ),
+        rule=Rule.WAVE_TOO_EARLY,
         seeds=40,
         found_by=2,
     ),
@@ -418,6 +452,7 @@ MUTATIONS: Final = (
             "    if ramp.paused and (ruling.on_time or ruling.kind in HALTED_BY_A_PAUSE):\n",
             "    if ramp.paused and ruling.kind in HALTED_BY_A_PAUSE:\n",
         ),
+        rule=Rule.ASKED_TWICE,
         seeds=100,
         found_by=33,
     ),
@@ -429,6 +464,7 @@ MUTATIONS: Final = (
             "    if wave in ramp.begun:\n        return None\n",
             "    if wave in ramp.begun or wave - 1 in ramp.begun:\n        return None\n",
         ),
+        rule=Rule.TOLD_TOO_EARLY,
         seeds=10,
     ),
     _of_waves(
@@ -439,13 +475,15 @@ MUTATIONS: Final = (
             "rollout.state is not RolloutState.ACTIVE or (due.look is not None and rollout != last):\n",
             "rollout.state is not RolloutState.ACTIVE or last is None:\n",
         ),
+        rule=Rule.MOVED_IN_A_PAUSE,
         seeds=100,
         found_by=45,
     ),
     _of_waves(
         "count-nobody-in-flight",
         "the budget counts who is in flight before it lets anybody go, and not whom it lets go",
-        _edit("server/pinnace_server/domain/ramp.py", "        self._in_flight += 1\n", ""),
+        _edit("server/pinnace_server/domain/ramp.py", "        self._in_flight += self._places(mover)\n", ""),
+        rule=Rule.OVER_BUDGET,
         seeds=10,
     ),
     _of_waves(
@@ -456,6 +494,7 @@ MUTATIONS: Final = (
             "records.record(found.verdict, found.gathered.evidence, found.gathered.settings)",
             "records.record(found.verdict, found.gathered.evidence, replace(found.gathered.settings, waves=33))",
         ),
+        rule=Rule.RULING_UNTRUE,
         seeds=40,
     ),
     _of_waves(
@@ -466,6 +505,7 @@ MUTATIONS: Final = (
             "(_goes_back(tables, rollout, member) or not stay)",
             "(member.state not in UNDER_WAY and not stay)",
         ),
+        rule=Rule.RAN_ON,
         seeds=100,
         found_by=3,
     ),
@@ -477,6 +517,7 @@ MUTATIONS: Final = (
             "    if not work.entry.site_atomic or ignores_holds(slot):\n",
             "    if work.candidate is not None or ignores_holds(slot):\n",
         ),
+        rule=Rule.KEPT_UNDECIDED,
         seeds=20,
         found_by=8,
     ),
@@ -488,8 +529,35 @@ MUTATIONS: Final = (
             "    if site.missing:\n        return None\n",
             "    if len(site.missing) > 1:\n        return None\n",
         ),
+        rule=Rule.DECIDED_TOO_EARLY,
         seeds=20,
         found_by=8,
+    ),
+    _of_waves(
+        "go-back-without-who-is-prepared",
+        "a device that is prepared serves on although its site goes back",
+        _edit(
+            "agent/pinnace_agent/core/siting.py",
+            "        case SiteVerdict.REVERT if not work.again:  # it is here",
+            "        case SiteVerdict.REVERT if work.again:  # it is here",
+        ),
+        rule=Rule.SITE_MIXED,
+        seeds=100,
+        found_by=72,
+    ),
+    _of_waves(
+        "commit-as-a-lease-ends",
+        "a site commits in the last seconds of a lease, and its devices may go back before they hear so",
+        _edit(
+            "server/pinnace_server/domain/sites.py",
+            "    if until_s is not None and now_s > until_s - MARGIN_S:\n",
+            "    if until_s is not None and now_s < until_s - 10.0:\n"
+            "        return None\n"
+            "    if until_s is not None and now_s > until_s:\n",
+        ),
+        rule=Rule.DECIDED_TOO_LATE,
+        seeds=40,
+        found_by=20,
     ),
     _of_told(
         "forget-an-outcome",
@@ -499,6 +567,7 @@ MUTATIONS: Final = (
             "        outcomes=outcomes_of(one.outcomes, other.outcomes),\n",
             "        outcomes=one.outcomes or dict(other.outcomes),\n",
         ),
+        rule=Rule.MISCOUNTED,
         seeds=10,
         found_by=7,
     ),
@@ -510,6 +579,7 @@ MUTATIONS: Final = (
             "        classes=None if classes is None else _classes(_map(classes)),\n",
             "        classes=None,\n",
         ),
+        rule=Rule.RULING_UNTRUE,
         seeds=20,
         found_by=5,
     ),
@@ -521,6 +591,7 @@ MUTATIONS: Final = (
             "                serving is not None and serving.is_same(event.release, event.variant)\n",
             "                serving is not None\n",
         ),
+        rule=Rule.RECEIPT_UNTRUE,
         seeds=60,
         found_by=8,
     ),
@@ -532,6 +603,7 @@ MUTATIONS: Final = (
             "                model.standby = before\n",
             "                model.standby = before\n                self._host.stop(before)\n",
         ),
+        rule=Rule.STANDBY_UNLOADED,
         seeds=30,
         found_by=14,
     ),
@@ -543,6 +615,7 @@ MUTATIONS: Final = (
             "    if wave in ramp.told:\n",
             "    if True:\n",
         ),
+        rule=Rule.SWITCHED_TOO_EARLY,
         seeds=30,
         found_by=14,
     ),

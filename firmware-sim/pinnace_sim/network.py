@@ -212,6 +212,11 @@ class Network:
         line = self._lines.get(name) or Line()
         return max(session.connection.since_s, line.up_dark_s, line.down_dark_s)
 
+    def busy_until_s(self, name: str) -> float:
+        """Return when a client will have what was sent to it so far; 0: it is not connected."""
+        session = self._sessions.get(name)
+        return 0.0 if session is None or session.connection is None else session.connection.down_free_s
+
     def retained(self, topic: topics.Topic) -> bytes | None:
         """Return what stands on the broker."""
         return self._standing(str(topic))

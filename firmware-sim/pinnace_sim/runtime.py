@@ -376,7 +376,8 @@ class Workers:
 
     def _errors(self, worker: _Worker, n: int) -> int:
         usual = _ERROR_SHARES.get(worker.nature, 0.0)
-        share = max((worker.amount or usual) if usual else 0.0, self.temper.error_share)
+        own, here = (worker.amount or usual) if usual else 0.0, self.temper.error_share
+        share = own + here - own * here  # a version fails beside what fails on the device whatever answers
         return sum(self.chance.random() < share for _ in range(n)) if share else 0
 
     def _latencies(self, worker: _Worker, n: int) -> Histogram:

@@ -3,7 +3,7 @@
 Looks on from outside. What a device keeps is held against what stands in the server's database; what was decided is
 held against how long its devices really waited; and from a decision on each device of the site is looked at until it
 did as its site does, somebody wanted something else of it, or the world ends. Time counts while a device can hear: it
-is on, connected over a line that carries, and nothing else stands in its way.
+is on, connected over a line that carries, and nothing else stands in its way: no more than a slow line carries first.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pinnace_sim.schedule import Schedule
 
 MIXED_S_MAX: Final = 60.0
 LOOK_EVERY_S: Final = 15.0
+MARGIN_S: Final = 120.0  # no commit is signed in the last two minutes of a lease
 # Who has not proved the release yet, or is on its way back anyway, is not what makes a site mixed.
 _PROVES: Final = frozenset(
     {
@@ -120,12 +121,12 @@ class SiteChecks:
             self.schedule.after(LOOK_EVERY_S, lambda watched=watched: self._look(watched))  # type: ignore[misc]
 
     def _in_time(self, device: SimDevice, entry: Entry) -> None:
-        """No commit is signed once a device must have gone back by itself."""
+        """No commit is signed once a device may have gone back before it hears so."""
         since_s = self._prepared.get((device.id, entry.generation))
         if since_s is None:
             return
         waited_s = self.schedule.now_s - since_s
-        if waited_s > entry.lease_s + self.slow_s:
+        if waited_s > entry.lease_s - MARGIN_S + self.slow_s:
             text = f"site {entry.site} is told to commit, and the lease of {entry.lease_s} s ran for {waited_s:.0f} s"
             raise Violation(Rule.DECIDED_TOO_LATE, device.name, text)
 
@@ -146,13 +147,14 @@ class SiteChecks:
         slot = device.run.daemon.state.slot(self.model) if device.run is not None else None
         if slot is not None and slot.generation > watched.generation:
             return
-        if slot is not None and watched.verdict is SiteVerdict.COMMIT and slot.phase in _PROVES:
+        if slot is not None and _has_its_own_time(watched, slot):
             watched.since_s = now_s
-        if slot is None or self._did(watched, slot):
+        if slot is not None and self._did(watched, slot):
             return
         if now_s - watched.since_s > MIXED_S_MAX + self.slow_s:
             told = f"site {watched.site} was told to {watched.verdict}"
-            text = f"{told}; {now_s - watched.since_s:.0f} s later it is {slot.phase} ({slot.reason.cause})"
+            is_now = "without the model" if slot is None else f"{slot.phase} ({slot.reason.cause})"
+            text = f"{told}; {now_s - watched.since_s:.0f} s later it is {is_now}"
             raise Violation(Rule.SITE_MIXED, device.name, text)
         self.schedule.after(LOOK_EVERY_S, lambda: self._look(watched))
 
@@ -171,3 +173,10 @@ class SiteChecks:
         if known is None or known.state is not DeviceState.ACTIVE or assignment is None:
             return False
         return assignment.entry.generation == watched.generation
+
+
+def _has_its_own_time(watched: _Watched, slot: Slot) -> bool:
+    """Tell whether a device still proves what it is to keep, or has not heard yet of what it is to leave."""
+    if watched.verdict is SiteVerdict.COMMIT:
+        return slot.phase in _PROVES
+    return slot.generation < watched.generation

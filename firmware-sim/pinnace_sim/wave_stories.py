@@ -129,8 +129,11 @@ def _asking(draw: random.Random, order: Order) -> Order:
         return replace(order, nature=draw.choice((Nature.WORSE_OUTCOME, Nature.UNFAIR, Nature.DRIFTING)))
     if order.kind is OrderKind.BEGIN:
         policy = json.loads(order.policy)
+        strategy = policy.get("strategy")
+        is_ab = isinstance(strategy, dict) and strategy["kind"] == "ab"  # which asks for one
+        outcome = draw.choice((None, {"metric": METRIC}, {"metric": METRIC, "points": 1}))
         policy["gates"]["guards"] = {
-            "outcome": draw.choice((None, {"metric": METRIC}, {"metric": METRIC, "points": 1})),
+            "outcome": {"metric": METRIC} if outcome is None and is_ab else outcome,
             "fairness": draw.choice((None, {"points": 2}, {"points": 5})),
             "predictions": draw.choice((None, 5, 10)),
         }
@@ -248,7 +251,7 @@ def with_strategy(draw: random.Random, policy: dict[str, object]) -> dict[str, o
     split = {"duration_s": draw.choice((3_600, 7_200)), "control_percent": draw.choice((5, 20, 50))}
     gates = policy["gates"]
     assert isinstance(gates, dict)
-    outcome = gates | {"guards": {"outcome": {"metric": "sold"}}}  # ab asks for one
+    outcome = gates | {"guards": {"outcome": {"metric": METRIC}}}  # ab asks for one
     return policy | {"strategy": {"kind": kind, "unsplit": able, **split}, "gates": outcome}
 
 

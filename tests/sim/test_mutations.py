@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from pinnace_sim import mutations
+from pinnace_sim.checks import Rule
 from pinnace_sim.mutations import MUTATIONS, Mutation
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -20,7 +21,7 @@ def test_there_are_at_least_twelve_of_them() -> None:
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda each: each.name)
 def test_a_deliberate_bug_is_found(mutation: Mutation) -> None:
     caught = mutations.hunt(mutation, first_seed=mutation.found_by, seeds=1)
-    assert caught.rule, f"{mutation.name} went unseen: {mutation.what}"
+    assert caught.rule == mutation.rule, f"{mutation.name}: expected {mutation.rule}, found {caught}"
 
 
 @pytest.mark.soak
@@ -31,7 +32,7 @@ def test_a_deliberate_bug_is_found_within_its_stated_number_of_seeds(mutation: M
 
 def test_a_patch_that_no_longer_fits_is_an_error() -> None:
     edit = mutations.Edit(path="agent/pinnace_agent/store.py", old="no such line", new="")
-    gone = Mutation(name="gone", what="nothing", edits=(edit,), seeds=1, found_by=1)
+    gone = Mutation(name="gone", what="nothing", edits=(edit,), rule=Rule.UNSIGNED, seeds=1)
     with pytest.raises(mutations.Unpatchable, match=r"expected once in .*store\.py, found 0 times"):
         mutations.hunt(gone)
 

@@ -102,6 +102,19 @@ def test_good_release_is_promoted_and_a_bad_one_moved_back_by_the_guard_that_see
     assert good.waves[1].begins_s.median == pytest.approx(good.waves[0].promoted_s.median, abs=60)
 
 
+def test_guards_that_see_nothing_in_a_rehearsal_are_named(tmp_path: Path) -> None:
+    """Nobody tells outcomes, labels or classes here: a forecast that is silent about it would be taken for theirs."""
+    of = fleet(tmp_path, *cameras(2))
+    guards = {"outcome": {"metric": "sold"}, "fairness": {"points": 2}, "predictions": 5}
+    asking, usual = (
+        climbing.rehearse(asked(of, HALVES | {"gates": QUICK | {"guards": each}})).assumptions for each in (guards, {})
+    )
+    assert [each.partition(";")[0] for each in asking if "see nothing" in each] == [
+        "guards that see nothing here, and so neither hold nor move back: outcome, fairness, predictions"
+    ]
+    assert not any("see nothing" in each for each in usual)
+
+
 def test_bytes_and_exposure_are_counted_for_everybody_whom_it_reached(tmp_path: Path) -> None:
     found = one(climbing.rehearse(asked(fleet(tmp_path, *cameras(4)), HALVES)))
     assert found.total_bytes.median is not None
@@ -127,6 +140,38 @@ def test_release_that_dies_silently_is_noticed(tmp_path: Path) -> None:
     assert found.without_a_person.n == 0
     assert found.served.most is not None
     assert found.served.most <= 3
+
+
+def test_no_look_at_who_serves_counts_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Device-hours are counted a minute a look, also from the last look of the rollout to the first on the way back."""
+    looks: list[float] = []
+    count = ClimbTwin._count_who_serves
+
+    def noted(twin: ClimbTwin) -> int:
+        looks.append(twin.schedule.now_s)
+        return count(twin)
+
+    monkeypatch.setattr(ClimbTwin, "_count_who_serves", noted)
+    found = one(climbing.rehearse(asked(fleet(tmp_path, *cameras(8), versions=PROMISES_LITTLE), HALVES, "errors:20%")))
+    assert found.ends[End.MOVED_BACK].n == 1
+    assert len(set(looks)) == len(looks) > 10
+
+
+@pytest.mark.parametrize(
+    ("strategy", "hours"),
+    [
+        ("canary", 6),
+        ({"kind": "shadow", "duration_s": 7_200}, 10),
+        ({"kind": "blue_green", "wait_s": 14_400}, 14),
+        ({"kind": "site_atomic", "lease_s": 10_800}, 12),
+    ],
+    ids=lambda each: each["kind"] if isinstance(each, dict) else None,
+)
+def test_hours_have_room_for_what_a_strategy_waits_for_in_each_wave(
+    strategy: object, hours: float, tmp_path: Path
+) -> None:
+    policy = HALVES | {"strategy": strategy}
+    assert climbing.least_hours(asked(fleet(tmp_path, *cameras(2)), policy)) == hours
 
 
 # --- what a policy says is honoured -----------------------------------------------------------------------------------

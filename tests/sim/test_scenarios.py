@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 
 from pinnace_sim import cli, replay
-from pinnace_sim.faults import DELIBERATE
-from pinnace_sim.scenarios import cases, others, telling, transcript
+from pinnace_sim.faults import DELIBERATE, FaultKind
+from pinnace_sim.plan import Nature, OrderKind
+from pinnace_sim.scenarios import blue_green, cases, others, splits, telling, transcript
 from pinnace_sim.scenarios.form import Scenario, Shown
 from tests.sim import make_golden
 
@@ -38,6 +40,46 @@ def test_a_hard_case_goes_as_it_must(name: str) -> None:
         f"{len(different)} of {len(golden)} lines differ; read them, then: python -m tests.sim.make_golden {name}\n"
         + "\n".join(different[:SHOWN_MAX])
     )
+
+
+def _with(scenario: Scenario, kind: OrderKind, **changes: object) -> Scenario:
+    """Return a scenario in which the last order of a kind is another one."""
+    orders = list(scenario.plan.orders)
+    (*_, place) = (number for number, each in enumerate(orders) if each.kind is kind)
+    orders[place] = replace(orders[place], **changes)  # type: ignore[arg-type]
+    return replace(scenario, plan=replace(scenario.plan, orders=tuple(orders)))
+
+
+def _without_power_cuts(scenario: Scenario) -> Scenario:
+    kept = tuple(each for each in scenario.plan.incidents if each.kind is not FaultKind.POWER_CUT)
+    return replace(scenario, plan=replace(scenario.plan, incidents=kept))
+
+
+def _version_1_leaves_early(scenario: Scenario) -> Scenario:
+    begins = next(each for each in scenario.plan.orders if each.kind is OrderKind.BEGIN)
+    return _with(scenario, OrderKind.BEGIN, policy=begins.policy.replace('"keep_s": 7200', '"keep_s": 3600'))
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        pytest.param(
+            _without_power_cuts(splits.GOOD), "lost its power in the split", id="nobody loses its power in a split"
+        ),
+        pytest.param(_with(splits.GOLDEN, OrderKind.REGISTER, hardware=""), "was tried on", id="all of them fail"),
+        pytest.param(
+            _with(splits.SILENT, OrderKind.REGISTER, nature=Nature.WRONG), "first wave has three", id="it never answers"
+        ),
+        pytest.param(_version_1_leaves_early(blue_green.GOOD), "should have left", id="version 1 leaves early"),
+        pytest.param(_with(blue_green.WRONG, OrderKind.REGISTER, hardware=""), "were ready", id="nobody is ready"),
+        pytest.param(
+            _without_power_cuts(blue_green.LATE), "lost its power at", id="nobody loses its power while it waits"
+        ),
+    ],
+)
+def test_a_world_that_does_not_show_what_a_scenario_claims_is_not_as_it_must_be(other: Scenario, said: str) -> None:
+    problems = transcript.play(other).problems
+    assert any(said in each for each in problems), problems
 
 
 def test_every_golden_transcript_is_a_scenarios() -> None:

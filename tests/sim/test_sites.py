@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from pinnace_contract.latest import SiteDecision, SiteVerdict
+from pinnace_server.domain import sites
+from pinnace_server.domain.records import Assignment
+from pinnace_server.domain.sites import Site, SiteRuling
+from pinnace_server.service import sets, siting
+from pinnace_server.service.ports import Tables
 from pinnace_sim import wave_stories
-from pinnace_sim.plan import Nature
+from pinnace_sim.checks import Rule, Violation
+from pinnace_sim.faults import FaultKind, Incident
+from pinnace_sim.plan import DevicePlan, Nature, Plan
 from pinnace_sim.scenarios.ending import Ending, played
 from pinnace_sim.scenarios.form import begun, device, first, made, world
 from pinnace_sim.scenarios.sites import BEGUN_S, GATES, MADE_S, SITES
@@ -71,6 +81,69 @@ def test_a_release_that_dies_silently_stays_at_its_first_site() -> None:
     ending = rolled_out(Nature.DIES_SILENTLY)
     assert not ending.events("wave_promoted")
     assert not served(ending) & set(KIEL)
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+FAILS = {"2": Nature.WRONG}
+
+
+def lyon(*devices: DevicePlan, incidents: Sequence[Incident] = (), lease_s: int = 900) -> Plan:
+    """Devices at lyon, and a version 2 for all of them at once."""
+    strategy = {"kind": "site_atomic", "lease_s": lease_s}
+    begins = begun("2", BEGUN_S, **SITES | {"waves": ["rest"], "strategy": strategy})
+    return world(first(), made("2", MADE_S), begins, devices=devices, incidents=incidents, hours=1.5)
+
+
+def broken(plan: Plan) -> Violation:
+    violation = World(plan).run().violation
+    assert violation is not None
+    return violation
+
+
+def test_who_is_off_at_one_look_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told that lyon goes back; a is off when that is decided, and on again long before its lease ends."""
+    decisions_for = siting.decisions_for
+
+    def commits_alone(tables: Tables, assignments: Iterable[Assignment]) -> tuple[SiteDecision, ...]:
+        return tuple(each for each in decisions_for(tables, assignments) if each.verdict is SiteVerdict.COMMIT)
+
+    monkeypatch.setattr(siting, "decisions_for", commits_alone)
+    monkeypatch.setattr(sets, "decisions_for", commits_alone)
+    off = Incident(at_s=BEGUN_S + 20, kind=FaultKind.POWER_CUT, who="a", lasts_s=120.0)
+    slow = device("d", site="lyon", bytes_s=1_000.0, natures=FAILS)
+    found = broken(lyon(device("a", site="lyon"), slow, incidents=[off]))
+    assert (found.rule, found.who) == (Rule.SITE_MIXED, "a")
+    assert "told to revert" in found.text
+
+
+def test_a_line_that_carries_other_things_first_has_its_own_time() -> None:
+    """a has what it asked for a second time in front of the word that lyon goes back: it hears it after minutes."""
+    slow, wrong = device("a", site="lyon", bytes_s=2_000.0), device("d", site="lyon", bytes_s=1_950.0, natures=FAILS)
+    plan = replace(lyon(slow, wrong, lease_s=3_600), weights_bytes=400_000)
+    ending = played(plan)
+    assert ending.outcome.violation is None
+    (decided_s,) = ending.times("server_says", kind="site_decided")
+    (back_s,) = ending.times("receipt", "a", cause="SITE_REVERTED")
+    assert back_s - decided_s > 120
+
+
+def test_a_commit_at_the_end_of_a_lease_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever decides forgets that leases end: d is prepared when the one of a, that nobody hears, is nearly over."""
+    decide = sites.decide
+
+    def without_leases(site: Site, now_s: float) -> SiteRuling | None:
+        return decide(
+            replace(site, residents=tuple(replace(each, lease_until_s=None) for each in site.residents)), now_s
+        )
+
+    monkeypatch.setattr(sites, "decide", without_leases)
+    cut = [Incident(at_s=BEGUN_S + 60, kind=FaultKind.PARTITION, who="a", lasts_s=1_500.0)]
+    cut.append(Incident(at_s=BEGUN_S + 2, kind=FaultKind.PARTITION, who="d", lasts_s=270.0))
+    slow = device("d", site="lyon", bytes_s=20_000.0)
+    found = broken(lyon(device("a", site="lyon"), slow, incidents=cut, lease_s=300))
+    assert (found.rule, found.who) == (Rule.DECIDED_TOO_LATE, "a")
 
 
 @pytest.mark.parametrize("seed", [8, 76, 104])

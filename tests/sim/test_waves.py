@@ -9,9 +9,11 @@ from dataclasses import replace
 import pytest
 
 from pinnace_server.domain.rollout_policy import reading
+from pinnace_server.domain.rollout_policy.policy import Ab, Strategy
 from pinnace_server.service.climbing import Climbing
 from pinnace_server.service.controller import Controller
-from pinnace_sim import cli, stories, wave_stories
+from pinnace_sim import cli, explore, stories, wave_stories
+from pinnace_sim.applications import METRIC
 from pinnace_sim.checks import Rule
 from pinnace_sim.faults import NONE
 from pinnace_sim.plan import Nature, OrderKind, Plan
@@ -63,9 +65,22 @@ def test_the_story_draws_every_order_and_nature_there_is() -> None:
     assert {order.kind for order in orders} == set(OrderKind) - elsewhere
     assert {order.nature for order in orders} == set(wave_stories.NATURES)
     assert {plan.controllers for plan in plans} == {1, 2}
-    for order in orders:
-        if order.kind is OrderKind.BEGIN:
-            reading.read(json.loads(order.policy))
+
+
+@pytest.mark.parametrize("story", explore.STORIES)
+def test_every_policy_that_a_story_draws_is_one_that_the_server_reads(story: str) -> None:
+    """One that is refused begins nothing, and its world proves nothing. A guard of outcomes asks for what is told."""
+    asked: Counter[str] = Counter()
+    for seed in range(1, 151):
+        for order in explore.STORIES[story](seed, devices=3, hours=8.0, faults=NONE).orders:
+            if order.kind is OrderKind.BEGIN:
+                policy = reading.read(json.loads(order.policy))
+                outcome = policy.gates.guards.outcome
+                asked[policy.strategy.KIND] += 1
+                asked["outcome"] += outcome is not None
+                assert outcome is None or outcome.metric == METRIC, f"seed {seed}"
+                assert outcome is not None or not isinstance(policy.strategy, Ab), f"seed {seed}"
+    assert not asked or {"ab", "outcome", *(kind.KIND for kind in Strategy.__args__)} <= set(asked)
 
 
 # --- what came later costs older plans nothing ------------------------------------------------------------------------

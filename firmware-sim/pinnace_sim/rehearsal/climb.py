@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pinnace_agent.worker.events import NowServing
+from pinnace_agent.worker.events import NowAnswering, NowServing
 from pinnace_contract.ids import DeviceId, Digest, RolloutId
 from pinnace_server.domain import wave_report
 from pinnace_server.domain.gates.evidence import Guard
@@ -100,7 +100,6 @@ class ClimbTwin(Twin):
         super().__init__(scenario.of, seed, origin_s=scenario.begins_at_s - self._begin_s)
         self.climb = scenario
         self.seed = seed
-        self.server.said = self._said
         self._undecided = 0
         self._moved_back_by: set[str] = set()
         self._held_by: set[str] = set()
@@ -216,8 +215,10 @@ class ClimbTwin(Twin):
         end_s = self.schedule.now_s + BACK_S_MAX
         if found is None or found.state is not RolloutState.HALTED:
             return
-        while self.schedule.now_s < end_s and self._count_who_serves():
+        while self.schedule.now_s < end_s:
             self.schedule.run_until(self.schedule.now_s + LOOK_S)
+            if not self._count_who_serves():
+                return
 
     def _count_who_serves(self) -> int:
         n = 0
@@ -264,8 +265,8 @@ class ClimbTwin(Twin):
             why="; ".join(stand.report.why) if stand.report is not None else "",
         )
 
-    def begins_to_serve(self, device: SimDevice, event: NowServing) -> None:
-        """A version begins to serve somewhere; what dies silently does so some time after."""
+    def begins_to_serve(self, device: SimDevice, event: NowServing | NowAnswering) -> None:
+        """A version begins to answer somewhere, alone or beside another; what dies silently does so some time after."""
         self._serves(device, event.worker.release)
 
     # --- the fleet
@@ -311,5 +312,5 @@ class _WhoServes(NobodyLooks):
         self._twin = twin
 
     def hears(self, device: SimDevice, event: Told) -> None:
-        if isinstance(event, NowServing):
+        if isinstance(event, NowServing | NowAnswering):
             self._twin.begins_to_serve(device, event)

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from statistics import median
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
-from pinnace_server.domain.rollout_policy.policy import Shadow
+from pinnace_server.domain.rollout_policy.policy import Ab, AllAtOnce, BlueGreen, Canary, Shadow, SiteAtomic, Strategy
 from pinnace_sim.climbs import End
 from pinnace_sim.errors import CannotRehearse
 from pinnace_sim.rehearsal import forecast
@@ -32,6 +31,7 @@ HOUR_S: Final = 3_600.0
 DAY_HOURS: Final = 24.0
 WEEK_HOURS: Final = 7 * DAY_HOURS
 HOURS_MAX: Final = 31 * DAY_HOURS
+_UNTOLD: Final = ("outcome", "fairness", "predictions")  # guards of what applications tell, which nobody does here
 Z95: Final = 1.959963984540054
 
 
@@ -132,13 +132,23 @@ def least_hours(rehearsal: PolicyRehearsal) -> float:
     """
     policy = rehearsal.given.policy
     waves = len(policy.waves) + (policy.holdback is not None)
-    shadow_s = policy.strategy.duration_s if isinstance(policy.strategy, Shadow) else 0
-    each_s = policy.gates.soak_s + shadow_s + 2 * HOUR_S
+    each_s = policy.gates.soak_s + _waits_s(policy.strategy) + 2 * HOUR_S
     hours = (waves * each_s + policy.gates.hold_timeout_s) / HOUR_S
     hours += len(policy.approvals) * (rehearsal.person_delay_s or 0.0) / HOUR_S
     if policy.windows is not None:
         hours += WEEK_HOURS
     return min(math.ceil(hours), HOURS_MAX)
+
+
+def _waits_s(strategy: Strategy) -> float:
+    """Return how long a wave may be under way by its strategy before its soak time begins."""
+    match strategy:
+        case Shadow(duration_s=seconds) | BlueGreen(wait_s=seconds) | SiteAtomic(lease_s=seconds):
+            return seconds
+        case AllAtOnce() | Canary() | Ab():  # a control arm outlasts no gate
+            return 0.0
+        case _:
+            assert_never(strategy)
 
 
 def rehearse(
@@ -201,8 +211,8 @@ def summed(supposed: Supposed, worlds: Sequence[Climbed]) -> NatureForecast:
         without_a_person=chance(lambda each: each.end is End.PROMOTED and not each.agreed),
         agreed=chance(lambda each: each.end is End.PROMOTED and each.agreed > 0),
         asking=chance(lambda each: each.undecided > 0 and each.end not in (End.PROMOTED, End.MOVED_BACK)),
-        promoted_s=spread([each.seconds for each in promoted]),
-        stopped_s=spread([each.seconds for each in worlds if each.end is End.MOVED_BACK]),
+        promoted_s=Spread.of([each.seconds for each in promoted]),
+        stopped_s=Spread.of([each.seconds for each in worlds if each.end is End.MOVED_BACK]),
         waves=tuple(_wave(number, worlds) for number in numbers),
         guards=tuple(
             GuardForecast(
@@ -212,19 +222,11 @@ def summed(supposed: Supposed, worlds: Sequence[Climbed]) -> NatureForecast:
             )
             for guard in guards
         ),
-        served=spread([each.served for each in worlds]),
-        served_hours=spread([each.served_s / HOUR_S for each in worlds]),
-        total_bytes=spread([sum(each.carried.values()) for each in worlds]),
-        device_bytes=spread([n for each in worlds for n in each.carried.values() if n]),
+        served=Spread.of([each.served for each in worlds]),
+        served_hours=Spread.of([each.served_s / HOUR_S for each in worlds]),
+        total_bytes=Spread.of([sum(each.carried.values()) for each in worlds]),
+        device_bytes=Spread.of([n for each in worlds for n in each.carried.values() if n]),
     )
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Return the median, the 90th percentile and the largest of some numbers."""
-    if not values:
-        return Spread(median=None, p90=None)
-    ordered = sorted(values)
-    return Spread(median=median(ordered), p90=ordered[max(0, math.ceil(len(ordered) * 0.9) - 1)], most=ordered[-1])
 
 
 def _wave(number: int, worlds: Sequence[Climbed]) -> WaveForecast:
@@ -233,10 +235,10 @@ def _wave(number: int, worlds: Sequence[Climbed]) -> WaveForecast:
     ended = [wave.promoted_s for wave in seen if wave.promoted_s is not None]
     return WaveForecast(
         number=number,
-        devices=spread([wave.devices for wave in seen]),
-        begins_s=spread(began),
+        devices=Spread.of([wave.devices for wave in seen]),
+        begins_s=Spread.of(began),
         begun=Chance(n=len(began), of=len(worlds)),
-        promoted_s=spread(ended),
+        promoted_s=Spread.of(ended),
         promoted=Chance(n=len(ended), of=len(worlds)),
         by=Counter(wave.by for wave in seen if wave.by),
     )
@@ -260,6 +262,12 @@ def _assumptions(rehearsal: PolicyRehearsal) -> Iterator[str]:
     else:
         hours = rehearsal.person_delay_s / HOUR_S
         yield f"who must agree does so {hours:g} h after a wave began to wait; nobody steps in otherwise"
+    blind = [name for name in _UNTOLD if getattr(rehearsal.given.policy.gates.guards, name) is not None]
+    if blind:
+        yield (
+            f"guards that see nothing here, and so neither hold nor move back: {', '.join(blind)}; no application "
+            "tells what came of answers, no answer is labelled, and no class is counted"
+        )
     if len(rehearsal.of.target.variants) > 1:
         yield "how fast variants are is not in the snapshot: each is as fast, and tried as the release lists them"
     if rehearsal.given.policy.cohort.trust_reported:

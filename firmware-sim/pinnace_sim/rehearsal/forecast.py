@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from statistics import median
+from typing import Any, Final, Self
 
 from pinnace_contract.ids import ModelName
 from pinnace_contract.latest import TrialMode
@@ -22,7 +23,7 @@ from pinnace_sim.errors import CannotRehearse
 from pinnace_sim.faults import NONE, Faults
 from pinnace_sim.rehearsal import profiles, scale
 from pinnace_sim.rehearsal.profiles import Unknown
-from pinnace_sim.rehearsal.snapshot import QUARANTINED, FleetDevice, FleetVersion, Snapshot
+from pinnace_sim.rehearsal.snapshot import FleetDevice, FleetVersion, Snapshot
 from pinnace_sim.rehearsal.twin import Fate, Part, Scenario, Twin
 from pinnace_sim.traces import Trace
 
@@ -76,7 +77,7 @@ class Rehearsal:
         return moving, settled
 
     def _can_move(self, device: FleetDevice) -> bool:
-        if device.seen_at_s is None or device.state == QUARANTINED:
+        if not device.takes_part:
             return False
         if device.runtimes and not {each.runtime for each in self.target.variants} & set(device.runtimes):
             return False
@@ -91,6 +92,14 @@ class Spread:
     median: float | None
     p90: float | None
     most: float | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """Return the median, the 90th percentile and the largest of some numbers."""
+        if not values:
+            return cls(median=None, p90=None)
+        ordered = sorted(values)
+        return cls(median=median(ordered), p90=ordered[_rank(len(ordered), 0.9)], most=ordered[-1])
 
     @property
     def has_any(self) -> bool:
@@ -220,13 +229,13 @@ def summed(rehearsal: Rehearsal, worlds: Sequence[tuple[Part, ...]]) -> Forecast
     carried = sorted(part.carried_bytes for parts in worlds for part in parts if part.took_s is not None)
 
     def counted(fate: Fate) -> Spread:
-        return _spread([sum(times[part.device] for part in parts if part.fate is fate) for parts in worlds])
+        return Spread.of([sum(times[part.device] for part in parts if part.fate is fate) for parts in worlds])
 
     return Forecast(
         rehearsal=rehearsal,
-        durations_s={share: _spread([each[_rank(len(each), share)] for each in took if each]) for share in SHARES},
+        durations_s={share: Spread.of([each[_rank(len(each), share)] for each in took if each]) for share in SHARES},
         committed=counted(Fate.COMMITTED),
-        total_bytes=_spread([sum(part.carried_bytes * times[part.device] for part in parts) for parts in worlds]),
+        total_bytes=Spread.of([sum(part.carried_bytes * times[part.device] for part in parts) for parts in worlds]),
         device_bytes={share: carried[_rank(len(carried), share)] for share in (0.5, 0.95)} if carried else {},
         fates={fate: counted(fate) for fate in Fate if fate is not Fate.COMMITTED and counted(fate).has_any},
         left=_left(worlds),
@@ -321,13 +330,6 @@ def fleet_assumptions(rehearsal: Rehearsal) -> Iterator[str]:
     if rehearsal.faults == NONE:
         yield "nothing breaks: no power cuts, no restarts (see --faults usual)"
     yield f"nothing is looked at after {rehearsal.hours:g} hours"
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    if not values:
-        return Spread(median=None, p90=None)
-    ordered = sorted(values)
-    return Spread(median=ordered[_rank(len(ordered), 0.5)], p90=ordered[_rank(len(ordered), 0.9)], most=ordered[-1])
 
 
 def _rank(n: int, share: float) -> int:

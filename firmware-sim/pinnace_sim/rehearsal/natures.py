@@ -35,11 +35,6 @@ class Supposed:
     amount: float = 0.0
     hardware: str = ""
 
-    @property
-    def is_good(self) -> bool:
-        """Whether nothing is wrong with it."""
-        return self.nature is Nature.GOOD
-
 
 def read(text: str) -> Supposed:
     """Read one.

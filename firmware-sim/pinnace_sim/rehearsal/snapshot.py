@@ -54,6 +54,11 @@ class FleetDevice:
     labels: Mapping[str, str]
     p95_ms: float | None
 
+    @property
+    def takes_part(self) -> bool:
+        """Whether it ever spoke and may be assigned something."""
+        return self.seen_at_s is not None and self.state != QUARANTINED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetVariant:

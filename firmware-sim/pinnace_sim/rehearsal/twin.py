@@ -159,7 +159,7 @@ class Twin(World):
         enrols = self._enrolment()
         for name, device in self.devices.items():
             device.enrol(claim.text, enrols.enrol)
-            if takes_part(self.profiles[name]):
+            if self.profiles[name].takes_part:
                 self.schedule.after(device.chance.uniform(0.0, 5.0), device.power_on)
 
     def _enrolment(self) -> Enrolment:
@@ -188,7 +188,7 @@ class Twin(World):
         self.schedule.run_until(self.schedule.now_s + SETTLE_STEP_S)
         groups: dict[str, list[DeviceId]] = {}
         for name, each in self.profiles.items():
-            if takes_part(each) and self.scenario.model in each.runs:
+            if each.takes_part and self.scenario.model in each.runs:
                 groups.setdefault(each.runs[self.scenario.model], []).append(self.devices[name].id)
         proven = Terms(trial=TrialPolicy(mode=TrialMode.NONE), contact=ContactPolicy(mode=ContactMode.NONE))
         for version, devices in groups.items():
@@ -264,7 +264,7 @@ class Twin(World):
     def _is_any_hopeful(self, end_s: float) -> bool:
         open_ones = (MemberState.WAITING, MemberState.ASSIGNED, MemberState.READY)
         return any(
-            takes_part(self.profiles[name]) and not self._is_dark(name, self.schedule.now_s, end_s)
+            self.profiles[name].takes_part and not self._is_dark(name, self.schedule.now_s, end_s)
             for name, device in self.devices.items()
             if (report := self._reports.get(device.id)) is not None and report.state in open_ones
         )
@@ -291,7 +291,7 @@ class Twin(World):
             return Fate.QUARANTINED, "it gets no new assignments until somebody readmits it"
         if device in self._excluded:
             return Fate.NO_VARIANT, self._excluded[device]
-        if not takes_part(each):
+        if not each.takes_part:
             return Fate.OFFLINE, "it was never there"
         if report is None:
             return Fate.FAILED, "it was not assigned"
@@ -338,11 +338,6 @@ _FATES: Final[Mapping[Cause, Fate]] = {
     Cause.NO_VARIANT: Fate.NO_VARIANT,
     Cause.DEADLINE: Fate.DEADLINE,
 }
-
-
-def takes_part(each: FleetDevice) -> bool:
-    """Tell whether a device ever spoke and may be assigned something."""
-    return each.seen_at_s is not None and each.state != QUARANTINED
 
 
 def _plan(scenario: Scenario, names: Mapping[str, FleetDevice], seed: int) -> Plan:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pinnace_server.domain.records import SERVER
 from pinnace_sim.faults import FaultKind, Incident
 from pinnace_sim.plan import Nature, OrderKind
 from pinnace_sim.scenarios.ending import Ending
@@ -15,26 +16,23 @@ BACK: Final = "blue/green: the way back takes no load, whoever decides it"
 MADE_S: Final = 3_590.0
 BEGUN_S: Final = 3_600.0
 WAIT_S: Final = 900
+KEEP_S: Final = 7_200
 GATES: Final[dict[str, Any]] = {"soak_s": 1_800, "exposure": {"duration_s": 900}}
 PAIR: Final[dict[str, Any]] = {
-    "strategy": {"kind": "blue_green", "wait_s": WAIT_S, "keep_s": 7_200},
+    "strategy": {"kind": "blue_green", "wait_s": WAIT_S, "keep_s": KEEP_S},
     "waves": [3, "rest"],
     "holdback": None,
     "gates": GATES,
 }
 FIVE: Final = "abcde"
 SIX: Final = "abcdef"
+KIND: Final = "cf"  # of the six, of another class of hardware
 TEN: Final = "abcdefghij"
 
 
-def _served(ending: Ending, version: str) -> dict[str, float]:
-    """Return when each device first served a version."""
-    found: dict[str, float] = {}
-    for who in SIX:
-        times = ending.times("serves", who, version=version)
-        if times:
-            found[who] = min(times)
-    return found
+def _since(ending: Ending, version: str) -> dict[str, float]:
+    """Return since when each device served a version."""
+    return {who: min(ending.times("serves", who, version=version)) for who in ending.served(version)}
 
 
 def _loads(ending: Ending, who: str, version: str) -> int:
@@ -42,17 +40,22 @@ def _loads(ending: Ending, who: str, version: str) -> int:
 
 
 def _together(ending: Ending) -> Sequence[str]:
-    """The first wave waits for the one that is slow, then switches within a few seconds."""
-    ready = [min(ending.times("phase", who, phase="ready")) for who in _served(ending, "2")]
+    """The first wave waits for the one that is slow, then switches within a few seconds; version 1 leaves in time."""
+    ready = [min(ending.times("phase", who, phase="ready")) for who in _since(ending, "2")]
+    early, late = sorted(ready)[1:3]
     lines = ending.find("rollout_waits", version="2", wave=1)
     problems = [] if any(line["on"] == "SWITCH" for line in lines) else ["wave 1 should have waited for its switch"]
-    times = sorted(_served(ending, "2").values())
+    times = sorted(_since(ending, "2").values())
     if len(times) != 5 or times[2] - times[0] > 5 or times[3] - times[2] < GATES["soak_s"]:
         problems.append(f"version 2 served since {times}")
-    if max(sorted(ready)[:3]) > times[0]:
+    if not early + 20 < late < times[0]:
         problems.append(f"ready were they at {ready}, and served at {times}")
-    if any(_loads(ending, who, "2") != 1 for who in FIVE):
-        problems.append("version 2 should have been loaded once on each device")
+    if any(_loads(ending, who, version) != 1 for who in FIVE for version in "12"):
+        problems.append("either version should have been loaded once on each device")
+    for who, switched_s in _since(ending, "2").items():
+        left = [at_s - switched_s for at_s in ending.times("exited", who, version="1", why="ordered")]
+        if len(left) != 1 or not KEEP_S <= left[0] < KEEP_S + 60:
+            problems.append(f"version 1 should have left {who} {KEEP_S} s after the switch, not after {left}")
     return problems
 
 
@@ -81,8 +84,8 @@ GOOD: Final = Scenario(
 def _went_back(ending: Ending) -> Sequence[str]:
     """Who served version 2 went back by itself or was told to, without loading version 1 again."""
     problems = [f"{who} loaded version 1 again" for who in FIVE if _loads(ending, who, "1") != 1]
-    if len(_served(ending, "2")) != 3:
-        problems.append(f"version 2 should have served on three devices, not on {sorted(_served(ending, '2'))}")
+    if len(ending.served("2")) != 3:
+        problems.append(f"version 2 should have served on three devices, not on {ending.served('2')}")
     return problems
 
 
@@ -120,8 +123,10 @@ SLOWER: Final = _stopped(
 
 
 def _silent(ending: Ending) -> Sequence[str]:
-    served = sorted({str(line["who"]) for line in ending.find("serves", version="2")})
-    return [] if len(served) == 4 else [f"version 2 served on {served}"]
+    served = ending.served("2")
+    problems = [] if len(served) == 4 else [f"version 2 served on {served}"]
+    down = [who for who in TEN if ending.times("power_cut", who)]
+    return problems if down == served else [*problems, f"{down} lost their power, and version 2 served on {served}"]
 
 
 SILENT: Final = Scenario(
@@ -143,8 +148,24 @@ SILENT: Final = Scenario(
 
 
 def _one_class(ending: Ending) -> Sequence[str]:
-    served = sorted(_served(ending, "2"))
-    return [f"version 2 served on {served}, and its wave was not told to switch"] if served else []
+    """Four are ready and wait on a person for longer than they would wait for the others; two fail on their vectors."""
+    served, problems = ending.served("2"), []
+    if served:
+        problems.append(f"version 2 served on {served}, and its wave was not told to switch")
+    ready = [who for who in SIX if ending.times("phase", who, phase="ready")]
+    failed = [who for who in SIX if "2 failed GOLDEN_MISMATCH" in ending.receipts(who)]
+    if (ready, failed) != (["a", "b", "d", "e"], list(KIND)):
+        problems.append(f"{ready} were ready, and golden vectors failed on {failed}")
+    stopped = ending.find("rollout_waits", version="2", devices={"INSTALLS_STOPPED": 4})
+    last_s = max(ending.times("rollout_waits", version="2"))
+    if (
+        not stopped
+        or stopped[-1]["at"] != last_s
+        or any(each.actor == SERVER for each in ending.events("rollout_halted"))
+    ):
+        problems.append("they should have waited on INSTALLS_STOPPED until somebody came")
+    back = [who for who in ready if "2 superseded NEWER_GENERATION" not in ending.receipts(who)]
+    return [*problems, f"{back} should have given version 2 up"] if back else problems
 
 
 WRONG: Final = Scenario(
@@ -157,7 +178,7 @@ WRONG: Final = Scenario(
         made("2", MADE_S, nature=Nature.WRONG, hardware="sim-b"),
         begun("2", BEGUN_S, **PAIR | {"waves": ["rest"]}),
         steered(OrderKind.ROLL_BACK, BEGUN_S + 3_000, by="ann"),
-        devices=[device(each, report_every_s=300, hardware="sim-b" if each in "cf" else "sim") for each in SIX],
+        devices=[device(each, report_every_s=300, hardware="sim-b" if each in KIND else "sim") for each in SIX],
         hours=3.0,
         tells_waits=True,
     ),
@@ -168,10 +189,27 @@ WRONG: Final = Scenario(
 
 
 def _late(ending: Ending) -> Sequence[str]:
-    times = _served(ending, "2")
+    times = _since(ending, "2")
     problems = [] if times["b"] - min(times.values()) > WAIT_S else [f"b should have been late, at {times}"]
+    waited_s = min(times.values()) - min(min(ending.times("phase", who, phase="ready")) for who in "ac")
+    if not WAIT_S <= waited_s < WAIT_S + 60 or abs(times["a"] - times["c"]) > 5:
+        problems.append(f"a and c should have waited {WAIT_S} s and switched together, not after {waited_s:.0f} s")
     (switched,) = ending.events("wave_switched")
-    return problems if "2 of 3" in switched.summary else [*problems, switched.summary]
+    return [*problems, *_both_again(ending, times)] + ([] if "2 of 3" in switched.summary else [switched.summary])
+
+
+def _both_again(ending: Ending, switched_s: Mapping[str, float]) -> list[str]:
+    """Who loses its power loads both again: version 1 in front of a that is ready, version 2 in front of c after it."""
+    problems = []
+    for who, front, is_ready in (("a", "1", True), ("c", "2", False)):
+        cut_s = max(ending.times("power_cut", who), default=0.0)
+        if not cut_s or (cut_s < switched_s[who]) is not is_ready:
+            problems.append(f"{who} lost its power at {cut_s:.0f}, and switched at {switched_s[who]:.0f}")
+        loaded = {each for each in "12" for at_s in ending.times("starts", who, version=each) if 0 < at_s - cut_s < 60}
+        serves = [line["version"] for line in ending.find("serves", who) if float(str(line["at"])) > cut_s]
+        if loaded != {"1", "2"} or serves[0] != front:
+            problems.append(f"{who} should have loaded both and served {front}, not {sorted(loaded)} and {serves}")
+    return problems
 
 
 LATE: Final = Scenario(

@@ -31,6 +31,10 @@ class Ending:
         serving = run.workers.serving(MODEL) if run is not None else None
         return self.world.checks.names[serving.release] if serving is not None else ""
 
+    def served(self, version: str) -> list[str]:
+        """Return the devices on which a version ever answered, alone or beside another."""
+        return sorted({str(line["who"]) for line in self.find("serves", version=version)})
+
     def receipts(self, who: str) -> tuple[str, ...]:
         """Return what a device's receipts said, in the order in which they were composed."""
         found = []

@@ -23,16 +23,12 @@ SHADOW: Final[dict[str, Any]] = {
 FIVE: Final = "abcde"
 
 
-def _served(ending: Ending, version: str) -> list[str]:
-    return sorted({str(line["who"]) for line in ending.find("serves", version=version)})
-
-
 def _shadowed(ending: Ending) -> list[str]:
     return sorted({str(line["who"]) for line in ending.find("phase", phase="shadow")})
 
 
 def _stopped(ending: Ending) -> Sequence[str]:
-    problems = [f"version 2 served on {who}" for who in _served(ending, "2")]
+    problems = [f"version 2 served on {who}" for who in ending.served("2")]
     if len(_shadowed(ending)) != 3:
         problems.append(f"three devices should have compared, not {_shadowed(ending)}")
     (fired,) = ending.events("gate_fired")
@@ -58,7 +54,7 @@ CONTRARY: Final = Scenario(
 
 
 def _kept_back(ending: Ending) -> Sequence[str]:
-    return [f"version 2 served on {who}" for who in _served(ending, "2")]
+    return [f"version 2 served on {who}" for who in ending.served("2")]
 
 
 ALONE: Final = Scenario(

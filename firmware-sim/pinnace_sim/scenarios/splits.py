@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pinnace_contract.ids import Digest
+from pinnace_sim.applications import METRIC
 from pinnace_sim.faults import FaultKind, Incident
 from pinnace_sim.plan import Nature
 from pinnace_sim.scenarios.ending import Ending
@@ -17,7 +20,7 @@ SPLIT_S: Final = 3_600
 GATES: Final[dict[str, Any]] = {
     "soak_s": 1_800,
     "exposure": {"duration_s": 900},
-    "guards": {"outcome": {"metric": "sold"}},
+    "guards": {"outcome": {"metric": METRIC}},
     "on_hold_timeout": "roll_back",
     "hold_timeout_s": 3_600,
 }
@@ -28,16 +31,14 @@ AB: Final[dict[str, Any]] = {
     "gates": GATES,
 }
 FIVE: Final = "abcde"
-
-
-def _reached(ending: Ending, version: str = "2") -> list[str]:
-    return sorted({str(line["who"]) for line in ending.find("serves", version=version)})
+CUT: Final = "bc"  # of the first wave
+CUT_S: Final = 30.0
 
 
 def _stopped(ending: Ending) -> Sequence[str]:
     problems = []
-    if len(_reached(ending)) > 3:
-        problems.append(f"version 2 left the first wave: it served on {_reached(ending)}")
+    if len(ending.served("2")) > 3:
+        problems.append(f"version 2 left the first wave: it served on {ending.served('2')}")
     fired = [each.summary for each in ending.events("gate_fired")]
     return problems if any("errors" in each for each in fired) else [*problems, f"the gate said: {fired}"]
 
@@ -63,7 +64,7 @@ ERRORS: Final = Scenario(
 
 def _slow(ending: Ending) -> Sequence[str]:
     fired = [each.summary for each in ending.events("gate_fired")]
-    stays = [] if len(_reached(ending)) == 3 else [f"version 2 served on {_reached(ending)}"]
+    stays = [] if len(ending.served("2")) == 3 else [f"version 2 served on {ending.served('2')}"]
     return stays if any("slow" in each for each in fired) else [*stays, f"the gate said: {fired}"]
 
 
@@ -94,6 +95,34 @@ def _climbed(ending: Ending) -> Sequence[str]:
             problems.append(f"{who} should have served version 2 beside version 1, and then alone")
         elif float(str(alone[-1]["at"])) - both[0] < SPLIT_S - 120:
             problems.append(f"the control arm of {who} lasted {float(str(alone[-1]['at'])) - both[0]:.0f} s")
+        if both and not both[0] < min(ending.times("receipt", who, version="2")) < both[0] + SPLIT_S - 120:
+            problems.append(f"{who} should have committed version 2 while version 1 answered beside it")
+    return problems + _resumed(ending) + _judged_by_their_own(ending)
+
+
+def _resumed(ending: Ending) -> list[str]:
+    """Who lost its power in the split has both arms again within seconds."""
+    problems = []
+    for who in CUT:
+        cut_s = max(ending.times("power_cut", who), default=0.0)
+        if not ending.times("serves", who, version="2", arm="candidate")[0] < cut_s:
+            problems.append(f"{who} should have lost its power in the split")
+        for version, arm in (("1", {}), ("2", {"arm": "candidate"})):
+            again = [at_s for at_s in ending.times("serves", who, version=version, **arm) if at_s > cut_s]
+            if not again or again[0] > cut_s + CUT_S + 60:
+                problems.append(f"{who} should have resumed version {version}, not at {again}")
+    return problems
+
+
+def _judged_by_their_own(ending: Ending) -> list[str]:
+    """Each promotion goes by what the control arms of its devices counted, and by nobody who stayed behind."""
+    problems = []
+    for event in ending.events("wave_promoted"):
+        kept = json.loads(ending.world.server.blobs.read(Digest(event.data["record"])))
+        devices = kept["evidence"]["devices"]
+        paired = [each["device"] for each in devices if each["paired"]]
+        if event.data["by"] not in ("proven", "unrefuted") or len(paired) < 2:
+            problems.append(f"promoted as {event.data['by']} by the control arms of {paired}")
     return problems
 
 
@@ -108,7 +137,7 @@ GOOD: Final = Scenario(
         made("2", MADE_S),
         begun("2", BEGUN_S, **AB),
         devices=[device(name, report_every_s=300) for name in FIVE],
-        incidents=[Incident(at_s=BEGUN_S + 1_500, kind=FaultKind.POWER_CUT, who=who, lasts_s=30.0) for who in "ab"],
+        incidents=[Incident(at_s=BEGUN_S + 1_500, kind=FaultKind.POWER_CUT, who=who, lasts_s=CUT_S) for who in CUT],
         hours=6.0,
         tells_waits=True,
     ),
@@ -119,37 +148,64 @@ GOOD: Final = Scenario(
 
 
 def _one_class(ending: Ending) -> Sequence[str]:
-    found = [who for who in _reached(ending) if who in "ab"]
-    return [f"version 2 served on {found}, where its golden vectors fail"] if found else []
+    """The first of the class fails before it answers anybody, and the others of it are not tried."""
+    problems = [] if ending.served("2") == ["c"] else [f"version 2 answered on {ending.served('2')}"]
+    tried = [who for who in FIVE if ending.times("starts", who, version="2")]
+    failed = [who for who in FIVE if "2 failed GOLDEN_MISMATCH" in ending.receipts(who)]
+    if len(failed) != 1 or failed[0] not in KIND or tried != sorted([*failed, "c"]):
+        problems.append(f"version 2 was tried on {tried}, and its golden vectors failed on {failed}")
+    waits = [str(line["devices"]) for line in ending.find("rollout_waits", version="2", wave=1)]
+    if not any("'INSTALLS_STOPPED': 1" in each for each in waits):
+        problems.append("the other one of the class should have waited on INSTALLS_STOPPED")
+    problems += [f"version 1 stopped on {who}" for who in KIND if ending.times("exited", who, version="1")]
+    fired = [each.summary for each in ending.events("gate_fired")]
+    return problems if any("1 kind" in each for each in fired) else [*problems, f"the gate said: {fired}"]
 
 
+KIND: Final = "ab"  # of another class of hardware; both are in the first wave
 GOLDEN: Final = Scenario(
     name="ab-of-a-release-that-is-wrong-on-one-class",
     case=CASE,
-    see="""Version 2 answers its golden vectors wrongly on one class of hardware. There it never answers anybody, and
-    version 1 goes on; the installs of that class stop.""",
+    see="""Version 2 answers its golden vectors wrongly on one class of hardware. Devices move one at a time: the first
+    of that class fails, version 2 never answers anybody there, and the other one is not tried. Version 1 goes on on
+    both. Nobody decides, and an hour after its soak time the wave is moved back.""",
     plan=world(
         first(),
         made("2", MADE_S, nature=Nature.WRONG, hardware="sim-b"),
-        begun("2", BEGUN_S, **AB),
-        devices=[device(name, report_every_s=300, hardware="sim-b" if name in "ab" else "sim") for name in FIVE],
+        begun("2", BEGUN_S, **AB | {"budgets": {"devices_in_flight_max": 1, "healthy_per_site_min": None}}),
+        devices=[device(name, report_every_s=300, hardware="sim-b" if name in KIND else "sim") for name in FIVE],
         hours=4.0,
+        tells_waits=True,
     ),
-    serves={"a": "1", "b": "1"},
+    serves=dict.fromkeys(FIVE, "1"),
+    events={"wave_started": 1, "wave_promoted": 0, "gate_fired": 1},
     also=_one_class,
 )
 
 
 def _dies(ending: Ending) -> Sequence[str]:
-    found = _reached(ending)
-    return [] if len(found) <= 3 else [f"version 2 took {found} down, beyond the first wave"]
+    """Three answer beside version 1, are gone ten minutes later, and their silence is what the gate moves them by."""
+    problems = []
+    if len(ending.served("2")) != 3:
+        problems.append(f"version 2 answered on {ending.served('2')}, and its first wave has three devices")
+    for who in ending.served("2"):
+        began_s = ending.times("serves", who, version="2", arm="candidate")[0]
+        died = ending.times("power_cut", who)
+        if [round(at_s - began_s) for at_s in died] != [600]:
+            problems.append(f"{who} answered at {began_s:.0f}, and lost its power at {died}")
+    gone = sorted({str(event.device)[0] for event in ending.events("device_offline")})
+    if gone != ending.served("2"):
+        problems.append(f"{gone} went away, and who stays behind should be heard all the time")
+    fired = [each.summary for each in ending.events("gate_fired")]
+    return problems if any("installs" in each for each in fired) else [*problems, f"the gate said: {fired}"]
 
 
 SILENT: Final = Scenario(
     name="ab-of-a-release-that-takes-its-devices-down",
     case=CASE,
     see="""Version 2 takes its device with it ten minutes after its first answer, and no control arm on it helps. Those
-    that stay behind are still heard, and no later wave begins.""",
+    that stay behind are still heard, so the silence of the others counts: no later wave begins, and in the end the
+    wave is moved back. Switched on again, its devices serve version 1.""",
     plan=world(
         first(),
         made("2", MADE_S, nature=Nature.DIES_SILENTLY),
@@ -157,6 +213,8 @@ SILENT: Final = Scenario(
         devices=[device(name, report_every_s=300, site="lyon") for name in FIVE],
         hours=4.0,
     ),
+    serves=dict.fromkeys(FIVE, "1"),
+    events={"wave_started": 1, "wave_promoted": 0, "gate_fired": 1},
     also=_dies,
 )
 

@@ -29,11 +29,6 @@ def _fleet(devices: int, sites: Sequence[str] = ("",), hardware: Sequence[str] =
     ]
 
 
-def _served(ending: Ending, version: str) -> list[str]:
-    """Return the devices that ever served a version."""
-    return sorted({str(line["who"]) for line in ending.find("serves", version=version)})
-
-
 def _waited(ending: Ending, wave: int, *on: str, version: str = "2") -> list[str]:
     """Return what a wave should have waited on, and did not."""
     lines = ending.find("rollout_waits", version=version, wave=wave)
@@ -200,7 +195,7 @@ OVERLAP: Final = Scenario(
 
 
 def _first_wave_only(ending: Ending) -> Sequence[str]:
-    served = _served(ending, "2")
+    served = ending.served("2")
     problems = [] if len(served) == 4 else [f"version 2 should have been served by four devices, not by {served}"]
     waves = [event.data["wave"] for event in ending.events("wave_started")]
     return problems if waves == ["1"] else [*problems, f"the waves {waves} began"]

@@ -403,9 +403,15 @@ class _Room:
         return Held(waiting_on=WaitingOn.BUDGET, detail=f"{why}; {before or 'none'} of those that wait go first")
 
     def take(self, mover: Mover) -> None:
-        self._in_flight += 1
+        self._in_flight += self._places(mover)
         self._let_go |= {mover.site} if mover.together else set()
         self._healthy[mover.site] -= mover.healthy
+
+    def _places(self, mover: Mover) -> int:
+        """Return how many places a device takes: the first of a site that goes whole takes those of all of it."""
+        if not mover.together or mover.begun:
+            return 1
+        return 0 if mover.site in self._let_go else mover.together
 
     def _least(self, mover: Mover) -> int:
         """Return how many of a site must stay healthy: a share rounded down, a number as it was said."""

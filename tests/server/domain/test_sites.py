@@ -234,6 +234,20 @@ def test_budgets_let_whole_sites() -> None:
     assert let(*lyon, *kiel, sites=(WAITS, KIEL), most=4)[0] == ["camera-0", "camera-1", "camera-2", "camera-3"]
 
 
+def test_nobody_takes_the_places_of_a_site_that_goes_whole() -> None:
+    """Devices of several sites stand in one queue: the first of kiel takes the places of all of it."""
+    queue = [mover(0, site="kiel"), mover(1), mover(2), mover(3, site=""), mover(4, site="kiel")]
+    now, held = let(*queue, sites=(WAITS, KIEL), most=3)
+    assert now == ["camera-0", "camera-3", "camera-4"]
+    assert held == {"camera-1": WaitingOn.BUDGET, "camera-2": WaitingOn.BUDGET}
+
+
+def test_nobody_goes_with_a_site_above_the_budget() -> None:
+    queue = [mover(0), mover(3, site=""), mover(1), mover(2)]
+    now, held = let(*queue, sites=(at(*[Stay.WAITING] * 3),), most=2)
+    assert (now, held) == (["camera-0", "camera-1", "camera-2"], {"camera-3": WaitingOn.BUDGET})
+
+
 def test_a_site_above_the_budget_goes_by_itself() -> None:
     lyon = [mover(n) for n in (0, 1, 2)]
     site = at(*[Stay.WAITING] * 3)
