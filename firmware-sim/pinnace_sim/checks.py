@@ -81,6 +81,8 @@ class Rule(StrEnum):
     SITE_MIXED = "site_mixed"
     SWITCHED_TOO_EARLY = "switched_too_early"
     STANDBY_UNLOADED = "standby_unloaded"
+    OUTSIDE_WINDOW = "outside_window"
+    TOO_FEW_HEALTHY = "too_few_healthy"
 
 
 NOTHING_TOLD: Final = (0, 0, 0, 0)

@@ -507,7 +507,7 @@ MUTATIONS: Final = (
         ),
         rule=Rule.RAN_ON,
         seeds=100,
-        found_by=3,
+        found_by=34,
     ),
     _of_waves(
         "keep-without-the-site",
@@ -558,6 +558,26 @@ MUTATIONS: Final = (
         rule=Rule.DECIDED_TOO_LATE,
         seeds=40,
         found_by=20,
+    ),
+    _of_waves(
+        "let-a-site-go-without-counting",
+        "whoever is let go still counts among the healthy of its site",
+        _edit("server/pinnace_server/domain/ramp.py", "        self._healthy[mover.site] -= mover.healthy\n", ""),
+        rule=Rule.TOO_FEW_HEALTHY,
+        seeds=20,
+        found_by=4,
+    ),
+    _of_waves(
+        "forget-the-window",
+        "devices are not told of the window that they wait for",
+        _edit(
+            "server/pinnace_server/service/ramps.py",
+            "    return replace(target, window=found)\n",
+            "    return target\n",
+        ),
+        rule=Rule.OUTSIDE_WINDOW,
+        seeds=20,
+        found_by=3,
     ),
     _of_told(
         "forget-an-outcome",

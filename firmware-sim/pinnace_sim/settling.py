@@ -143,7 +143,7 @@ def _device(world: World, tables: Tables, device: SimDevice) -> None:
         raise Violation(Rule.BELIEF, device.name, text)
     believed = {slot.model: slot.state for slot in tables.devices.slots([device.id])}
     for slot in state.slots:
-        if slot.phase is not Phase.IDLE and not _waits_for_its_wave(tables, device, slot):
+        if slot.phase is not Phase.IDLE and not _may_wait(world, tables, device, slot):
             raise Violation(Rule.NOT_CONVERGED, device.name, f"it is still in phase {slot.phase}: {slot.reason}")
         serving = device.run.workers.serving(slot.model)
         if slot.current is not None:
@@ -158,6 +158,13 @@ def _device(world: World, tables: Tables, device: SimDevice) -> None:
         current = told.current.release if told is not None and told.current is not None else None
         if told is None or current != (slot.current.release if slot.current else None):
             raise Violation(Rule.BELIEF, device.name, "the server believes that it runs something else")
+
+
+def _may_wait(world: World, tables: Tables, device: SimDevice, slot: Slot) -> bool:
+    """Tell whether a device waits for its wave, or for a window that is still to open."""
+    window = slot.work.entry.window if slot.work is not None else None
+    to_open = window is not None and window.opens_s > world.schedule.origin_s + world.schedule.now_s
+    return _waits_for_its_wave(tables, device, slot) or (slot.phase is Phase.STAGED and to_open)
 
 
 def _waits_for_its_wave(tables: Tables, device: SimDevice, slot: Slot) -> bool:

@@ -92,6 +92,11 @@ class WaveChecks:
             self._climbs[rollout] = None if policy is None else Climb(policy=policy)
         return self._climbs[rollout]
 
+    def policy_of(self, rollout: RolloutId) -> RolloutPolicy | None:
+        """Return the policy of a rollout in waves, None of any other."""
+        climb = self.climb(rollout)
+        return None if climb is None else climb.policy
+
     def stays(self, rollout: RolloutId, device: DeviceId) -> bool:
         """Tell whether the log said that a device has nothing to go back to."""
         return (rollout, device) in self._stays

@@ -59,6 +59,12 @@ AT_ONCE_SHARE: Final = 0.25  # of what people do: just after they began, while t
 AT_ONCE_S: Final = 0.5
 TWO_CONTROLLERS_SHARE: Final = 0.4
 SITES_EVERY: Final = 4  # one in so many worlds moves whole sites; the others are what they were before that was drawn
+WINDOWS_AT: Final = 3  # likewise, of as many
+WITHDRAWN_AT: Final = (2, 3)
+WITHDRAWN_SHARE: Final = 0.5
+ZONES: Final = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Auckland")
+WINDOW_MIN: Final = (60, 120, 360)  # minutes that a window is open; no shadow that is drawn is longer
+DAY_MIN: Final = 24 * 60
 LEASES_S: Final = (300, 900, 3_600)
 TOLD_SHARE: Final = 0.6  # of versions that only what applications tell gives away
 VANISHES_SHARE: Final = 0.25  # of devices, for hours, in the middle of the rollout
@@ -79,6 +85,10 @@ def waves(seed: int, *, devices: int = 6, hours: float = 12.0, faults: Faults = 
         orders += _rollout(draw, kinds, "3", begins_s + draw.expovariate(1 / (2 * HOUR_S)), hours * HOUR_S)
     if seed % SITES_EVERY == 0:
         orders = _whole_sites(seed, orders)
+    if seed % SITES_EVERY == WINDOWS_AT:
+        fleet, orders = _with_zones(seed, fleet), _with_windows(seed, orders)
+    if seed % SITES_EVERY in WITHDRAWN_AT:
+        orders += _withdrawn(seed, orders, hours * HOUR_S)
     incidents = [*faults.incidents(seed, [each.name for each in fleet], hours * HOUR_S)]
     if faults.rates:
         meanwhile = [
@@ -110,6 +120,57 @@ def _whole_sites(seed: int, orders: list[Order]) -> list[Order]:
         else:
             found.append(order)
     return found
+
+
+def _with_zones(seed: int, fleet: tuple[DevicePlan, ...]) -> tuple[DevicePlan, ...]:
+    """Let each site name its time zone, but for one in so many."""
+    draw = chances.stream(seed, "story waves zones")
+    zones = {site: draw.choice((*ZONES, "")) for site in SITES}
+    return tuple(
+        replace(each, labels=(*each.labels, ("zone", zones[site])))
+        if zones.get(site := dict(each.labels).get("site", ""), "")
+        else each
+        for each in fleet
+    )
+
+
+def _with_windows(seed: int, orders: list[Order]) -> list[Order]:
+    """Let most rollouts change devices in windows only, some hours of every day or of some days."""
+    draw, found = chances.stream(seed, "story waves windows"), []
+    for order in orders:
+        if order.kind is OrderKind.BEGIN and draw.random() < 0.8:
+            weekly = [_window(draw) for _ in range(draw.choice((1, 2, 3)))]
+            windows = {"weekly": weekly, "zone": draw.choice((None, "UTC", "UTC"))}
+            policy = json.loads(order.policy) | {"windows": windows}
+            found.append(replace(order, policy=json.dumps(policy, sort_keys=True)))
+        else:
+            found.append(order)
+    return found
+
+
+def _window(draw: random.Random) -> dict[str, object]:
+    opens = draw.randrange(0, DAY_MIN, 15)
+    closes = (opens + draw.choice(WINDOW_MIN)) % DAY_MIN
+    days = draw.choice(({}, {}, {"days": ["mon", "wed"]}, {"days": ["tue"]}))
+    return {**days, "opens": _clock(opens), "closes": _clock(closes)}
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+def _withdrawn(seed: int, orders: list[Order], end_s: float) -> list[Order]:
+    """Withdraw a version in the middle of a rollout of its: or the one that the others would go back to."""
+    draw = chances.stream(seed, "story waves withdrawals")
+    begun = [each for each in orders if each.kind is OrderKind.BEGIN]
+    if not begun or draw.random() >= WITHDRAWN_SHARE:
+        return []
+    of = draw.choice(begun)
+    at_s = round(of.at_s + draw.choice((AT_ONCE_S, draw.expovariate(1 / (2 * HOUR_S)))), 1)
+    version = "1" if draw.random() < 0.2 else of.version
+    kind = draw.choice((OrderKind.RETIRE, OrderKind.STOP))
+    races = draw.randint(1, RACES_MAX) if draw.random() < RACES_SHARE else 0
+    return [Order(at_s=at_s, kind=kind, version=version, races=races)] if at_s < end_s else []
 
 
 def told(seed: int, *, devices: int = 6, hours: float = 12.0, faults: Faults = EVERYTHING) -> Plan:

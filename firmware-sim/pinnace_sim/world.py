@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from pinnace_agent.core.slot import Slot
 from pinnace_agent.worker.events import ExitCause
 from pinnace_contract import codec, topics
 from pinnace_contract.desired import ASSIGNMENT_FIELD, Desired
@@ -25,6 +26,7 @@ from pinnace_server.errors import Conflict, ServerError
 from pinnace_server.service.ports import Tables
 from pinnace_sim import catalogue, operators, settling, waiting
 from pinnace_sim import chance as chances
+from pinnace_sim.activation_checks import ActivationChecks
 from pinnace_sim.checks import Checks, Rule, Violation
 from pinnace_sim.device import SimDevice
 from pinnace_sim.faults import FaultKind, Incident
@@ -129,7 +131,15 @@ class World:
             MODEL,
             3 * plan.messages.slow_s[1] if plan.messages.slow else 0.0,
         )
-        self.checks.moves = self.site_checks.moved
+        self.activation_checks = ActivationChecks(
+            self.server,
+            self.schedule,
+            lambda: {each.id: each for each in self.devices.values() if each.id not in self.twins},
+            self.wave_checks.policy_of,
+            back.free_s,
+            MODEL,
+        )
+        self.checks.moves = self._moved
 
     def run(self, *, over: Callable[[], bool] | None = None) -> Outcome:
         """Play to the end, or to the first broken rule.
@@ -219,6 +229,12 @@ class World:
         """The server's log has another line."""
         self.wave_checks.said(event)
         self.site_checks.said(event)
+        self.activation_checks.said(event)
+
+    def _moved(self, device: SimDevice, old: Slot, new: Slot) -> None:
+        """A device saved another slot."""
+        self.site_checks.moved(device, old, new)
+        self.activation_checks.moved(device, old, new)
 
     # --- the operator
 

@@ -61,7 +61,7 @@ def test_worlds_with_waves_see_all_that_they_are_there_for() -> None:
 def test_the_story_draws_every_order_and_nature_there_is() -> None:
     plans = [wave_stories.waves(seed) for seed in range(60)]
     orders = [order for plan in plans for order in plan.orders]
-    elsewhere = {OrderKind.REVERT, OrderKind.READMIT, OrderKind.RETIRE, OrderKind.STOP}  # scenarios give these
+    elsewhere = {OrderKind.REVERT, OrderKind.READMIT}  # scenarios give these
     assert {order.kind for order in orders} == set(OrderKind) - elsewhere
     assert {order.nature for order in orders} == set(wave_stories.NATURES)
     assert {plan.controllers for plan in plans} == {1, 2}
@@ -80,7 +80,8 @@ def test_every_policy_that_a_story_draws_is_one_that_the_server_reads(story: str
                 asked["outcome"] += outcome is not None
                 assert outcome is None or outcome.metric == METRIC, f"seed {seed}"
                 assert outcome is not None or not isinstance(policy.strategy, Ab), f"seed {seed}"
-    assert not asked or {"ab", "outcome", *(kind.KIND for kind in Strategy.__args__)} <= set(asked)
+                asked["windows"] += policy.windows is not None
+    assert not asked or {"windows", "ab", "outcome", *(kind.KIND for kind in Strategy.__args__)} <= set(asked)
 
 
 # --- what came later costs older plans nothing ------------------------------------------------------------------------

@@ -201,6 +201,9 @@ def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None
         for each in muster
     ]
     guards_sites = found.policy.budgets.healthy_per_site_min is not None
+    if guards_sites and rivals:
+        busy = _busy_elsewhere(tables, rollout, list(rivals))
+        movers = [each._replace(healthy=False) if each.device in busy else each for each in movers]
     others = tables.rollouts.site_others(rollout.id, now_s) if guards_sites else ramp.NO_OTHERS
     movers = sites.whole(movers, at_sites, found.begun)
     return Look(ramp=found, moving=ramp.moving(found, movers, others), sites=at_sites)
@@ -224,6 +227,15 @@ def stopped_installs(policy: RolloutPolicy, muster: Sequence[Mustered], wave: in
     margin = gating.settings_of(policy, len(muster)).margins[Guard.INSTALLS]
     read = installs.read(install_results.results(of_wave, (), (), policy.silence_s, 0.0), margin)
     return read if read.stopped or read.stopped_hardware else None
+
+
+def _busy_elsewhere(tables: Tables, rollout: Rollout, devices: Sequence[DeviceId]) -> set[DeviceId]:
+    """Return which of these are under way in another rollout: while they are, their site has to do without them."""
+    return {
+        each.device
+        for each in tables.assignments.of(devices)
+        if each.model == rollout.model and each.rollout != rollout.id and each.outcome is None
+    }
 
 
 def _goes_on(each: Mustered, decided: Collection[int]) -> bool:
