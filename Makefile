@@ -23,7 +23,7 @@ demo: $(VENV_DEMO)/.installed ## five devices, five versions, the first automati
 install: $(VENV)/.installed ## the development environment in .venv, from the lock
 
 test: $(VENV)/.installed ## every test but the soaks
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not soak and not tflite_runtime" tests
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 25 -m "not soak and not tflite_runtime" tests
 
 test-tflite: $(VENV_TFLITE)/.installed ## the tflite-runtime adapter, in an environment of its own
 	$(VENV_TFLITE)/bin/pytest -m tflite_runtime tests/runtime
