@@ -317,14 +317,17 @@ def _left(slot: Slot, assignment: Assignment | None) -> ReleaseId | None:
 
 
 def _is_owned(tables: Tables, rollout: Rollout, member: Member) -> bool:
-    if member.state is MemberState.WAITING:
-        return False
+    """Tell whether a device was told last by this rollout. Who waits was not, or was and is to be told again."""
     assignment = tables.assignments.get(member.device, rollout.model)
-    return assignment is not None and assignment.rollout == rollout.id
+    if assignment is None or assignment.rollout != rollout.id:
+        return False
+    return member.state is not MemberState.WAITING or assignment.outcome is None
 
 
 def _goes_back(tables: Tables, rollout: Rollout, member: Member) -> bool:
     """Tell whether a device is under way, and its site is not on its way to keep the release."""
+    if member.state is MemberState.WAITING:
+        return _is_owned(tables, rollout, member)
     return member.state in UNDER_WAY and not _stays_with_its_site(tables, rollout, member)
 
 

@@ -18,6 +18,7 @@ from pinnace_server.domain import sites
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.records import (
     SERVER,
+    UNDER_WAY,
     Assignment,
     DeviceState,
     Event,
@@ -89,25 +90,20 @@ def decisions_for(tables: Tables, assignments: Iterable[Assignment]) -> tuple[Si
     """Return what a device's set says about sites: the rulings about entries that have not ended."""
     found = []
     for assignment in assignments:
-        entry = assignment.entry
-        if not entry.site_atomic or entry.rollout is None or assignment.outcome is not None:
+        entry, ruling = assignment.entry, _ruling_about(tables, assignment)
+        if ruling is None or entry.rollout is None or assignment.outcome is not None:
             continue
-        ruling = tables.rollouts.site_ruling(entry.rollout, entry.site)
-        if ruling is not None:
-            found.append(
-                SiteDecision(
-                    rollout=entry.rollout, site=entry.site, generation=entry.generation, verdict=ruling.verdict
-                )
-            )
+        found.append(
+            SiteDecision(rollout=entry.rollout, site=entry.site, generation=entry.generation, verdict=ruling.verdict)
+        )
     return tuple(found)
 
 
 def comes_back(tables: Tables, assignment: Assignment, cause: Cause) -> bool:
     """Tell whether a device that went back because its lease ended is told to commit all the same."""
-    entry = assignment.entry
-    if cause is not Cause.LEASE_ENDED or not entry.site_atomic or entry.rollout is None:
+    if cause is not Cause.LEASE_ENDED:
         return False
-    ruling = tables.rollouts.site_ruling(entry.rollout, entry.site)
+    ruling = _ruling_about(tables, assignment)
     return ruling is not None and ruling.verdict is SiteVerdict.COMMIT
 
 
@@ -119,19 +115,29 @@ def is_to_commit(tables: Tables, model_assignment: Assignment | None) -> bool:
 
 
 def try_again(tables: Tables, rollout: RolloutId, members: Sequence[Member]) -> Sequence[Member]:
-    """Let the sites of these members try again as a whole; return everybody who does, these members included."""
+    """Let the sites of these members try again as a whole; return everybody who does, these members included.
+
+    Who is still on the way back, or did not hear so, does as well: it was told to revert, perhaps under a signature, so
+    no commit may ever be said of the generation that it has. Its receipt of that one is about nobody any more.
+    """
     reverted = {each.site for each in tables.rollouts.site_rulings(rollout) if each.verdict is SiteVerdict.REVERT}
     at = {each.device: each.site for each in tables.rollouts.muster(rollout)}
+    under_way = {each.device: each for each in tables.rollouts.members_in(rollout, UNDER_WAY)}
+    at |= {
+        each.device: each.entry.site
+        for each in tables.assignments.of(under_way)
+        if each.rollout == rollout and each.entry.site
+    }
     again = {at[each.device] for each in members} & reverted
     for site in sorted(again):
         tables.rollouts.drop_site_ruling(rollout, site)
     named = {each.device for each in members}
     others = [
-        each
+        replace(each, generation=0) if each.state in UNDER_WAY else each
         for each in tables.rollouts.members(rollout)
         if each.device not in named
         and at[each.device] in again
-        and (each.cause in _WITH_ITS_SITE or each.state in _BADLY)
+        and (each.cause in _WITH_ITS_SITE or each.state in _BADLY or each.state in UNDER_WAY)
     ]
     return [*members, *others]
 
@@ -202,6 +208,16 @@ class Siting:
         if said != desired.assignments.site_decisions:
             again = replace(desired.assignments, site_decisions=said)
             tables.assignments.save_desired(replace(desired, assignments=again, signed_at_s=None))
+
+
+def _ruling_about(tables: Tables, assignment: Assignment) -> SiteRuling | None:
+    """Return what was decided about the site of an entry; None for one of a device that waits for another entry."""
+    entry = assignment.entry
+    if not entry.site_atomic or entry.rollout is None:
+        return None
+    ruling = tables.rollouts.site_ruling(entry.rollout, entry.site)
+    member = tables.rollouts.member(entry.rollout, assignment.device) if ruling is not None else None
+    return None if member is not None and member.state is MemberState.WAITING else ruling
 
 
 def _resident(each: Mustered, entry: Entry | None, slot: Slot | None, now_s: float) -> Resident:

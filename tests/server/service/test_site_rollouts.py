@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pinnace_contract.latest import Cause, Intent, Outcome, Phase, Running, SiteVerdict
+from pinnace_contract.topics import Up
 from pinnace_server.domain.plans import WaitingOn
-from pinnace_server.domain.records import EventKind, MemberState, Rollout, RolloutState
+from pinnace_server.domain.records import DeviceState, EventKind, MemberState, Rollout, RolloutState
 from pinnace_server.domain.sites import MARGIN_S, Site
 from pinnace_server.domain.why import Answer, StepKind
 from pinnace_server.errors import Conflict
@@ -348,6 +350,71 @@ def test_a_retry_is_of_the_whole_site(server: Server) -> None:
     assert [device.entry().attempt for device in plant.lyon] == [2, 2, 2]  # type: ignore[union-attr]
     plant.prepare(*plant.lyon)
     assert {plant.word(device) for device in plant.lyon} == {COMMIT}
+
+
+@pytest.mark.parametrize("hears_first", [False, True], ids=["back before it is told", "told before it went back"])
+def test_a_retry_takes_along_who_has_not_gone_back_yet(server: Server, hears_first: bool) -> None:
+    plant = Plant(server)
+    rollout = plant.begin()
+    plant.prepare(plant.lyon[0])
+    plant.lyon[0].will()
+    plant.lyon[1].end(Outcome.FAILED, Cause.NO_ROOM)
+    server.controller.tick()
+    assert plant.word(plant.lyon[0]) is REVERT
+    late = plant.lyon[0].receipt(Outcome.REVERTED, cause=Cause.SITE_REVERTED)
+    plant.lyon[2].end(Outcome.CANCELLED, Cause.SITE_REVERTED)
+    assert server.steering.retry(rollout.id, actor="test") == 3
+    server.controller.tick()
+    assert plant.word(plant.lyon[0]) is REVERT  # as it was signed, until there is another generation
+    assert plant.why(plant.lyon[1]).waiting_on is WaitingOn.SITE
+    plant.lyon[0].birth()
+    if not hears_first:
+        plant.lyon[0].send(Up.RECEIPT, late)
+    server.controller.tick()
+    if hears_first:
+        plant.lyon[0].send(Up.RECEIPT, late)
+        server.controller.tick()
+    entries = [device.entry() for device in plant.lyon]
+    assert all(entry is not None and entry.release == plant.second.release for entry in entries)
+    assert entries[0].generation > late.generation  # type: ignore[union-attr]
+    assert {plant.word(device) for device in plant.lyon} == {None}
+    plant.prepare(*plant.lyon[1:])
+    assert {plant.word(device) for device in plant.lyon} == {None}
+    plant.prepare(plant.lyon[0])
+    assert {plant.word(device) for device in plant.lyon} == {COMMIT}
+
+
+def test_no_commit_is_said_of_what_was_told_to_revert(server: Server) -> None:
+    plant = Plant(server)
+    rollout = plant.begin()
+    plant.prepare(plant.lyon[0])
+    plant.lyon[1].end(Outcome.FAILED, Cause.NO_ROOM)
+    server.controller.tick()
+    known = server.known(plant.lyon[0])
+    with server.store.write() as tables:  # the site goes on without it
+        tables.devices.save(replace(known, state=DeviceState.QUARANTINED))
+    plant.lyon[2].end(Outcome.CANCELLED, Cause.SITE_REVERTED)
+    server.steering.retry(rollout.id, actor="test")
+    server.controller.tick()
+    plant.prepare(*plant.lyon[1:])
+    assert {plant.word(device) for device in plant.lyon[1:]} == {COMMIT}
+    assert plant.word(plant.lyon[0]) is not COMMIT
+
+
+def test_a_rollback_after_a_retry_takes_along_who_has_not_gone_back_yet(server: Server) -> None:
+    plant = Plant(server)
+    rollout = plant.begin()
+    plant.prepare(plant.lyon[0])
+    plant.lyon[0].will()
+    plant.lyon[1].end(Outcome.FAILED, Cause.NO_ROOM)
+    server.controller.tick()
+    server.steering.retry(rollout.id, actor="test")
+    server.rollouts.roll_back(rollout.id, reason="worse", actor="test")
+    plant.lyon[0].birth()
+    server.controller.tick()
+    entry = plant.lyon[0].entry()
+    assert entry is not None
+    assert (entry.intent, entry.release) == (Intent.ROLLBACK, plant.first.release)
 
 
 def test_a_cancel_leaves_a_site_that_commits_whole(server: Server) -> None:
