@@ -47,9 +47,8 @@ def read(evidence: WaveEvidence, margin: float, matters: float) -> Reading | Non
 
 
 def decided_beside(evidence: WaveEvidence) -> bool:
-    """Tell whether there are devices enough to compare with, by whichever of the two comparisons."""
-    among = min(len(evidence.of(arm)) for arm in (Arm.CANDIDATE, Arm.CONTROL))
-    return max(among, sum(_is_split(each) for each in evidence.of(Arm.CANDIDATE))) >= DEVICES_MIN
+    """Tell whether devices enough tell the metric to compare with, by whichever of the two comparisons."""
+    return bool(_differences([each for each in evidence.devices if _tells(each)]))
 
 
 def _tells(device: DeviceEvidence) -> bool:

@@ -169,6 +169,15 @@ def test_nine_devices_with_both_arms_say_nothing_and_ten_do() -> None:
     assert outcome.decided_beside(wave(*these))
 
 
+def test_devices_that_tell_no_outcome_are_not_waited_for() -> None:
+    draw = random.Random(12)
+    telling = [replace(told(draw, number), paired={}) for number in range(9)]
+    behind = [replace(told(draw, 20 + number), arm=Arm.CONTROL, paired={}) for number in range(12)]
+    silent = [DeviceEvidence(device=DeviceId(f"mute-{number}"), arm=Arm.CANDIDATE) for number in range(9)]
+    assert not outcome.decided_beside(wave(*telling, *silent, *behind)), "or the wave would wait for ever"
+    assert outcome.decided_beside(wave(*telling, replace(told(draw, 9), paired={}), *silent, *behind))
+
+
 def test_devices_without_a_control_arm_are_heard_beside_those_that_stay_behind() -> None:
     draw = random.Random(11)
     split = [told(draw, number) for number in range(12)]
