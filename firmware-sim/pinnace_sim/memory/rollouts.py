@@ -73,7 +73,8 @@ class MemoryAssignments:
             for device in self._disk.unsigned
             if self._disk.devices[device].state is not DeviceState.DECOMMISSIONED
         ]
-        return sorted(found, key=lambda each: (each.generation, each.device))[:limit]
+        found.sort(key=lambda each: (not each.assignments.site_decisions, each.generation, each.device))
+        return found[:limit]
 
     def owe(self, devices: Iterable[DeviceId]) -> None:
         fresh = [each for each in dict.fromkeys(devices) if each not in self._disk.owed]

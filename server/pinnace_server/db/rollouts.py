@@ -117,6 +117,7 @@ class SqlAssignments:
             generation=desired.generation,
             incarnation=desired.assignments.incarnation,
             body=spelling.body(Stored(assignments=desired.assignments)),
+            decides=bool(desired.assignments.site_decisions),
             signed_at_s=desired.signed_at_s,
         )
 
@@ -128,7 +129,7 @@ class SqlAssignments:
                 col(DesiredRow.signed_at_s).is_(None),
                 col(DeviceRow.state) != DeviceState.DECOMMISSIONED.value,
             )
-            .order_by(col(DesiredRow.generation), col(DesiredRow.device))
+            .order_by(col(DesiredRow.decides).desc(), col(DesiredRow.generation), col(DesiredRow.device))
             .limit(limit)
         )
         return [_desired(row) for row in rows]

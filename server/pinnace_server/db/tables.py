@@ -257,6 +257,7 @@ class DesiredRow(SQLModel, table=True):
     generation: int = Field(sa_type=BigInteger)
     incarnation: str | None = None
     body: str = Field(sa_column=Column(Text, nullable=False))
+    decides: bool = Field(default=False)
     signed_at_s: float | None = Field(default=None, index=True)
 
 

@@ -226,7 +226,8 @@ class Assignments(Protocol):
     def desired(self, device: DeviceId) -> DesiredSet | None: ...
     def save_desired(self, desired: DesiredSet) -> None: ...
     def unsigned(self, limit: int) -> Sequence[DesiredSet]:
-        """Return sets that are planned and not signed yet, oldest first."""
+        """Return sets that are planned and not signed yet, oldest first; before all others those with a decision about a
+        site, whose devices wait under a lease."""
         ...
 
     def owe(self, devices: Iterable[DeviceId]) -> None:

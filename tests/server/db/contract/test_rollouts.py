@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pinnace_contract.ids import RolloutId
-from pinnace_contract.latest import Cause, Intent, Outcome, SiteVerdict
+from pinnace_contract.latest import Cause, Intent, Outcome, SiteDecision, SiteVerdict
 from pinnace_server.db import batches
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.queries import Page, RolloutQuery
@@ -108,6 +108,16 @@ class TestSets:
             tables.assignments.save_desired(desired(4, signed=True))
         assert self.unsigned(store) == [camera(3), camera(1), camera(2)]
         assert self.unsigned(store, limit=2) == [camera(3), camera(1)]
+
+    def test_what_is_said_about_sites_is_signed_first(self, store: Store) -> None:
+        decided = SiteDecision(rollout=R1, site="lyon", generation=9, verdict=SiteVerdict.COMMIT)
+        with store.write() as tables:
+            for n, generation in ((1, 1), (2, 2), (3, 9), (4, 8)):
+                found = desired(n, generation)
+                said = replace(found.assignments, site_decisions=(decided,) if n > 2 else ())
+                tables.assignments.save_desired(replace(found, assignments=said))
+        assert self.unsigned(store) == [camera(4), camera(3), camera(1), camera(2)]
+        assert self.unsigned(store, limit=3) == [camera(4), camera(3), camera(1)]
 
     def test_nothing_is_signed_for_a_decommissioned_device(self, store: Store) -> None:
         written(store, lambda tables: tables.assignments.save_desired(desired(1)))
