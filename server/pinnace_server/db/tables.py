@@ -333,6 +333,7 @@ class WaveRow(SQLModel, table=True):
     number: int = Field(primary_key=True)
     devices: int
     started_at_s: float | None = None
+    ready_at_s: float | None = None
     told_at_s: float | None = None
     switched_at_s: float | None = None
     promoted_at_s: float | None = None

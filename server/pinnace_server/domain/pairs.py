@@ -26,7 +26,8 @@ ALONE: Final = "it serves nothing that it could switch back to, and does not wai
 class Readiness:
     """How far the devices of a wave are on their way to its switch.
 
-    ``awaited``: not told yet, or on their way to be ready. ``first_at_s``: since when the first one is ready.
+    ``awaited``: not told yet, or on their way to be ready. ``first_at_s``: since when the first of those that are ready
+    now is; the wave's row remembers the first of all.
     """
 
     ready: int

@@ -59,7 +59,8 @@ class Ruling:
 class Wave:
     """What was decided about a wave, and how far it is. The holdback is the last one.
 
-    ``told_at_s``: when its devices that were ready were told to switch; None: not yet, or there is nothing to switch.
+    ``ready_at_s``: when the first of its devices was ready to switch, whatever became of that one. ``told_at_s``: when
+    those that were ready were told to; None: not yet, or there is nothing to switch.
     ``switched_at_s``: when its first device served the release. ``asked_at_s``: when its time was over undecided, and a
     person was asked or the rollout paused; it is not over twice. ``verdict``: the record of what its gates said last.
     """
@@ -67,6 +68,7 @@ class Wave:
     number: int
     devices: int
     started_at_s: float | None = None
+    ready_at_s: float | None = None
     told_at_s: float | None = None
     switched_at_s: float | None = None
     promoted_at_s: float | None = None
@@ -222,7 +224,8 @@ def _switching(
     said = f"{ready.ready} of {of} devices are ready"
     if not ready.awaited:
         return _ruled(wave, RulingKind.SWITCH, f"{said}, and switch together")
-    until_s = ready.first_at_s + strategy.wait_s
+    first_at_s = ready.first_at_s if wave.ready_at_s is None else min(wave.ready_at_s, ready.first_at_s)
+    until_s = first_at_s + strategy.wait_s
     if now_s >= until_s:
         why = f"{said}, the first of them for {strategy.wait_s} s; they switch, and the others as soon as they are"
         return _ruled(wave, RulingKind.SWITCH, why)

@@ -43,6 +43,7 @@ class _Found:
     standing: Standing
     verdict: Verdict | None = None
     gathered: Gathered | None = None
+    ready: pairs.Readiness | None = None
 
 
 class Climbing:
@@ -127,7 +128,8 @@ class Climbing:
         verdict = verdicts.judge(gathered.evidence, gathered.settings)
         muster = self._calls.of(tables, rollout.id)
         ready = pairs.readiness(each for each in muster if each.wave == wave.number)
-        return _Found(standing=ramps.standing(ramp, verdict, now, ready), verdict=verdict, gathered=gathered)
+        standing = ramps.standing(ramp, verdict, now, ready)
+        return _Found(standing=standing, verdict=verdict, gathered=gathered, ready=ready)
 
     def _kept(self, rollout: RolloutId, found: _Found) -> str:
         """Keep what a ruling is made from; a blob that nobody names in the end does no harm."""
@@ -202,7 +204,10 @@ def _judged(wave: Wave, found: _Found, record: str, now: float) -> Wave:
     }
     said = wave_report.made(found.verdict, found.standing, now, devices=devices, record=record)
     switched_at_s = wave.switched_at_s if wave.switched_at_s is not None else found.gathered.switched_at_s
-    return replace(wave, switched_at_s=switched_at_s, verdict=wave_report.text_of(said))
+    ready_at_s = wave.ready_at_s
+    if ready_at_s is None and found.ready is not None:
+        ready_at_s = found.ready.first_at_s
+    return replace(wave, ready_at_s=ready_at_s, switched_at_s=switched_at_s, verdict=wave_report.text_of(said))
 
 
 _KINDS: Final[Mapping[RulingKind, tuple[EventKind, Severity, str]]] = {

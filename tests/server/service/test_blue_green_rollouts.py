@@ -220,6 +220,17 @@ def test_green_that_is_being_loaded_again_is_not_ready(server: Server, line: Lin
     assert [line.share(each) for each in told] == [0, 0, 0]
 
 
+def test_a_wave_waits_from_the_first_that_was_ready_whatever_became_of_it(server: Server, line: Line) -> None:
+    _, told = begun(server, line)
+    line.make_ready(told[0])
+    line.pass_time(1_200)
+    line.make_ready(told[1])
+    line.make_ready(told[0], cause=Cause.CRASHED)
+    assert line.share(told[1]) == 0
+    line.pass_time(600)
+    assert [line.share(each) for each in told] == [0, 100, 0]
+
+
 def test_a_device_without_memory_for_two_is_left_out(server: Server, line: Line) -> None:
     rollout, told = begun(server, line)
     told[0].end(Outcome.FAILED, Cause.NO_MEMORY, "needs 300 bytes of memory")
