@@ -5,8 +5,9 @@ A server with the real store, signer and services, in a process of its own over 
 50 of them committed, so that 50 others are assigned and signed for; ``gates``, the minutely look at them;
 ``everything``, the five-minutely round, in which gates look as well. The figure is the worst of these four, each the
 median of a few. ``first`` is the tick after a start. A wave that begins is told apart: who moves is decided and written
-down in one tick; what 1,000 devices are told is signed over several. Seconds are by the clock, ``_cpu`` those of the
-processor: on a machine that is busy with others the clock says little.
+down in one tick; what 1,000 devices are told is signed over several. ``sites`` is the same fleet in a rollout of whole
+sites: in ``usual`` ticks the last devices of five sites are prepared, so that the sites are decided about. Seconds are
+by the clock, ``_cpu`` those of the processor: on a machine that is busy with others the clock says little.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from figures import Figure
 
 SIZES = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
-LARGEST = "100k"
+STRATEGIES = {"canary": "", "site_atomic": "_sites"}
 KINDS = ("idle", "usual", "gates", "everything")
 TIMES, TIMES_QUICK = 3, 1
 TICK_AIM, MEMORY_AIM = "<= 2", "<= 1024"
@@ -32,15 +33,16 @@ def measure(quick: bool) -> Iterator[Figure]:
     """Measure each fleet."""
     times = TIMES_QUICK if quick else TIMES
     for size, devices in SIZES.items():
-        with tempfile.TemporaryDirectory(prefix="pinnace-planner-tick-") as folder:
-            yield from _of(size, devices, Path(folder), times)
+        for kind, name in STRATEGIES.items():
+            with tempfile.TemporaryDirectory(prefix="pinnace-planner-tick-") as folder:
+                yield from _of(f"planner_tick_{size}{name}", devices, Path(folder), times, kind)
 
 
-def _of(size: str, devices: int, folder: Path, times: int) -> Iterator[Figure]:
-    name, largest = f"planner_tick_{size}", size == LARGEST
+def _of(name: str, devices: int, folder: Path, times: int, strategy: str) -> Iterator[Figure]:
+    largest = devices == max(SIZES.values())
     filled = folder / "filled"
-    _child("fill", filled, devices, times)
-    ticked, begun = (_over_a_copy(what, filled, devices, times) for what in ("play", "begin"))
+    _child("fill", filled, devices, times, strategy)
+    ticked, begun = (_over_a_copy(what, filled, devices, times, strategy) for what in ("play", "begin"))
     for kind in ("first", *KINDS):
         yield Figure(figure=f"{name}_{kind}", value=ticked[kind], unit="s")
         yield Figure(figure=f"{name}_{kind}_cpu", value=ticked[f"{kind}_cpu"], unit="s")
@@ -48,7 +50,7 @@ def _of(size: str, devices: int, folder: Path, times: int) -> Iterator[Figure]:
         yield Figure(figure=f"{name}_wave_{part}", value=begun[part], unit="s")
     yield Figure(figure=f"{name}_wave_devices", value=begun["sent"], unit="count")
     yield Figure(figure=f"{name}_wave_ticks", value=begun["ticks"], unit="count")
-    planned = _child("plan", filled, devices, times)
+    planned = _child("plan", filled, devices, times, strategy)
     yield Figure(figure=f"{name}_planner_alone", value=planned["plan"], unit="s")
     worst, cpu = max(ticked[kind] for kind in KINDS), max(ticked[f"{kind}_cpu"] for kind in KINDS)
     yield Figure(figure=f"{name}_per_device", value=1e6 * worst / devices, unit="us")
@@ -58,16 +60,16 @@ def _of(size: str, devices: int, folder: Path, times: int) -> Iterator[Figure]:
     yield Figure(figure=f"{name}_rss", value=memory, unit="MiB", aim=MEMORY_AIM if largest else "")
 
 
-def _over_a_copy(what: str, filled: Path, devices: int, times: int) -> Mapping[str, float]:
+def _over_a_copy(what: str, filled: Path, devices: int, times: int, strategy: str) -> Mapping[str, float]:
     data = filled.with_name(what)
     shutil.copytree(filled, data)
-    found = _child(what, data, devices, times)
+    found = _child(what, data, devices, times, strategy)
     shutil.rmtree(data)
     return found
 
 
-def _child(what: str, data: Path, devices: int, times: int) -> Mapping[str, float]:
-    command = [sys.executable, "-m", "planner_tick", what, str(data), str(devices), str(times)]
+def _child(what: str, data: Path, devices: int, times: int, strategy: str) -> Mapping[str, float]:
+    command = [sys.executable, "-m", "planner_tick", what, str(data), str(devices), str(times), strategy]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True, check=True)
     found: Mapping[str, float] = json.loads(done.stdout)
     return found
