@@ -4,6 +4,9 @@ version, reported for a day, and the second one is on its way.
 Rows are written by the repositories, in one transaction, in the place of messages. The default policy: the wave of
 5 % is promoted; that of 25 % began an hour ago, half of it committed, as many are under way as the budget lets, and the
 others wait. One device in twenty is offline. Each arm's spokesmen have a day of ten-minute stretches.
+
+With ``site_atomic`` the same goes by whole sites: those that keep the release were told to, and of each that is under
+way all devices are prepared but one.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from pinnace_contract.latest import (
     Receipt,
     Running,
     Runtime,
+    SiteVerdict,
 )
 from pinnace_server.domain import waves
 from pinnace_server.domain.gates.evidence import Counts as Trials
@@ -60,12 +64,14 @@ from pinnace_server.domain.records import (
     Version,
 )
 from pinnace_server.domain.rollout_policy import reading
-from pinnace_server.domain.rollout_policy.policy import SITE_LABEL
+from pinnace_server.domain.rollout_policy.policy import SITE_LABEL, RolloutPolicy, SiteAtomic
+from pinnace_server.domain.sites import SiteRuling
 from pinnace_server.domain.stretches import Stretch
 from pinnace_server.domain.waves import Candidate
 from pinnace_server.domain.witness import PAST, STRETCH_S
 from pinnace_server.service import observing, rules
 from pinnace_server.service.ports import Tables
+from planner_tick import CANARY, SITE_ATOMIC
 
 MODEL = ModelName("detect")
 FIRST, SECOND = RolloutId("r-first"), RolloutId("r-second")
@@ -77,7 +83,11 @@ OFFLINE = 20  # one device in so many
 SPEAKING = 250  # of each arm: as many as are asked, and some that drop out
 ANSWERS = 600  # in ten minutes
 UNDER_WAY_WAVE = 2
-POLICY = reading.read({"cohort": ""})
+_NOT_YET = {"exposure": {"duration_s": 86_400}}  # half of the wave's sites are whole, which would be proof enough
+POLICIES = {
+    CANARY: reading.read({"cohort": ""}),
+    SITE_ATOMIC: reading.read({"cohort": "", "strategy": SITE_ATOMIC, "gates": _NOT_YET}),
+}
 _PEM = "-----BEGIN PUBLIC KEY-----\n" + ("M" * 64 + "\n") * 2 + "-----END PUBLIC KEY-----\n"
 _HARDWARE = ("pi4", "pi5", "orin", "imx8")
 _HEALTH_BYTES = 8 * 2**30
@@ -107,6 +117,12 @@ class Told:
     second: Version
     endpoints: tuple[Endpoint, ...]
     key: MessageKey
+    policy: RolloutPolicy
+
+    @property
+    def lease_s(self) -> int:
+        """How long a device that is prepared waits for its site; 0: sites do not move whole."""
+        return self.policy.strategy.lease_s if isinstance(self.policy.strategy, SiteAtomic) else 0
 
 
 def name_of(number: int) -> DeviceId:
@@ -114,11 +130,11 @@ def name_of(number: int) -> DeviceId:
     return DeviceId(f"d-{digest_of(str(number).encode())[:16]}")
 
 
-def places(devices: int) -> list[Place]:
+def places(devices: int, policy: RolloutPolicy) -> list[Place]:
     """Deal the fleet into the policy's waves, as a rollout that begins does."""
     candidates = [_candidate(number) for number in range(devices)]
-    dealt = waves.deal(SECOND, POLICY, candidates)
-    most = POLICY.budgets.devices_in_flight_max
+    dealt = waves.deal(SECOND, policy, candidates)
+    most = policy.budgets.devices_in_flight_max
     assert most is not None
     sizes, taken, under_way = Counter(dealt.values()), 0, 0
     found: list[Place] = []
@@ -141,6 +157,9 @@ def places(devices: int) -> list[Place]:
 def fill(tables: Tables, told: Told, everybody: Sequence[Place]) -> None:
     """Write the whole fleet and both rollouts."""
     _rollouts(tables, told, everybody)
+    for site in sorted({_site(each.number) for each in everybody if each.state is MemberState.COMMITTED}):
+        if told.lease_s:
+            tables.rollouts.add_site_ruling(SECOND, _told_to_commit(site))
     for place in everybody:
         tables.devices.save(_device(place))
         tables.rollouts.save_members([_member(FIRST, place, told.first, MemberState.COMMITTED, NOW_S - 200_000.0)])
@@ -160,6 +179,8 @@ def put(tables: Tables, told: Told, place: Place) -> None:
     tables.rollouts.save_members([replace(member, generation=generation) if on_it else member])
     version = told.second if on_it else told.first
     entry = _entry(version, SECOND if on_it else FIRST, generation)
+    if on_it and told.lease_s:
+        entry = replace(entry, site_atomic=True, site=_site(place.number), lease_s=told.lease_s)
     ended = Outcome.COMMITTED if committed or not on_it else None
     tables.assignments.save(
         Assignment(
@@ -190,6 +211,17 @@ def commit(tables: Tables, told: Told, place: Place, at_s: float) -> Receipt:
     return record.body
 
 
+def prepare(tables: Tables, told: Told, place: Place) -> None:
+    """Write that a device under way is prepared, as its next message says."""
+    tables.devices.save_slots(place.device, [_prepared(_slot(told, place, place.generation + 1), told)])
+
+
+def last_of_its_site(place: Place) -> bool:
+    """Tell whether a device is the one that the others of a site under way wait for; every second site waits for one
+    that is away."""
+    return place.state is MemberState.ASSIGNED and place.number % OFFLINE == OFFLINE - 1
+
+
 def waiting_again(place: Place) -> Place:
     """Return a device as it stood before the wave under way began."""
     return replace(place, state=MemberState.WAITING) if place.wave == UNDER_WAY_WAVE else place
@@ -217,21 +249,21 @@ def _rollouts(tables: Tables, told: Told, everybody: Sequence[Place]) -> None:
         id=SECOND,
         version=told.second.version,
         release=told.second.release,
-        rules=rules.text_of(POLICY),
+        rules=rules.text_of(told.policy),
         state=RolloutState.ACTIVE,
         created_at_s=NOW_S - 30_000.0,
         ended_at_s=None,
     )
     for each in (first, second):
         tables.rollouts.save(each)
-    for wave in waves_of(everybody):
+    for wave in waves_of(everybody, told.policy):
         tables.rollouts.save_wave(SECOND, wave)
 
 
-def waves_of(everybody: Sequence[Place]) -> Iterator[Wave]:
+def waves_of(everybody: Sequence[Place], policy: RolloutPolicy) -> Iterator[Wave]:
     """Yield the waves: those before are promoted, one began an hour ago."""
     sizes = Counter(place.wave for place in everybody)
-    for number in range(1, waves.holdback_number(POLICY) + 1):
+    for number in range(1, waves.holdback_number(policy) + 1):
         wave = Wave(number=number, devices=sizes[number])
         if number < UNDER_WAY_WAVE:
             wave = replace(wave, started_at_s=NOW_S - 25_000.0, switched_at_s=NOW_S - 24_000.0)
@@ -239,6 +271,17 @@ def waves_of(everybody: Sequence[Place]) -> Iterator[Wave]:
         elif number == UNDER_WAY_WAVE:
             wave = replace(wave, started_at_s=NOW_S - WAVE_AGE_S)
         yield wave
+
+
+def _told_to_commit(site: str) -> SiteRuling:
+    return SiteRuling(
+        site=site,
+        verdict=SiteVerdict.COMMIT,
+        why="every device of it is prepared",
+        decided_at_s=NOW_S - WAVE_AGE_S / 2,
+        prepared=A_SITE,
+        counted=A_SITE,
+    )
 
 
 # --- one device ---------------------------------------------------------------------------------------------------
@@ -352,9 +395,15 @@ def _slot(told: Told, place: Place, generation: int) -> Slot:
         last_good=(_running(told.first),) if committed else (),
         fetched_bytes=place.number if under_way else 0,
     )
-    return Slot(
+    slot = Slot(
         device=place.device, model=MODEL, state=state, incarnation=_incarnation(place), seq=10, said_at_s=NOW_S - 60
     )
+    return _prepared(slot, told) if under_way and told.lease_s and not last_of_its_site(place) else slot
+
+
+def _prepared(slot: Slot, told: Told) -> Slot:
+    state = replace(slot.state, phase=Phase.PREPARED, lease_left_s=told.lease_s, fetched_bytes=0)
+    return replace(slot, state=state, lease_until_s=NOW_S + told.lease_s)
 
 
 def _receipt(place: Place, version: Version, generation: int, at_s: float) -> ReceiptRecord:

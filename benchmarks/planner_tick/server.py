@@ -24,7 +24,7 @@ from pinnace_server.service.controller import Controller
 from pinnace_server.service.ports import World
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.signing.local import LocalSigning
-from planner_tick.fleet import MODEL, NOW_S, Told
+from planner_tick.fleet import MODEL, NOW_S, POLICIES, Told
 from tests.server.world import Clock, draft_of
 
 ENDPOINT = "mqtts://broker.example:8883"
@@ -62,8 +62,8 @@ class Server:
     controller: Timed
     broker: Counting
 
-    def told(self) -> Told:
-        """Return what every set carries."""
+    def told(self, kind: str) -> Told:
+        """Return what every set carries in a rollout of a kind."""
         with self.world.store.read() as tables:
             first, second = (tables.versions.get(MODEL, VersionName(name)) for name in "12")
         assert first is not None, "the fleet has version 1"
@@ -73,6 +73,7 @@ class Server:
             second=second,
             endpoints=(Endpoint(url=ENDPOINT),),
             key=self.world.signing.message_key(),
+            policy=POLICIES[kind],
         )
 
     def add_versions(self, folder: Path) -> None:

@@ -15,7 +15,7 @@ from pinnace_server.service import closing, observing, ramps
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.controller import PLAN_ALL_EVERY_S
 from planner_tick import fleet
-from planner_tick.fleet import Place
+from planner_tick.fleet import Place, Told
 from planner_tick.server import Server, opened
 
 HEARD, COMMITTED = 200, 50  # since the last tick
@@ -30,36 +30,38 @@ class Took(NamedTuple):
     cpu_s: float
 
 
-def play(data: Path, devices: int, times: int) -> dict[str, float]:
+def play(data: Path, devices: int, times: int, kind: str) -> dict[str, float]:
     """Tick for a while: the first tick after a start, then each kind so many times; its median counts."""
     with opened(data) as server:
-        everybody = fleet.places(devices)
-        saying = _speakers(everybody)
+        told = server.told(kind)
+        saying = _speakers(fleet.places(devices, told.policy), told)
         kinds: dict[str, Callable[[], None]] = {
             "idle": lambda: server.clock.move(SECOND_S),
-            "usual": lambda: _hear(server, saying),
+            "usual": lambda: _hear(server, told, saying),
             "gates": lambda: server.clock.move(MINUTE_S),
             "everything": lambda: server.clock.move(PLAN_ALL_EVERY_S),
         }
         took = {"first": _tick(server)}
-        for kind, before in kinds.items():
-            took[kind] = sorted(_after(server, before) for _ in range(times))[times // 2]
-        return {kind: each.s for kind, each in took.items()} | {
-            **{f"{kind}_cpu": each.cpu_s for kind, each in took.items()},
+        for name, before in kinds.items():
+            took[name] = sorted(_after(server, before) for _ in range(times))[times // 2]
+        assert not told.lease_s or _decided(server) >= times, "no site was decided about"
+        return {name: each.s for name, each in took.items()} | {
+            **{f"{name}_cpu": each.cpu_s for name, each in took.items()},
             "peak_mib": _peak_mib(),
         }
 
 
-def begin(data: Path, devices: int, times: int) -> dict[str, float]:
+def begin(data: Path, devices: int, times: int, kind: str) -> dict[str, float]:
     """Let a wave begin with nobody under way: who moves is decided and written down at once, and signed 200 a tick."""
     del times  # a wave begins once
     with opened(data) as server:
-        told, everybody = server.told(), fleet.places(devices)
+        told = server.told(kind)
+        everybody = fleet.places(devices, told.policy)
         with server.world.store.write() as tables:
             for place in everybody:
                 if place.wave == fleet.UNDER_WAY_WAVE and place.state is not MemberState.WAITING:
                     fleet.put(tables, told, fleet.waiting_again(place))
-            for wave in fleet.waves_of(everybody):
+            for wave in fleet.waves_of(everybody, told.policy):
                 if wave.number == fleet.UNDER_WAY_WAVE:
                     tables.rollouts.save_wave(fleet.SECOND, replace(wave, started_at_s=None))
         whole_s, _ = _tick(server)
@@ -76,9 +78,9 @@ def begin(data: Path, devices: int, times: int) -> dict[str, float]:
         }
 
 
-def plan(data: Path, devices: int, times: int) -> dict[str, float]:
+def plan(data: Path, devices: int, times: int, kind: str) -> dict[str, float]:
     """Plan every device of the fleet by ``planner.plan`` alone."""
-    del devices, times
+    del devices, times, kind
     with opened(data) as server, server.world.store.read() as tables:
         rollout = tables.rollouts.get(fleet.SECOND)
         assert rollout is not None
@@ -108,27 +110,41 @@ def _unsigned(server: Server) -> bool:
         return bool(tables.assignments.unsigned(1))
 
 
-def _speakers(everybody: Sequence[Place]) -> Iterator[tuple[list[Place], list[Place]]]:
-    """Yield, again and again, others that are heard and some of those under way that commit."""
-    under_way = iter([place for place in everybody if place.state is MemberState.ASSIGNED])
-    others = iter([place for place in everybody if place.state is not MemberState.ASSIGNED and place.heard_s])
+def _decided(server: Server) -> int:
+    with server.world.store.read() as tables:
+        return sum(each.decided_at_s > fleet.NOW_S for each in tables.rollouts.site_rulings(fleet.SECOND))
+
+
+def _speakers(everybody: Sequence[Place], told: Told) -> Iterator[tuple[list[Place], list[Place]]]:
+    """Yield, again and again, others that are heard and some of those under way that get further: so many commit, or
+    are the last of their site that are prepared, so that as many are told that it commits."""
+    further = fleet.last_of_its_site if told.lease_s else _is_under_way
+    under_way = iter([place for place in everybody if further(place)])
+    others = iter([place for place in everybody if not further(place) and place.heard_s])
+    n = COMMITTED // fleet.A_SITE if told.lease_s else COMMITTED
     while True:
-        yield list(islice(others, HEARD - COMMITTED)), list(islice(under_way, COMMITTED))
+        yield list(islice(others, HEARD - n)), list(islice(under_way, n))
 
 
-def _hear(server: Server, saying: Iterator[tuple[list[Place], list[Place]]]) -> None:
+def _is_under_way(place: Place) -> bool:
+    return place.state is MemberState.ASSIGNED
+
+
+def _hear(server: Server, told: Told, saying: Iterator[tuple[list[Place], list[Place]]]) -> None:
     """Write what 200 devices say, as ``service.outcomes`` does, and tell everybody."""
     server.clock.move(SECOND_S)
-    now, told = server.clock.now(), server.told()
-    reporting, committing = next(saying)
+    now = server.clock.now()
+    reporting, further = next(saying)
     with server.world.store.write() as tables:
-        for place in (*reporting, *committing):
+        for place in (*reporting, *further):
             device = tables.devices.get(place.device)
             assert device is not None
-            if place in committing:
+            if place in further and told.lease_s:
+                fleet.prepare(tables, told, place)
+            elif place in further:
                 closing.close(tables, fleet.commit(tables, told, place, now), now)
             tables.devices.save(refreshed(tables, replace(device, seen_at_s=now, health_at_s=now)))
-    server.world.changes.notify(f"device:{place.device}" for place in (*reporting, *committing))
+    server.world.changes.notify(f"device:{place.device}" for place in (*reporting, *further))
 
 
 def _peak_mib() -> float:

@@ -149,6 +149,10 @@ class MemoryRollouts:
     def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
         return [_mustered(member, self._disk.devices[member.device]) for member in self.members(rollout)]
 
+    def some_mustered(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Mustered]:
+        found = self.some_members(rollout, devices)
+        return [_mustered(member, self._disk.devices[member.device]) for member in found]
+
     def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:
         members = self._disk.members.get(rollout, {})
         found: dict[str, SiteOthers] = {}

@@ -64,7 +64,7 @@ _MUSTER: Final = (
     "SELECT m.device, m.wave, m.state, m.cause, m.changed_at_s, d.state, d.hardware, s.value, z.value, d.online,"
     " d.degraded, d.seen_at_s, d.health_at_s, d.report_every_s FROM members m JOIN devices d ON d.id = m.device"
     " LEFT JOIN labels s ON s.device = m.device AND s.key = ?"
-    " LEFT JOIN labels z ON z.device = m.device AND z.key = ? WHERE m.rollout = ? ORDER BY m.wave, m.device"
+    " LEFT JOIN labels z ON z.device = m.device AND z.key = ? WHERE m.rollout = ?"
 )
 _WAVE_COUNTS: Final = "SELECT wave, state, count(*) FROM members WHERE rollout = ? GROUP BY wave, state"
 
@@ -248,7 +248,16 @@ class SqlRollouts:
         return sorted(found, key=lambda each: (each.wave, each.device))
 
     def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
-        return [_mustered(*row) for row in run(self._session, _MUSTER, (SITE_LABEL, ZONE_LABEL, rollout))]
+        everybody = f"{_MUSTER} ORDER BY m.wave, m.device"
+        return [_mustered(*row) for row in run(self._session, everybody, (SITE_LABEL, ZONE_LABEL, rollout))]
+
+    def some_mustered(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Mustered]:
+        found: list[Mustered] = []
+        for some in in_batches(devices):
+            of_these = f"{_MUSTER} AND m.device IN ({marks(some)})"
+            rows = run(self._session, of_these, (SITE_LABEL, ZONE_LABEL, rollout, *some))
+            found.extend(_mustered(*row) for row in rows)
+        return sorted(found, key=lambda each: (each.wave, each.device))
 
     def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:
         devices = self._session.exec(select(func.count()).select_from(DeviceRow)).one()

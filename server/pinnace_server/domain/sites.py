@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import ModelState, Phase, SiteVerdict
@@ -137,13 +137,18 @@ def waits(site: Site) -> str:
 def whole(movers: Sequence[Mover], sites: Mapping[str, Site], begun: Collection[int]) -> list[Mover]:
     """Return movers that go by whole sites: held while another of the site is, and counted together by budgets.
 
-    ``sites`` are those of the waves ``begun``. A device without a site goes alone.
+    ``sites`` are those of the waves ``begun`` that were told, or of which something was decided; all others wait. A
+    device without a site goes alone.
     """
     waiting: dict[str, list[Mover]] = {}
     for mover in movers:
-        if mover.site in sites and mover.part is Part.WAITING and mover.wave in begun:
+        if _goes_whole(mover, begun):
             waiting.setdefault(mover.site, []).append(mover)
-    return [_with_site(mover, sites.get(mover.site), waiting.get(mover.site, ())) for mover in movers]
+    queues = {name: _Queue.of(name, those) for name, those in waiting.items()}
+    return [
+        _with_site(mover, sites.get(mover.site), queues[mover.site]) if _goes_whole(mover, begun) else mover
+        for mover in movers
+    ]
 
 
 def lease_until_s(state: ModelState, said_at_s: float, now_s: float, before: Slot | None) -> float | None:
@@ -179,26 +184,36 @@ def _not_prepared(site: Site) -> str:
     return f"{len(site.missing)} of {len(site.counted)} are not prepared ({names})"
 
 
-def _with_site(mover: Mover, site: Site | None, waiting: Sequence[Mover]) -> Mover:
-    if site is None:
-        return mover
-    if site.ruling is not None and site.ruling.verdict is SiteVerdict.REVERT and mover.part is Part.WAITING:
-        left = Held(waiting_on=WaitingOn.SITE, detail=f"site {site.name} went back: {site.ruling.why}")
-        return _placed(mover, site, len(waiting), left)
-    if site.has_begun or mover.part is not Part.WAITING:
-        return _placed(mover, site, len(waiting), mover.held)
-    others = [each for each in waiting if each.held is not None and each.held.waiting_on not in _DOES_NOT_COUNT]
-    held = mover.held
-    if held is None and others:
-        first = others[0]
+def _goes_whole(mover: Mover, begun: Collection[int]) -> bool:
+    return bool(mover.site) and mover.part is Part.WAITING and mover.wave in begun
+
+
+class _Queue(NamedTuple):
+    """Those of a site that wait: how many, and what keeps the others while one of them cannot go."""
+
+    waiting: int
+    held: Held | None
+
+    @classmethod
+    def of(cls, site: str, waiting: Sequence[Mover]) -> _Queue:
+        """Count those that wait at a site."""
+        cannot = [each for each in waiting if each.held is not None and each.held.waiting_on not in _DOES_NOT_COUNT]
+        if not cannot:
+            return cls(waiting=len(waiting), held=None)
+        first = cannot[0]
         reason = first.held.waiting_on if first.held else WaitingOn.DEVICES
-        detail = f"site {site.name} moves whole, and {len(others)} of {len(waiting)} cannot yet"
-        held = Held(waiting_on=WaitingOn.SITE, detail=f"{detail} ({first.device}: {reason})")
-    return _placed(mover, site, len(waiting), held)
+        detail = f"site {site} moves whole, and {len(cannot)} of {len(waiting)} cannot yet ({first.device}: {reason})"
+        return cls(waiting=len(waiting), held=Held(waiting_on=WaitingOn.SITE, detail=detail))
+
+
+def _with_site(mover: Mover, site: Site | None, queue: _Queue) -> Mover:
+    """Return a device that waits as its site lets it."""
+    held, begun = mover.held, site is not None and site.has_begun
+    if site is not None and site.ruling is not None and site.ruling.verdict is SiteVerdict.REVERT:
+        held = Held(waiting_on=WaitingOn.SITE, detail=f"site {site.name} went back: {site.ruling.why}")
+    elif not begun and held is None:
+        held = queue.held
+    return mover._replace(held=held, together=queue.waiting, begun=begun)
 
 
 _DOES_NOT_COUNT: Final = (WaitingOn.QUARANTINED, WaitingOn.CLONE_SUSPECTED)
-
-
-def _placed(mover: Mover, site: Site, together: int, held: Held | None) -> Mover:
-    return mover._replace(held=held, together=max(together, 1), begun=site.has_begun)

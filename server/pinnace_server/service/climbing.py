@@ -23,7 +23,8 @@ from pinnace_server.domain.rollout_policy.policy import BlueGreen
 from pinnace_server.service import joining
 from pinnace_server.service.evidence import Gathered, gather
 from pinnace_server.service.ports import Tables, World
-from pinnace_server.service.ramps import RollCalls, ramp_of
+from pinnace_server.service.ramps import ramp_of
+from pinnace_server.service.roll_calls import RollCalls
 from pinnace_server.service.rollouts import Rollouts
 
 LOOK_EVERY_S: Final = 10.0

@@ -39,6 +39,7 @@ from pinnace_server.service.changes import ChangedDevices
 from pinnace_server.service.climbing import Climbing
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.roll_calls import RollCalls
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.sets import save_set, withdrawn_for
 from pinnace_server.service.siting import Siting
@@ -65,9 +66,9 @@ class Controller:
         self._rollouts = rollouts
         self._pruned_at_s = self._renewed_at_s = 0.0
         self._shares: dict[ReleaseId, float | None] = {}
-        self._calls = ramps.RollCalls()
+        self._calls = RollCalls()
         self._climbing = Climbing(world, rollouts, self._calls)
-        self._siting = Siting(world)
+        self._siting = Siting(world, self._calls)
         self._changes = ChangedDevices()
         self._planned: frozenset[RolloutId] = frozenset()
         self._planned_all_at_s: float | None = None

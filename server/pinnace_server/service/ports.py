@@ -278,6 +278,10 @@ class Rollouts(Protocol):
         """Return every member in few words, by wave and device."""
         ...
 
+    def some_mustered(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Mustered]:
+        """Return those of these devices that are members, in the same words and order."""
+        ...
+
     def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:
         """Return by site (label ``site``) the active devices that are there and no members of the rollout; sites
         without one are left out."""

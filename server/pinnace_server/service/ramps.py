@@ -6,12 +6,11 @@ Reads rows and asks ``domain.ramp``; writes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from pinnace_contract.ids import DeviceId, RolloutId
+from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Window
 from pinnace_server.domain import install_results, planner, ramp, sites, windows
 from pinnace_server.domain.gates import installs
@@ -32,10 +31,10 @@ from pinnace_server.domain.rollout_policy.policy import (
     Unshadowed,
     Unsplit,
 )
-from pinnace_server.domain.sites import Site
 from pinnace_server.errors import Refused
 from pinnace_server.service import claims, observing, rules, siting
 from pinnace_server.service.ports import Tables
+from pinnace_server.service.roll_calls import RollCalls
 
 OFFLINE: Final = "it is offline, and is told as soon as it is heard"
 ALONE_FACTOR: Final = 2.0  # times what a gate tolerates is too much on any one device
@@ -44,12 +43,10 @@ NEVER_SEEN: Final = "it was enrolled and never heard of since"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A rollout in waves at one moment. ``moving`` None: nobody waits in a wave that began. ``sites``: those that move
-    whole, of waves that began."""
+    """A rollout in waves at one moment. ``moving`` None: nobody waits in a wave that began."""
 
     ramp: Ramp
     moving: Moving | None = None
-    sites: Mapping[str, Site] = field(default_factory=dict)
 
     def held(self, members: Sequence[Member]) -> Mapping[DeviceId, Held]:
         """Return what keeps those of these members that wait."""
@@ -75,9 +72,6 @@ class Look:
             replace(wave, targets=tuple(_in_window(target, observed, zones, held) for target in wave.targets))
             for wave in policy.waves
         )
-        said = {
-            each.device: f"prepared; {sites.waits(site)}" for site in self.sites.values() for each in site.residents
-        }
         return replace(
             policy,
             waves=waves,
@@ -86,7 +80,6 @@ class Look:
             split=split_terms(self.ramp.policy),
             pair=pair_terms(self.ramp),
             lease_s=siting.lease_s(self.ramp.policy),
-            at_sites=said,
             supersedes=self.ramp.policy.supersedes,
         )
 
@@ -147,34 +140,6 @@ def _differing_percent_max(policy: RolloutPolicy) -> int | None:
     return None if tolerated is None else min(math.ceil(ALONE_FACTOR * tolerated.percent), 100)
 
 
-class RollCalls:
-    """The roll call of each rollout. For one tick it is remembered: for 100,000 devices it takes half a second, and
-    what is found by it is planned again before it is executed."""
-
-    def __init__(self) -> None:
-        self._remembers = False
-        self._read: dict[RolloutId, Sequence[Mustered]] = {}
-
-    @contextmanager
-    def remembered(self) -> Iterator[None]:
-        """Read each rollout's no more than once inside the block."""
-        self._remembers = True
-        try:
-            yield
-        finally:
-            self._remembers = False
-            self._read.clear()
-
-    def of(self, tables: Tables, rollout: RolloutId) -> Sequence[Mustered]:
-        """Return every member in few words, by wave and device."""
-        found = self._read.get(rollout)
-        if found is None:
-            found = tables.rollouts.muster(rollout)
-            if self._remembers:
-                self._read[rollout] = found
-        return found
-
-
 def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None = None) -> Look | None:
     """Return how a rollout in waves stands; None: it is a plain assignment.
 
@@ -183,14 +148,11 @@ def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None
     found = ramp_of(tables, rollout)
     if found is None:
         return None
-    calls = calls or RollCalls()
-    at_sites: Mapping[str, Site] = {}
-    if siting.lease_s(found.policy) is not None:
-        at_sites = siting.sites_of(tables, rollout, found.begun, calls.of(tables, rollout.id), now_s)
     if found.paused or rollout.state is not RolloutState.ACTIVE:
-        return Look(ramp=found, sites=at_sites)
+        return Look(ramp=found)
     if not tables.rollouts.anybody_waits(rollout.id, found.begun):
-        return Look(ramp=found, sites=at_sites)
+        return Look(ramp=found)
+    calls = calls or RollCalls()
     muster = calls.of(tables, rollout.id)
     rivals = claims.rivals(tables, rollout, None)
     stopped = {number: stopped_installs(found.policy, muster, number) for number in found.begun}
@@ -202,8 +164,9 @@ def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None
     ]
     guards_sites = found.policy.budgets.healthy_per_site_min is not None
     others = tables.rollouts.site_others(rollout.id, now_s) if guards_sites else ramp.NO_OTHERS
-    movers = sites.whole(movers, at_sites, found.begun)
-    return Look(ramp=found, moving=ramp.moving(found, movers, others), sites=at_sites)
+    if siting.lease_s(found.policy) is not None:
+        movers = sites.whole(movers, siting.under_way(tables, rollout, found.begun, calls, now_s), found.begun)
+    return Look(ramp=found, moving=ramp.moving(found, movers, others))
 
 
 def report(tables: Tables, rollout: Rollout, members: Sequence[Member], look: Look | None, now_s: float) -> PlanReport:
@@ -212,6 +175,7 @@ def report(tables: Tables, rollout: Rollout, members: Sequence[Member], look: Lo
     policy = observing.policy_of(tables, rollout, members)
     if look is not None:
         policy = look.bound(policy, observed, now_s)
+        policy = replace(policy, at_sites=siting.what_is_waited_for(tables, rollout, observed.values(), now_s))
     _, found = planner.plan(replace(policy, cancelled=True), observed, None, now_s)
     return found
 

@@ -30,11 +30,10 @@ from pinnace_server.domain.records import (
 from pinnace_server.domain.rollout_policy.policy import OnRollback
 from pinnace_server.domain.sites import Site
 from pinnace_server.errors import Code, Conflict, NotFound
-from pinnace_server.service import going_back, matching, observing, ramps, rules
+from pinnace_server.service import going_back, matching, observing, ramps, rules, siting
 from pinnace_server.service.catalogue import found_version
 from pinnace_server.service.fleet import found_device
 from pinnace_server.service.ports import Tables, World
-from pinnace_server.service.siting import is_to_commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,7 @@ class Rollouts:
             evidence=tables.rollouts.evidence(rollout.id),
             ramp=seen.ramp if seen is not None else None,
             counts=tables.rollouts.wave_counts(rollout.id),
-            sites=tuple(seen.sites.values()) if seen is not None else (),
+            sites=tuple(siting.sites_now(tables, rollout, now).values()),
         )
 
     def match(self, model: ModelName, version: str, selected: str) -> matching.Match:
@@ -333,7 +332,7 @@ def _goes_back(tables: Tables, rollout: Rollout, member: Member) -> bool:
 
 def _stays_with_its_site(tables: Tables, rollout: Rollout, member: Member) -> bool:
     assignment = tables.assignments.get(member.device, rollout.model)
-    return member.state is MemberState.ASSIGNED and is_to_commit(tables, assignment)
+    return member.state is MemberState.ASSIGNED and siting.is_to_commit(tables, assignment)
 
 
 def _stays(rollout: Rollout) -> bool:

@@ -16,6 +16,7 @@ from pinnace_contract.ids import DeviceId, RolloutId
 from pinnace_contract.latest import Cause, Entry, Phase, SiteDecision, SiteVerdict
 from pinnace_server.domain import sites
 from pinnace_server.domain.muster import Mustered
+from pinnace_server.domain.plans import Observed
 from pinnace_server.domain.records import (
     SERVER,
     UNDER_WAY,
@@ -34,6 +35,7 @@ from pinnace_server.domain.rollout_policy.policy import RolloutPolicy, SiteAtomi
 from pinnace_server.domain.sites import Resident, Site, SiteRuling, Stay
 from pinnace_server.service import rules
 from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.roll_calls import RollCalls, Told, told
 
 _WITH_ITS_SITE: Final = (Cause.SITE_REVERTED, Cause.LEASE_ENDED)  # nothing was wrong with the device
 _BADLY: Final = (MemberState.FAILED, MemberState.REVERTED, MemberState.REJECTED)
@@ -48,42 +50,42 @@ def lease_s(policy: RolloutPolicy) -> int | None:
     return policy.strategy.lease_s if isinstance(policy.strategy, SiteAtomic) else None
 
 
-def sites_of(
-    tables: Tables, rollout: Rollout, begun: Collection[int], muster: Sequence[Mustered], now_s: float
-) -> Mapping[str, Site]:
-    """Return the sites of waves that began, by name. ``muster`` is the rollout's roll call."""
-    mine = [each for each in muster if each.site and each.wave in begun]
-    told = [each.device for each in mine if each.state is MemberState.ASSIGNED]
-    slots = {slot.device: slot for slot in tables.devices.slots(told, rollout.model)}
-    entries = {
-        each.device: each.entry
-        for each in tables.assignments.of(told)
-        if each.model == rollout.model and each.rollout == rollout.id
-    }
-    rulings = {each.site: each for each in tables.rollouts.site_rulings(rollout.id)}
-    found: dict[str, list[Mustered]] = {}
-    for each in mine:
-        entry = entries.get(each.device)
-        # Who was told belongs to the site that it was told of, whatever its label says since.
-        found.setdefault(entry.site if entry is not None and entry.site else each.site, []).append(each)
-    return {
-        name: Site(
-            name=name,
-            wave=min(each.wave for each in here),
-            residents=tuple(_resident(each, entries.get(each.device), slots.get(each.device), now_s) for each in here),
-            ruling=rulings.get(name),
-        )
-        for name, here in sorted(found.items())
-    }
-
-
 def sites_now(tables: Tables, rollout: Rollout, now_s: float) -> Mapping[str, Site]:
-    """Return the same, and no site where the rollout does not move whole ones."""
+    """Return the sites of waves that began, by name; none where the rollout does not move whole ones."""
     policy = rules.policy_of(rollout)
     if policy is None or lease_s(policy) is None:
         return {}
-    begun = {wave.number for wave in tables.rollouts.waves(rollout.id) if wave.started_at_s is not None}
-    return sites_of(tables, rollout, begun, tables.rollouts.muster(rollout.id), now_s)
+    muster = _begun(tables, rollout, tables.rollouts.muster(rollout.id))
+    said = told(tables, rollout, muster)
+    return _built(tables, rollout, _grouped(muster, said), said, now_s)
+
+
+def under_way(
+    tables: Tables, rollout: Rollout, begun: Collection[int], calls: RollCalls, now_s: float
+) -> Mapping[str, Site]:
+    """Return those sites about which something may be decided, or has been while devices still wait.
+
+    Of a rollout over a fleet these are few: the others have not begun, or are done.
+    """
+    said = calls.told(tables, rollout)
+    found = _grouped([each for each in calls.of(tables, rollout.id) if each.wave in begun], said)
+    decided = {each.site for each in tables.rollouts.site_rulings(rollout.id)}
+    some = {name: here for name, here in found.items() if _may_change(here, decided=name in decided)}
+    return _built(tables, rollout, some, said, now_s)
+
+
+def what_is_waited_for(
+    tables: Tables, rollout: Rollout, observed: Iterable[Observed], now_s: float
+) -> Mapping[DeviceId, str]:
+    """Say of prepared devices what they wait for."""
+    prepared = {
+        each.device.id for each in observed if each.slot is not None and each.slot.state.phase is Phase.PREPARED
+    }
+    found: dict[DeviceId, str] = {}
+    for site in sites_now(tables, rollout, now_s).values() if prepared else ():
+        here = [each.device for each in site.residents if each.device in prepared]
+        found |= dict.fromkeys(here, f"prepared; {sites.waits(site)}") if here else {}
+    return found
 
 
 def decisions_for(tables: Tables, assignments: Iterable[Assignment]) -> tuple[SiteDecision, ...]:
@@ -145,8 +147,9 @@ def try_again(tables: Tables, rollout: RolloutId, members: Sequence[Member]) -> 
 class Siting:
     """Decides about sites; for the controller's thread."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, calls: RollCalls | None = None) -> None:
         self._world = world
+        self._calls = calls or RollCalls()
 
     def decide_all(self) -> None:
         """Decide whatever can be decided, of every active rollout that moves whole sites."""
@@ -157,20 +160,27 @@ class Siting:
                 with self._world.store.write() as tables:
                     topics = self._decide(tables, rollout, site)
             except Exception:  # one site must not keep the others waiting while their leases run
-                _log.exception("site %s of rollout %s cannot be decided about and is tried again", site, rollout)
+                _log.exception("site %s of rollout %s cannot be decided about and is tried again", site.name, rollout)
             else:
                 self._world.changes.notify(topics)
 
-    def _due(self, tables: Tables, rollout: Rollout) -> Sequence[str]:
-        now = self._world.clock.now()
-        found = sites_now(tables, rollout, now)
-        return [site.name for site in found.values() if sites.decide(site, now) is not None]
+    def _due(self, tables: Tables, rollout: Rollout) -> Sequence[Site]:
+        policy, now = rules.policy_of(rollout), self._world.clock.now()
+        if policy is None or lease_s(policy) is None or not _anything_to_decide(tables, rollout):
+            return []
+        begun = {wave.number for wave in tables.rollouts.waves(rollout.id) if wave.started_at_s is not None}
+        found = under_way(tables, rollout, begun, self._calls, now)
+        return [site for site in found.values() if sites.decide(site, now) is not None]
 
-    def _decide(self, tables: Tables, name: RolloutId, site: str) -> list[str]:
-        rollout, now = tables.rollouts.get(name), self._world.clock.now()
+    def _decide(self, tables: Tables, name: RolloutId, seen: Site) -> list[str]:
+        """Decide about a site by what its devices are in this transaction; who joined since then hears it later."""
+        rollout, now, site = tables.rollouts.get(name), self._world.clock.now(), seen.name
         if rollout is None or rollout.state is not RolloutState.ACTIVE:
             return []
-        found = sites_now(tables, rollout, now).get(site)
+        some = tables.rollouts.some_mustered(name, [each.device for each in seen.residents])
+        muster = _begun(tables, rollout, some)
+        said = told(tables, rollout, muster)
+        found = _built(tables, rollout, _grouped(muster, said), said, now).get(site)
         ruling = sites.decide(found, now) if found is not None else None
         if found is None or ruling is None or tables.rollouts.site_ruling(name, site) is not None:
             return []  # somebody else was faster, or something was heard meanwhile
@@ -208,6 +218,53 @@ class Siting:
         if said != desired.assignments.site_decisions:
             again = replace(desired.assignments, site_decisions=said)
             tables.assignments.save_desired(replace(desired, assignments=again, signed_at_s=None))
+
+
+def _anything_to_decide(tables: Tables, rollout: Rollout) -> bool:
+    """Tell whether a device is under way or failed: to count them costs less than to call everybody."""
+    states = tables.rollouts.counts([rollout.id]).get(rollout.id, {})
+    return any(state.value in states for state in (MemberState.ASSIGNED, *_BADLY))
+
+
+def _begun(tables: Tables, rollout: Rollout, muster: Sequence[Mustered]) -> Sequence[Mustered]:
+    begun = {wave.number for wave in tables.rollouts.waves(rollout.id) if wave.started_at_s is not None}
+    return [each for each in muster if each.wave in begun]
+
+
+def _grouped(muster: Iterable[Mustered], said: Told) -> Mapping[str, Sequence[Mustered]]:
+    """Return devices by site. Who was told belongs to the site that it was told of, whatever its label says since."""
+    found: dict[str, list[Mustered]] = {}
+    for each in muster:
+        entry = said.entries.get(each.device)
+        site = entry.site if entry is not None and entry.site else each.site
+        if site:
+            found.setdefault(site, []).append(each)
+    return found
+
+
+def _may_change(here: Sequence[Mustered], *, decided: bool) -> bool:
+    """Tell whether a site is under way: its devices were told, failed with nothing decided yet, or joined it since."""
+    states = {each.state for each in here}
+    if MemberState.ASSIGNED in states:
+        return True
+    return MemberState.WAITING in states if decided else not states.isdisjoint(_BADLY)
+
+
+def _built(
+    tables: Tables, rollout: Rollout, found: Mapping[str, Sequence[Mustered]], said: Told, now_s: float
+) -> Mapping[str, Site]:
+    rulings = {each.site: each for each in tables.rollouts.site_rulings(rollout.id)}
+    return {
+        name: Site(
+            name=name,
+            wave=min(each.wave for each in here),
+            residents=tuple(
+                _resident(each, said.entries.get(each.device), said.slots.get(each.device), now_s) for each in here
+            ),
+            ruling=rulings.get(name),
+        )
+        for name, here in sorted(found.items())
+    }
 
 
 def _ruling_about(tables: Tables, assignment: Assignment) -> SiteRuling | None:

@@ -24,7 +24,7 @@ from pinnace_server.service import climbing, observing
 from pinnace_server.service.controller import PLAN_ALL_EVERY_S, Controller
 from pinnace_server.service.evidence import gather
 from pinnace_server.service.ports import Tables
-from pinnace_server.service.ramps import RollCalls
+from pinnace_server.service.roll_calls import RollCalls
 from pinnace_server.service.whys import Whys
 from pinnace_sim.contention import Interleaved
 from tests.server.world import Server, TestedDevice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from pinnace_contract.latest import Cause, Intent, Outcome, Phase, Running, SiteVerdict
 from pinnace_contract.topics import Up
+from pinnace_server.domain import sites
 from pinnace_server.domain.plans import WaitingOn
 from pinnace_server.domain.records import DeviceState, EventKind, MemberState, Rollout, RolloutState
 from pinnace_server.domain.sites import MARGIN_S, Site
@@ -313,11 +315,12 @@ def test_of_two_controllers_one_decides(server: Server) -> None:
     with server.store.read() as tables:
         found = tables.rollouts.get(rollout.id)
         assert found is not None
-        assert list(first._due(tables, found)) == ["lyon"]
+        (due,) = first._due(tables, found)
+    assert due.name == "lyon"
     second.decide_all()  # between this one's look and its write; and a device fails
     plant.lyon[0].end(Outcome.REVERTED, Cause.CRASHED)
     with server.store.write() as tables:
-        assert first._decide(tables, rollout.id, "lyon") == []
+        assert first._decide(tables, rollout.id, due) == []
     Controller(server.world, server.rollouts).tick()
     assert [event.data["verdict"] for event in server.events(EventKind.SITE_DECIDED)] == ["commit"]
     assert plant.word(device) is COMMIT
@@ -331,6 +334,62 @@ def test_a_database_takes_no_second_ruling(server: Server) -> None:
         (ruling,) = tables.rollouts.site_rulings(rollout.id)
     with pytest.raises(Exception, match=r"UNIQUE|decided already"), server.store.write() as tables:
         tables.rollouts.add_site_ruling(rollout.id, ruling)
+
+
+# --- what it costs ------------------------------------------------------------------------------------------------
+
+
+def test_a_tick_calls_the_roll_once_however_many_sites_it_decides_about(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant, calls = Plant(server, kiel=2), Counter[str]()
+    rollout = plant.begin()
+    with server.store.read() as tables:
+        of = type(tables.rollouts)
+    _counted(monkeypatch, of, "muster", calls)
+    _counted(monkeypatch, sites, "waits", calls)
+    plant.prepare(*plant.lyon, *plant.kiel)
+    assert {plant.word(device) for device in plant.devices} == {COMMIT}
+    assert calls == {"muster": 1}
+    server.rollouts.progress(rollout.id)
+    assert calls["waits"] == 2  # once for each site, and not for each device
+    for device in plant.devices:
+        device.commit()
+    server.steering.pause(rollout.id, reason="lunch", actor="test")
+    calls.clear()
+    server.controller.tick()
+    assert not calls
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch, of: Any, name: str, calls: Counter[str]) -> None:
+    real = getattr(of, name)
+
+    def counted(*args: Any) -> Any:
+        calls[name] += 1
+        return real(*args)
+
+    monkeypatch.setattr(of, name, counted)
+
+
+def test_a_decision_reads_the_devices_of_its_site_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, asked = Plant(server, kiel=2), []
+    plant.begin()
+    with server.store.read() as tables:
+        of = type(tables.devices)
+    real = of.slots
+
+    def noted(self: Any, devices: Any, model: Any = None) -> Any:
+        names = list(devices)
+        asked.append(len(names))
+        return real(self, names, model)
+
+    for device in plant.lyon:
+        entry = device.entry()
+        assert entry is not None
+        device.say(device.state(generation=entry.generation, phase=Phase.PREPARED, lease_left_s=LEASE_S))
+    monkeypatch.setattr(of, "slots", noted)
+    Siting(server.world).decide_all()
+    assert asked == [5, 3]  # the look, and the decision
 
 
 # --- and then -----------------------------------------------------------------------------------------------------

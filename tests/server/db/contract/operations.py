@@ -476,6 +476,7 @@ def _of_rollouts(tables: Tables) -> Answers:
         yield f"wave counts {name}", {wave: dict(sorted(each.items())) for wave, each in sorted(counts.items())}
         every = [each.device for each in tables.rollouts.members(name)]
         yield f"some members {name}", list(tables.rollouts.some_members(name, every[::2]))
+        yield f"some mustered {name}", list(tables.rollouts.some_mustered(name, every[::2]))
         yield f"agreements {name}", list(tables.rollouts.agreements(name))
         yield f"site rulings {name}", list(tables.rollouts.site_rulings(name))
         yield f"member {name}", tables.rollouts.member(name, camera(1))

@@ -289,6 +289,9 @@ class TestMembers:
         written(store, lambda tables: tables.rollouts.save_members(members))
         with store.read() as tables:
             plain, whole = tables.rollouts.muster(R1)
+            assert list(tables.rollouts.some_mustered(R1, [camera(2), camera(1), camera(3)])) == [plain, whole]
+            assert list(tables.rollouts.some_mustered(R1, iter([camera(2)]))) == [whole]
+            assert list(tables.rollouts.some_mustered(R1, [])) == []
         assert (plain.device, plain.wave, plain.site, plain.seen_at_s) == (camera(1), 1, "", None)
         assert whole == Mustered(
             device=camera(2),
