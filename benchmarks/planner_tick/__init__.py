@@ -52,11 +52,12 @@ def _of(name: str, devices: int, folder: Path, times: int, strategy: str) -> Ite
     yield Figure(figure=f"{name}_wave_ticks", value=begun["ticks"], unit="count")
     planned = _child("plan", filled, devices, times, strategy)
     yield Figure(figure=f"{name}_planner_alone", value=planned["plan"], unit="s")
-    worst, cpu = max(ticked[kind] for kind in KINDS), max(ticked[f"{kind}_cpu"] for kind in KINDS)
+    worst = max(found[kind] for found in (ticked, sites) for kind in KINDS)
+    cpu = max(found[f"{kind}_cpu"] for found in (ticked, sites) for kind in KINDS)
     yield Figure(figure=f"{name}_per_device", value=1e6 * worst / devices, unit="us")
     yield Figure(figure=f"{name}_cpu", value=cpu, unit="s")
     yield Figure(figure=name, value=worst, unit="s", aim=TICK_AIM if largest else "")
-    memory = max(ticked["peak_mib"], begun["peak_mib"])
+    memory = max(found["peak_mib"] for found in (ticked, begun, sites))
     yield Figure(figure=f"{name}_rss", value=memory, unit="MiB", aim=MEMORY_AIM if largest else "")
 
 

@@ -71,6 +71,7 @@ from pinnace_server.domain.waves import Candidate
 from pinnace_server.domain.witness import PAST, STRETCH_S
 from pinnace_server.service import observing, rules
 from pinnace_server.service.ports import Tables
+from planner_tick import CANARY, SITE_ATOMIC
 
 MODEL = ModelName("detect")
 FIRST, SECOND = RolloutId("r-first"), RolloutId("r-second")
