@@ -83,8 +83,11 @@ OFFLINE = 20  # one device in so many
 SPEAKING = 250  # of each arm: as many as are asked, and some that drop out
 ANSWERS = 600  # in ten minutes
 UNDER_WAY_WAVE = 2
-CANARY, SITE_ATOMIC = "canary", "site_atomic"
-POLICIES = {kind: reading.read({"cohort": "", "strategy": kind}) for kind in (CANARY, SITE_ATOMIC)}
+_NOT_YET = {"exposure": {"duration_s": 86_400}}  # half of the wave's sites are whole, which would be proof enough
+POLICIES = {
+    CANARY: reading.read({"cohort": ""}),
+    SITE_ATOMIC: reading.read({"cohort": "", "strategy": SITE_ATOMIC, "gates": _NOT_YET}),
+}
 _PEM = "-----BEGIN PUBLIC KEY-----\n" + ("M" * 64 + "\n") * 2 + "-----END PUBLIC KEY-----\n"
 _HARDWARE = ("pi4", "pi5", "orin", "imx8")
 _HEALTH_BYTES = 8 * 2**30
