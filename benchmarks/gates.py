@@ -9,9 +9,11 @@ has its device's own past rate; a false rollback is any ROLL_BACK in the whole d
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import product, repeat
 
 import figures
 import gate_streams
@@ -39,6 +41,14 @@ HOUR_MIN = 60
 NAIVE_TRIALS, NAIVE_BAD, NAIVE_Z = 100, 3, 2.326  # one-sided 1 %
 Minutes = Iterable[tuple[Array, Array]]
 Source = Callable[[], Minutes]
+CELLS = tuple(
+    Scenario(
+        controls=max(1, fleet // 5), candidates=fleet - max(1, fleet // 5), a_day=a_day, spread=spread, bursts=bursts
+    )
+    for fleet, a_day, spread, bursts in product(
+        (3, 5, 10, 20, 40, 250), (10, DAY_MIN, 60 * DAY_MIN), (0.0, 0.7, 1.5), (False, True)
+    )
+)
 LOOKS_MIN = (30, 60, 120, 240, 480, 720, DAY_MIN)
 
 
@@ -65,26 +75,35 @@ def main() -> None:
 
 def grid(quick: bool) -> Iterator[Figure]:
     """False rollbacks of every cell beside the naive rules', and how often 1 → 3 % is found there."""
-    random = np.random.default_rng(SEED)
-    runs, detections = (RUNS_QUICK, DETECTIONS_QUICK) if quick else (RUNS, DETECTIONS)
+    runs = (RUNS_QUICK, DETECTIONS_QUICK) if quick else (RUNS, DETECTIONS)
     worst = 0.0
-    for fleet, a_day, spread, bursts in product(
-        (3, 5, 10, 20, 40, 250), (10, DAY_MIN, 60 * DAY_MIN), (0.0, 0.7, 1.5), (False, True)
-    ):
-        controls = max(1, fleet // 5)
-        scenario = Scenario(controls=controls, candidates=fleet - controls, a_day=a_day, spread=spread, bursts=bursts)
-        name = f"{fleet}_devices_{a_day}_a_day_spread_{spread:g}_{'bursts' if bursts else 'independent'}"
-        played = play(scenario, runs, random)
-        false = played.moved_back()
-        worst = max(worst, 100 * false / runs)
-        yield Figure(figure=f"false_{name}", value=100 * false / runs, unit="%", aim="<= 0.5")
-        yield Figure(figure=f"false_{name}_upper", value=round(100 * upper(false, runs), 3), unit="%")
-        yield Figure(figure=f"one_device_{name}", value=100 * float(played.held.mean()), unit="%")
-        for rule, moved in played.naive.items():
-            yield Figure(figure=f"{rule}_false_{name}", value=100 * float((moved > 0).mean()), unit="%")
-        worse = play(scenario.worse(3.0), detections, random)
-        yield Figure(figure=f"found_{name}", value=100 * worse.moved_back() / detections, unit="%")
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for scenario, (false, one_device, naive, found) in zip(
+            CELLS, pool.map(_cell, range(len(CELLS)), repeat(runs)), strict=True
+        ):
+            fleet, kind = scenario.controls + scenario.candidates, "bursts" if scenario.bursts else "independent"
+            name = f"{fleet}_devices_{scenario.a_day}_a_day_spread_{scenario.spread:g}_{kind}"
+            worst = max(worst, 100 * false / runs[0])
+            yield Figure(figure=f"false_{name}", value=100 * false / runs[0], unit="%", aim="<= 0.5")
+            yield Figure(figure=f"false_{name}_upper", value=round(100 * upper(false, runs[0]), 3), unit="%")
+            yield Figure(figure=f"one_device_{name}", value=one_device, unit="%")
+            for rule, share in naive.items():
+                yield Figure(figure=f"{rule}_false_{name}", value=share, unit="%")
+            yield Figure(figure=f"found_{name}", value=100 * found / runs[1], unit="%")
     yield Figure(figure="false_rollback_worst_cell", value=worst, unit="%", aim="<= 0.5")
+
+
+def _cell(number: int, runs: tuple[int, int]) -> tuple[int, float, dict[str, float], int]:
+    """Play a cell of the grid, with chance of its own.
+
+    Return how many of the healthy runs were moved back, the per cent that one device alone would have moved back, the
+    per cent that each naive rule would, and how many of the bad runs were moved back.
+    """
+    random = np.random.default_rng((SEED, number))
+    played = play(CELLS[number], runs[0], random)
+    naive = {rule: 100 * float((moved > 0).mean()) for rule, moved in played.naive.items()}
+    found = play(CELLS[number].worse(3.0), runs[1], random).moved_back()
+    return played.moved_back(), 100 * float(played.held.mean()), naive, found
 
 
 def told(quick: bool) -> Iterator[Figure]:
