@@ -21,7 +21,7 @@ HOURLY_S = 3_600
 
 def main() -> None:
     """Measure and print."""
-    parts = {each.__name__: each for each in (repeated, large, found_bugs)}
+    parts = {each.__name__: each for each in (repeated, month, day, found_bugs)}
     figures.measure("sim", parts, figures.arguments(__doc__ or "", parts))
 
 
@@ -32,22 +32,26 @@ def repeated(quick: bool) -> Iterator[Figure]:
     yield Figure(figure="same_log_twice", value=float(first.lines == second.lines), unit="bool", aim=">= 1")
 
 
-def large(quick: bool) -> Iterator[Figure]:
-    """A hundred devices for a month, and a thousand for a day, with faults and hourly reports.
-
-    With the faults of a fleet in good order (three a device and day), and once more with everything that ``explore``
-    lets go wrong (thirty).
-    """
+def month(quick: bool) -> Iterator[Figure]:
+    """A hundred devices for thirty days, see ``_large``."""
     del quick  # never easier work
-    for name, devices, hours, aim in (
-        ("sim_100_devices_30_days", 100, 720.0, "<= 60"),
-        ("sim_1000_devices_1_day", 1_000, 24.0, "<= 120"),
-    ):
-        for suffix, faults, held_to in (("", USUAL, aim), ("_everything_wrong", EVERYTHING, "")):
-            plan = stories.many_updates(1, devices=devices, hours=hours, report_every_s=HOURLY_S, faults=faults)
-            took_s, events = _played(plan)
-            yield Figure(figure=f"{name}{suffix}", value=round(took_s, 1), unit="s", aim=held_to)
-            yield Figure(figure=f"{name}{suffix}_events", value=round(events / took_s), unit="1/s")
+    return _large("sim_100_devices_30_days", devices=100, hours=720.0, aim="<= 60")
+
+
+def day(quick: bool) -> Iterator[Figure]:
+    """A thousand devices for a day, see ``_large``."""
+    del quick
+    return _large("sim_1000_devices_1_day", devices=1_000, hours=24.0, aim="<= 120")
+
+
+def _large(name: str, *, devices: int, hours: float, aim: str) -> Iterator[Figure]:
+    """Play a fleet with hourly reports and the faults of one in good order (three a device and day), and once more with
+    everything that ``explore`` lets go wrong (thirty)."""
+    for suffix, faults, held_to in (("", USUAL, aim), ("_everything_wrong", EVERYTHING, "")):
+        plan = stories.many_updates(1, devices=devices, hours=hours, report_every_s=HOURLY_S, faults=faults)
+        took_s, events = _played(plan)
+        yield Figure(figure=f"{name}{suffix}", value=round(took_s, 1), unit="s", aim=held_to)
+        yield Figure(figure=f"{name}{suffix}_events", value=round(events / took_s), unit="1/s")
 
 
 def _played(plan: Plan) -> tuple[float, int]:
