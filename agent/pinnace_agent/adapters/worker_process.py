@@ -47,6 +47,9 @@ DATA_HEADROOM_BYTES: Final = 256 * 1024 * 1024
 OUTGOING_BYTES_MAX: Final = 1024 * 1024
 LABELS_BYTES_MAX: Final = 256 * 1024
 LABEL_ORDERS_MAX: Final = 64  # batches of labels that wait for this module's thread
+STATEMENTS_MAX: Final = (
+    1000  # of a worker, between two looks or orders: it says a handful, and the loop has others to hear
+)
 LAST_READS_MAX: Final = 16  # of 64 KiB; a socket's buffer holds less
 
 
@@ -62,6 +65,7 @@ class _Worker:
     serving: bool = False
     served: bool = False
     memory_bytes: int = 0
+    said: int = 0  # statements since it was last looked at, or told something
     refused: protocol.Refused | None = None
     stop_by_s: float | None = None
     killed: ExitCause | None = None
@@ -343,6 +347,7 @@ class WorkerHost:
             if passed is not None:
                 passed.close()
             return  # it has ended, and the event that says so is on its way
+        worker.said = 0
         worker.child.say(order, passed)
         self._reactor.want(worker.child.control, READ | WRITE)
         if len(worker.child.outgoing) > OUTGOING_BYTES_MAX:
@@ -395,6 +400,12 @@ class WorkerHost:
             self._reactor.remove(worker.child.control)  # its process is ending, or will be found hung
             return
         for message in messages:
+            worker.said += 1
+            if worker.said > STATEMENTS_MAX:
+                self._reactor.remove(worker.child.control)
+                why = f"killed, because it made more than {STATEMENTS_MAX} statements that nobody asked for"
+                self._kill(worker, ExitCause.CRASHED, why)
+                return
             self._heard(worker, message)
 
     def _heard(self, worker: _Worker, message: protocol.Order | protocol.Statement) -> None:
@@ -491,6 +502,7 @@ class WorkerHost:
         if worker.child.exit_fd is None and worker.child.ended:
             self._reap(worker)
             return
+        worker.said = 0
         worker.memory_bytes = worker.child.resident_bytes()
         if worker.memory_bytes > worker.memory_bytes_max:
             found, limit = worker.memory_bytes // 2**20, worker.memory_bytes_max // 2**20

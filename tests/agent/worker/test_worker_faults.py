@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pinnace_agent.adapters.worker_process import STATEMENTS_MAX
 from pinnace_agent.client import Client, ClientError, Unavailable
-from pinnace_agent.worker import child, events
+from pinnace_agent.worker import child, events, protocol
 from pinnace_agent.worker.events import ExitCause, WorkerRef
-from pinnace_contract.latest import Cause
+from pinnace_contract.latest import Block, Cause
 from tests.agent.worker.building import (
     ANSWER_S,
     MODEL,
@@ -220,6 +221,27 @@ def test_signals_of_a_service_manager_leave_the_end_to_the_supervisor(host: Host
     assert host.wait_for(events.WorkerExited, worker).cause is ExitCause.ORDERED
 
 
+def test_worker_that_talks_without_end_is_ended(host_with: Callable[..., Hosted], release: OnDisk) -> None:
+    host = host_with(watch_every_s=60.0)
+    worker = host.serving(release)
+    held = host.host._workers[worker.id].child
+    counted = protocol.Counted(block=Block(model=MODEL, release=worker.release, variant=worker.variant))
+    held.hear = lambda: [counted] * (STATEMENTS_MAX + 500)  # type: ignore[method-assign]  # a hostile file said it
+    host.host.collect(worker)
+    ended = host.wait_for(events.WorkerExited, worker)
+    assert ended.cause is ExitCause.CRASHED
+    assert f"more than {STATEMENTS_MAX} statements" in ended.detail
+    assert sum(isinstance(each, events.Collected) for each in host.seen) <= STATEMENTS_MAX
+
+
+def test_worker_may_say_whatever_it_is_asked_for(host_with: Callable[..., Hosted], release: OnDisk) -> None:
+    host = host_with(watch_every_s=60.0)
+    worker = host.loaded(release)
+    for _ in range(STATEMENTS_MAX + 10):
+        host.host.collect(worker)
+        host.wait_for(events.Collected, worker)
+
+
 def test_order_to_serve_after_the_order_to_stop_changes_nothing(host: Hosted, release: OnDisk) -> None:
     worker = host.serving(release)
     host.host.stop(worker)
@@ -269,7 +291,7 @@ from pathlib import Path
 start = pickle.loads(sys.stdin.buffer.read())
 made = hosted(Path(sys.argv[1]))
 made.host.open(MODEL)
-from pinnace_agent.worker import child, events
+from pinnace_agent.worker import child, events, protocol
 worker = made.host.start(start)
 made.host.serve(worker)
 made.wait_for(events.NowServing, worker)
