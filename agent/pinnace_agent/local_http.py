@@ -134,6 +134,7 @@ class HttpServer:
 
     def _accept(self, listening: socket.socket) -> None:
         try:
+            listening.setblocking(False)  # a worker that inherited it, and runs a hostile file, has the same flags
             accepted, _ = listening.accept()
         except OSError:
             return  # somebody else took it, or the client went away

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -275,6 +277,15 @@ def test_client_that_goes_away_at_any_moment_leaves_nothing(served: Served) -> N
         served.turn()
     assert served.server.connections == {}
     assert served.server.bodies_bytes == 0
+
+
+def test_socket_that_another_process_made_wait_is_not_waited_for(served: Served) -> None:
+    """Supervisor and workers share the listening socket and its flags; somebody else may have taken who connected."""
+    os.set_blocking(served.listening.fileno(), True)
+    answering = threading.Thread(target=lambda: served.server._accept(served.listening), daemon=True)
+    answering.start()
+    answering.join(10)
+    assert not answering.is_alive()
 
 
 def test_newcomer_takes_the_place_of_the_longest_idle(served: Served) -> None:
