@@ -47,7 +47,7 @@ DATA_HEADROOM_BYTES: Final = 256 * 1024 * 1024
 OUTGOING_BYTES_MAX: Final = 1024 * 1024
 LABELS_BYTES_MAX: Final = 256 * 1024
 LABEL_ORDERS_MAX: Final = 64  # batches of labels that wait for this module's thread
-STATEMENTS_MAX: Final = 1000  # of a worker, between two looks: it says a handful, and the loop has others to hear
+STATEMENTS_MAX: Final = 1_000  # of a worker between two looks or orders; it says a handful, and others must be heard
 LAST_READS_MAX: Final = 16  # of 64 KiB; a socket's buffer holds less
 
 
@@ -63,7 +63,7 @@ class _Worker:
     serving: bool = False
     served: bool = False
     memory_bytes: int = 0
-    said: int = 0  # statements since it was last looked at
+    said: int = 0  # statements since it was last looked at, or told something
     refused: protocol.Refused | None = None
     stop_by_s: float | None = None
     killed: ExitCause | None = None
@@ -345,6 +345,7 @@ class WorkerHost:
             if passed is not None:
                 passed.close()
             return  # it has ended, and the event that says so is on its way
+        worker.said = 0
         worker.child.say(order, passed)
         self._reactor.want(worker.child.control, READ | WRITE)
         if len(worker.child.outgoing) > OUTGOING_BYTES_MAX:
@@ -400,7 +401,7 @@ class WorkerHost:
             worker.said += 1
             if worker.said > STATEMENTS_MAX:
                 self._reactor.remove(worker.child.control)
-                why = f"killed, because it made more than {STATEMENTS_MAX} statements between two looks at it"
+                why = f"killed, because it made more than {STATEMENTS_MAX} statements that nobody asked for"
                 self._kill(worker, ExitCause.CRASHED, why)
                 return
             self._heard(worker, message)

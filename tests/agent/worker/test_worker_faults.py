@@ -234,6 +234,14 @@ def test_worker_that_talks_without_end_is_ended(host_with: Callable[..., Hosted]
     assert sum(isinstance(each, events.Collected) for each in host.seen) <= STATEMENTS_MAX
 
 
+def test_worker_may_say_whatever_it_is_asked_for(host_with: Callable[..., Hosted], release: OnDisk) -> None:
+    host = host_with(watch_every_s=60.0)
+    worker = host.loaded(release)
+    for _ in range(STATEMENTS_MAX + 10):
+        host.host.collect(worker)
+        host.wait_for(events.Collected, worker)
+
+
 def test_order_to_serve_after_the_order_to_stop_changes_nothing(host: Hosted, release: OnDisk) -> None:
     worker = host.serving(release)
     host.host.stop(worker)
@@ -283,7 +291,7 @@ from pathlib import Path
 start = pickle.loads(sys.stdin.buffer.read())
 made = hosted(Path(sys.argv[1]))
 made.host.open(MODEL)
-from pinnace_agent.worker import child, events, protocol
+from pinnace_agent.worker import child, events
 worker = made.host.start(start)
 made.host.serve(worker)
 made.wait_for(events.NowServing, worker)
