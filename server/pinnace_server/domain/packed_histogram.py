@@ -16,8 +16,9 @@ from pinnace_server.domain.telemetry import COUNT_MAX
 
 _FIRST_BYTES: Final = 2
 _WHAT: Final = "packed latency counts"
-# A gate asks the same of a device's past at each look: a day of a hundred and fifty devices, in some ten MiB.
-_KNOWN: Final = 20_000
+# A gate asks the same of a device's past at each look: a day of all that may speak, 400 devices, in some 20 MiB. Fewer
+# would be no use to it, for whoever asks in turn for more than is remembered finds nothing.
+_KNOWN: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
