@@ -168,8 +168,7 @@ class Siting:
         policy, now = rules.policy_of(rollout), self._world.clock.now()
         if policy is None or lease_s(policy) is None or not _anything_to_decide(tables, rollout):
             return []
-        begun = {wave.number for wave in tables.rollouts.waves(rollout.id) if wave.started_at_s is not None}
-        found = under_way(tables, rollout, begun, self._calls, now)
+        found = under_way(tables, rollout, _waves_begun(tables, rollout), self._calls, now)
         return [site for site in found.values() if sites.decide(site, now) is not None]
 
     def _decide(self, tables: Tables, name: RolloutId, seen: Site) -> list[str]:
@@ -227,8 +226,12 @@ def _anything_to_decide(tables: Tables, rollout: Rollout) -> bool:
 
 
 def _begun(tables: Tables, rollout: Rollout, muster: Sequence[Mustered]) -> Sequence[Mustered]:
-    begun = {wave.number for wave in tables.rollouts.waves(rollout.id) if wave.started_at_s is not None}
+    begun = _waves_begun(tables, rollout)
     return [each for each in muster if each.wave in begun]
+
+
+def _waves_begun(tables: Tables, rollout: Rollout) -> Collection[int]:
+    return {wave.number for wave in tables.rollouts.waves(rollout.id) if wave.started_at_s is not None}
 
 
 def _grouped(muster: Iterable[Mustered], said: Told) -> Mapping[str, Sequence[Mustered]]:
