@@ -306,8 +306,8 @@ class Mover(NamedTuple):
 
 
 class SiteOthers(NamedTuple):
-    """A site's devices that are there and belong to no wave of a rollout: how many, and how many of them are well and
-    not under way."""
+    """The rest of a site: its devices of no wave of a rollout that are there, and those of waves that have not begun;
+    and how many of them are well and not under way."""
 
     devices: int
     healthy: int
@@ -325,8 +325,8 @@ class Moving:
 
 
 def moving(ramp: Ramp, movers: Sequence[Mover], others: Mapping[str, SiteOthers] = NO_OTHERS) -> Moving:
-    """Return who may be assigned now. ``movers`` are all devices of the rollout, in the order in which they may go;
-    ``others`` are the rest of their sites.
+    """Return who may be assigned now. ``movers`` are the devices of the rollout in the order in which they may go, at
+    least those of waves that began and those under way; ``others`` are the rest of their sites.
 
     Windows are not looked at: a device fetches before its window and holds itself until it opens.
     """

@@ -19,7 +19,7 @@ from pinnace_server.domain.gates.installs import Installs
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.plans import Held, Observed, PlanReport, WaitingOn
 from pinnace_server.domain.policy import PairTerms, Policy, ShadowTerms, SplitTerms, Target
-from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp
+from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp, SiteOthers
 from pinnace_server.domain.records import DeviceState, Member, MemberState, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import gating
 from pinnace_server.domain.rollout_policy.policy import (
@@ -152,24 +152,30 @@ def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None
         return Look(ramp=found)
     if not tables.rollouts.anybody_waits(rollout.id, found.begun):
         return Look(ramp=found)
-    calls = calls or RollCalls()
-    muster = calls.of(tables, rollout.id)
+    return Look(ramp=found, moving=_moving(tables, rollout, found, calls or RollCalls(), now_s))
+
+
+def _moving(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls, now_s: float) -> Moving:
+    """Call everybody; but only those of waves that began may be let go, and of a large fleet most others wait."""
+    begun, muster = found.begun, calls.of(tables, rollout.id)
+    near = [each for each in muster if each.wave in begun or each.state is MemberState.ASSIGNED]
     rivals = claims.rivals(tables, rollout, None)
-    stopped = {number: stopped_installs(found.policy, muster, number) for number in found.begun}
+    stopped = {number: stopped_installs(found.policy, muster, number) for number in begun}
     decided = {wave.number for wave in found.waves if wave.promoted_at_s is not None}
     zones = _Zones(found.policy, now_s)
     movers = [
         _mover(each, now_s, rivals.get(each.device), None if _goes_on(each, decided) else stopped.get(each.wave), zones)
-        for each in muster
+        for each in near
     ]
-    guards_sites = found.policy.budgets.healthy_per_site_min is not None
-    if guards_sites and rivals:
-        busy = _busy_elsewhere(tables, rollout, list(rivals))
+    others = ramp.NO_OTHERS
+    if found.policy.budgets.healthy_per_site_min is not None:
+        busy = _busy_elsewhere(tables, rollout, list(rivals)) if rivals else frozenset()
         movers = [each._replace(healthy=False) if each.device in busy else each for each in movers]
-    others = tables.rollouts.site_others(rollout.id, now_s) if guards_sites else ramp.NO_OTHERS
+        behind = (each for each in muster if each.wave not in begun and each.state is not MemberState.ASSIGNED)
+        others = _rest_of_sites(tables.rollouts.site_others(rollout.id, now_s), behind, busy, now_s)
     if siting.lease_s(found.policy) is not None:
-        movers = sites.whole(movers, siting.under_way(tables, rollout, found.begun, calls, now_s), found.begun)
-    return Look(ramp=found, moving=ramp.moving(found, movers, others))
+        movers = sites.whole(movers, siting.under_way(tables, rollout, begun, calls, now_s), begun)
+    return ramp.moving(found, movers, others)
 
 
 def report(tables: Tables, rollout: Rollout, members: Sequence[Member], look: Look | None, now_s: float) -> PlanReport:
@@ -193,7 +199,19 @@ def stopped_installs(policy: RolloutPolicy, muster: Sequence[Mustered], wave: in
     return read if read.stopped or read.stopped_hardware else None
 
 
-def _busy_elsewhere(tables: Tables, rollout: Rollout, devices: Sequence[DeviceId]) -> set[DeviceId]:
+def _rest_of_sites(
+    outside: Mapping[str, SiteOthers], behind: Iterable[Mustered], busy: Collection[DeviceId], now_s: float
+) -> Mapping[str, SiteOthers]:
+    """Return the rest of each site: devices of no wave, and those of waves that have not begun."""
+    found = {site: [*rest] for site, rest in outside.items()}
+    for each in behind:
+        devices = found.setdefault(each.site, [0, 0])
+        devices[0] += 1
+        devices[1] += each.is_there(now_s) and not each.degraded and each.device not in busy
+    return {site: SiteOthers(devices=n, healthy=healthy) for site, (n, healthy) in found.items()}
+
+
+def _busy_elsewhere(tables: Tables, rollout: Rollout, devices: Sequence[DeviceId]) -> Collection[DeviceId]:
     """Return which of these are under way in another rollout: while they are, their site has to do without them."""
     return {
         each.device
