@@ -110,13 +110,24 @@ class Twin:
         values = self.worse(rows)
         return rows[values >= needed], values[values >= needed]
 
-    def worse(self, rows: npt.NDArray[np.intp]) -> Array:
-        """Return ``comparison.worse`` of some runs."""
+    def worse(self, rows: npt.NDArray[np.intp], out: npt.NDArray[np.intp] | None = None) -> Array:
+        """Return ``comparison.worse`` of some runs; ``out``: each without one device, all of the same arm."""
         if not len(rows):
             return np.zeros(0)
         share = self._whole_weight()[rows]
-        fresh, whole = (self._one_worse(rows, *each) for each in self._both())
+        fresh, whole = (self._one_worse(rows, *each, out) for each in self._both())
         return np.logaddexp(fresh + np.log(1 - share), whole + np.log(share))
+
+    def without_one(self, rows: npt.NDArray[np.intp]) -> Array:
+        """Return ``worse`` without the loudest candidate or without the quietest control, whichever is less: the gate
+        leaves out these two and others, and takes the least."""
+        excess = self.tallies.bad[rows] - self.tallies.trials[rows] * self.whole.rate[rows]
+        if excess.shape[1] - self.controls == 1:
+            return np.full(len(rows), comparison.UNDECIDED)
+        found = self.worse(rows, excess[:, self.controls :].argmax(1) + self.controls)
+        if self.controls and len(rows):
+            found = np.minimum(found, self.worse(rows, excess[:, : self.controls].argmin(1)))
+        return found
 
     def devices(self, row: int) -> tuple[DeviceEvidence, ...]:
         """Return one run's evidence as the gate takes it."""
@@ -159,40 +170,60 @@ class Twin:
             best = np.where(fewer, np.maximum(usual, best - FEWER_PRICE), best)
             best += _term(control[0], control[2], np.maximum(control[0], TINY))
             if changing:
-                null, _ = _best(control, candidate, 0.0, self._change(), channel.variance[rows])
+                null, _ = _best(control, candidate, 0.0, self._change(self.controls), channel.variance[rows])
             else:
                 null = _term(*_at_mean(control)) + usual
             bounds.append(best - null)
         return np.maximum(*bounds)
 
-    def _change(self) -> evalues.Change:
-        return guards.beside_control(self.guard) if self.controls else evalues.OWN_PAST_ONLY
+    def _change(self, controls: int) -> evalues.Change:
+        return guards.beside_control(self.guard) if controls else evalues.OWN_PAST_ONLY
 
-    def _arms(self, rows: Rows, channel: Channel, trials: Array, bad: Array, *, clamped: bool) -> tuple[Arms, Arms]:
+    def _controls(self, out: npt.NDArray[np.intp] | None) -> int:
+        return self.controls - int(out is not None and len(out) > 0 and bool(out[0] < self.controls))
+
+    def _arms(
+        self,
+        rows: Rows,
+        channel: Channel,
+        trials: Array,
+        bad: Array,
+        *,
+        clamped: bool,
+        out: npt.NDArray[np.intp] | None = None,
+    ) -> tuple[Arms, Arms]:
         part = Channel(
-            rate=channel.rate[rows],
-            shape=channel.shape[rows],
+            rate=_less(channel.rate[rows], out),
+            shape=_less(channel.shape[rows], out),
             scale=channel.scale[rows],
             variance=channel.variance[rows],
         )
-        trials, bad = self._thinned(rows, trials[rows], bad[rows])
-        candidate = _totals(part, trials, bad, slice(self.controls, None), clamped=clamped)
-        if self.controls:
-            return _totals(part, trials, bad, slice(0, self.controls)), candidate
+        controls = self._controls(out)
+        everything = _less(self.tallies.trials[rows], out)[:, controls:]
+        trials, bad = self._thinned(everything, _less(trials[rows], out), _less(bad[rows], out), controls)
+        candidate = _totals(part, trials, bad, slice(controls, None), clamped=clamped)
+        if controls:
+            return _totals(part, trials, bad, slice(0, controls)), candidate
         nobody = np.zeros_like(candidate[0])
         return (nobody, nobody, np.full_like(nobody, weights.SHAPE_MIN)), candidate
 
-    def _thinned(self, rows: Rows, trials: Array, bad: Array) -> tuple[Array, Array]:
-        everything = self.tallies.trials[rows][:, self.controls :]
+    def _thinned(self, everything: Array, trials: Array, bad: Array, controls: int) -> tuple[Array, Array]:
         if (everything.max(1) <= _share(everything.shape[1]) * everything.sum(1)).all():
             return trials, bad
         left = np.ones_like(trials)
-        left[:, self.controls :] = np.where(everything > 0, _clamped(everything) / np.maximum(everything, TINY), 1.0)
+        left[:, controls:] = np.where(everything > 0, _clamped(everything) / np.maximum(everything, TINY), 1.0)
         return trials * left, bad * left
 
-    def _one_worse(self, rows: npt.NDArray[np.intp], channel: Channel, trials: Array, bad: Array) -> Array:
-        others, candidate = self._arms(rows, channel, trials, bad, clamped=True)
-        change = self._change()
+    def _one_worse(
+        self,
+        rows: npt.NDArray[np.intp],
+        channel: Channel,
+        trials: Array,
+        bad: Array,
+        out: npt.NDArray[np.intp] | None,
+    ) -> Array:
+        others, candidate = self._arms(rows, channel, trials, bad, clamped=True, out=out)
+        change = self._change(self._controls(out))
         null, _ = _best(others, candidate, 0.0, change, channel.variance[rows])
         if change.most < np.inf:
             free, _ = _best(others, candidate, 0.0, evalues.ANY_CHANGE, channel.variance[rows])
@@ -225,6 +256,15 @@ def _channel(past: tuple[Array, ...], lately: tuple[Array, ...], scale: Array) -
     known = bad.sum(1) / scale[:, 0] + 0.5
     variance = 1 / known + (recent[:, 0] - weights.LEVEL_EVENTS) / recent[:, 0] ** 2
     return Channel(rate=rate * recent / usual, shape=np.minimum(own, weights.SHAPE_MAX), scale=scale, variance=variance)
+
+
+def _less(of: Array, out: npt.NDArray[np.intp] | None) -> Array:
+    """Return each run's devices without one."""
+    if out is None:
+        return of
+    kept = np.ones(of.shape, dtype=bool)
+    kept[np.arange(len(out)), out] = False
+    return of[kept].reshape(len(of), -1)
 
 
 def _totals(channel: Channel, trials: Array, bad: Array, arm: slice, *, clamped: bool = False) -> Arms:
@@ -271,7 +311,7 @@ def _best(
     for _ in range(evalues.HALVINGS):
         x = (low + high) / 2
         slope = _pull(control, x)[0] + _pull(candidate, x + log_ratio)[0]
-        up = slope > np.clip(x / square, -change.slope, change.slope)
+        up = slope > np.minimum(np.maximum(x / square, -change.slope), change.slope)
         low, high = np.where(up, x, low), np.where(up, high, x)
     x = (low + high) / 2
     curvature = _pull(control, x)[1] + _pull(candidate, x + log_ratio)[1]

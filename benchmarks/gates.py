@@ -241,7 +241,10 @@ def _play(scenario: Scenario, runs: int, stream: Minutes, guard: Guard) -> Playe
         gate=np.zeros(runs), held=np.zeros(runs), naive={name: np.zeros(runs) for name in ("fixed_2", "ratio_2", "z")}
     )
     for minute in _watched(twin, scenario.past_min, stream):
-        for row in twin.reaching(NEEDED, played.gate == 0)[0]:
+        reaching, _ = twin.reaching(NEEDED, played.gate == 0)
+        unsure = twin.without_one(reaching) < NEEDED
+        played.held[reaching[unsure]] = minute  # one device decides, however often the gate is asked
+        for row in reaching[~unsure]:
             reading = guards.read(_evidence((twin,), int(row), minute), guard, None, 1.0, NEEDED)
             assert reading is not None
             firm = reading.worse_without is not None and reading.worse_without >= NEEDED

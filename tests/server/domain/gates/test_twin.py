@@ -1,13 +1,15 @@
 """That the benchmark's numpy twin says what the gate says."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from benchmarks import gate_streams
 from benchmarks.gate_streams import Scenario
 from benchmarks.gate_twin import Twin
-from pinnace_server.domain.gates import guards, streams
-from pinnace_server.domain.gates.evidence import Guard
+from pinnace_server.domain.gates import comparison, guards, streams
+from pinnace_server.domain.gates.evidence import DeviceEvidence, Guard, Series
 from tests.server.domain.gates.fleets import wave
 
 RUNS = 6
@@ -43,14 +45,26 @@ def test_twin_has_the_gate_s_evidence(controls: int, a_day: int, bursts: bool, g
         if minute > 720 and minute % 60 == 0:
             found = twin.worse(np.arange(RUNS))
             twin.tallies.changed[:] = True
+            without = twin.without_one(np.arange(RUNS))
             assert set(np.flatnonzero(found >= 1.0)) == set(twin.reaching(1.0, np.ones(RUNS, dtype=bool))[0]), seed
             for row in range(RUNS):
                 evidence = wave(twin.devices(row), dispersion={guard: float(twin.dispersion[row, 0])})
-                reading = guards.read(evidence, guard, None, 1.25, np.inf)
+                reading = guards.read(evidence, guard, None, 1.25, -np.inf)
                 assert reading is not None
+                assert reading.worse_without is not None
                 assert found[row] == pytest.approx(reading.worse, abs=1e-4), seed
+                assert reading.worse_without <= without[row] + 1e-4, seed
+                of = comparison.compared(
+                    evidence.devices, _series(guard), float(twin.dispersion[row, 0]), guards.beside_control(guard)
+                )
+                left_out = [comparison.worse(of.without(each.device)) for each in of.devices]
+                assert min(abs(each - without[row]) for each in left_out) < 1e-4, seed
                 compared += 1
     assert compared == 4 * RUNS
+
+
+def _series(guard: Guard) -> Callable[[DeviceEvidence], Series | None]:
+    return lambda device: device.guards.get(guard)
 
 
 def test_twin_counts_news_as_the_gate_does() -> None:
