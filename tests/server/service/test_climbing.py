@@ -261,6 +261,24 @@ def test_never_more_devices_are_under_way_than_the_budget_lets(server: Server, p
     assert plant.on(plant.second) == 6
 
 
+@pytest.mark.parametrize(("ill", "go"), [(0, 3), (1, 2)])
+def test_devices_of_later_waves_are_part_of_their_site(server: Server, plant: Plant, ill: int, go: int) -> None:
+    for device in plant.devices:
+        server.fleet.label(device.id, {"site": "lyon"}, "ann")
+    asked = {"waves": [3, "rest"], "budgets": {"healthy_per_site_min": 3}, "holdback": None}
+    rollout = server.climb(plant.second, **asked, approvals=[{"before": 1}])
+    later = [device for device, each in server.members(rollout).items() if each.wave == 2]
+    with server.store.write() as tables:
+        for name in later[:ill]:
+            found = tables.devices.get(name)
+            assert found is not None
+            tables.devices.save(replace(found, degraded=True))
+    server.steering.approve(rollout.id, 1, actor="bea")
+    server.controller.tick()
+    under_way = [each for each in server.members(rollout).values() if each.state is MemberState.ASSIGNED]
+    assert len(under_way) == go
+
+
 def test_the_round_looks_at_who_is_under_way_and_at_nobody_who_is_held(
     server: Server, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
