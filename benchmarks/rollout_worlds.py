@@ -39,6 +39,7 @@ NOISY: Final = replace(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """What all worlds of a cell have in common. ``hardware``: on which class the release is of its nature.
+    ``tells``: applications tell what came of its answers.
 
     ``hours`` is how long a rollout is watched at most, after ``past_hours`` with version 1: gates compare with a day.
     """
@@ -51,6 +52,7 @@ class Setup:
     past_hours: float = 24.0
     hours: float = 48.0
     faults: Faults = NOISY
+    tells: bool = False
 
     @property
     def begun_s(self) -> float:
@@ -86,7 +88,7 @@ def play(setup: Setup, seed: int) -> Played:
 def plan(setup: Setup, seed: int) -> Plan:
     """Return a fleet that has version 1, and hours later begins a rollout of version 2."""
     draw = chances.stream(seed, f"rollouts {setup.devices}")
-    fleet = tuple(_device(draw, number) for number in range(setup.devices))
+    fleet = tuple(replace(_device(draw, number), tells=setup.tells) for number in range(setup.devices))
     names, seconds = [each.name for each in fleet], setup.begun_s + setup.hours * HOUR_S
     incidents = [*setup.faults.incidents(seed, names, seconds), *incidents_around(seed, setup.begun_s, names)]
     policy = json.dumps({"cohort": "", **setup.policy}, sort_keys=True)

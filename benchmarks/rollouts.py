@@ -29,6 +29,7 @@ from figures import Figure
 from rollout_worlds import BAD_HARDWARE, Played, Setup
 
 from pinnace_server.domain.rollout_policy.policy import Strategy
+from pinnace_sim.applications import METRIC
 from pinnace_sim.climbs import End
 from pinnace_sim.plan import Nature
 
@@ -39,7 +40,7 @@ STRATEGIES: Final = ("canary", "all_at_once", "blue_green")
 WHOLE_SITES: Final = "site_atomic"
 COMPARED: Final[dict[str, dict[str, object]]] = {
     "shadow": {"gates": GATES},
-    "ab": {"gates": GATES | {"guards": {"outcome": {"metric": "sold"}}}},
+    "ab": {"gates": GATES | {"guards": {"outcome": {"metric": METRIC}}}},
 }
 BAD_DEVICES: Final = 40
 BAD_PAST_HOURS: Final = 6.0  # a short past makes what is bad harder to see
@@ -97,6 +98,7 @@ def _bad(name: str, strategy: str) -> Cell:
         hardware=BAD_HARDWARE if nature is Nature.WRONG else "",
         past_hours=BAD_PAST_HOURS,
         hours=BAD_HOURS,
+        tells=strategy == "ab",  # asks for an outcome, and a gate that nobody tells anything stops whatever there is
     )
     return Cell(setup=setup, runs=6, runs_quick=1)
 

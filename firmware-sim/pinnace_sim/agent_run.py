@@ -80,6 +80,7 @@ class AgentRun:
             inferences_an_hour=device.plan.inferences_an_hour,
             temper=device.plan.temper,
             tells=device.plan.tells,
+            metric=device.plan.metric,
         )
         self.boot = BootId(chances.stream_hex(device.chance, 16))
         host = Host(

@@ -25,8 +25,8 @@ CLASSES: Final = (60, 30, 10)
 DRIFTED_CLASSES: Final = (20, 30, 50)
 
 
-def told(block: Block, nature: Nature, chance: random.Random) -> Block:
-    """Return a block with what was told of its answers."""
+def told(block: Block, nature: Nature, chance: random.Random, metric: str = "") -> Block:
+    """Return a block with what was told of its answers. ``metric``: the name of outcomes; empty: ``METRIC``."""
     if block.predictions is None:
         return block
     good = block.predictions.n
@@ -35,18 +35,24 @@ def told(block: Block, nature: Nature, chance: random.Random) -> Block:
     if block.arm is Arm.SHADOW:
         return replace(block, predictions=seen)
     accepted = LESS_ACCEPTED_SHARE if nature is Nature.WORSE_OUTCOME else ACCEPTED_SHARE
-    trials, labels = good // OUTCOME_OF, good // LABEL_OF
+    trials, labels = _one_of(OUTCOME_OF, good, chance), _one_of(LABEL_OF, good, chance)
+    night = _one_of(NIGHT_OF, labels, chance)
     groups = []
-    for name, n in (("day", labels - labels // NIGHT_OF), ("night", labels // NIGHT_OF)):
+    for name, n in (("day", labels - night), ("night", night)):
         wrong = UNFAIR_SHARE if nature is Nature.UNFAIR and name == "night" else WRONG_SHARE
         groups.append(GroupCounts(name=name, n=n, errors=_some(n, wrong, chance)))
     return replace(
         block,
         predictions=seen,
-        outcome=OutcomeCounts(metric=METRIC, trials=trials, successes=_some(trials, accepted, chance)),
+        outcome=OutcomeCounts(metric=metric or METRIC, trials=trials, successes=_some(trials, accepted, chance)),
         labels=Labels(n=labels, errors=sum(each.errors for each in groups)),
         groups=tuple(groups),
     )
+
+
+def _one_of(so_many: int, n: int, chance: random.Random) -> int:
+    """Return one in so many, by chance of what is left over as well: so a device that is seldom asked tells too."""
+    return n // so_many + (chance.random() < n % so_many / so_many)
 
 
 def _some(n: int, share: float, chance: random.Random) -> int:

@@ -94,7 +94,8 @@ class DevicePlan:
 
     ``natures``: versions that are otherwise here than elsewhere. ``trace`` names the rows of ``Plan.links`` that its
     link follows; without it the link carries ``bytes_s`` at all times. ``labels`` are an operator's. ``temper``: how
-    good versions are here. ``tells``: its applications tell what came of answers, and the truth about some.
+    good versions are here. ``tells``: its applications tell what came of answers, and the truth about some;
+    ``metric``: under which name, if not the usual one.
     """
 
     name: str
@@ -112,6 +113,7 @@ class DevicePlan:
     labels: tuple[tuple[str, str], ...] = ()
     temper: Temper = EVEN_TEMPER
     tells: bool = False
+    metric: str = ""
 
     def nature_of(self, version: str, elsewhere: Nature) -> Nature:
         """Return what a version is like on this device."""
@@ -205,7 +207,7 @@ class Plan:
 _CAME_LATER: Final[dict[type, tuple[str, ...]]] = {
     Plan: ("controllers", "tells_waits"),
     Order: ("hardware", "policy", "wave", "actor", "races"),
-    DevicePlan: ("labels", "temper", "tells"),
+    DevicePlan: ("labels", "temper", "tells", "metric"),
 }
 """Fields that older plans do not have: a plan without them is written to the byte as it was."""
 

@@ -107,6 +107,7 @@ class Workers:
     temper: Temper = EVEN_TEMPER
     amount_of: Callable[[ReleaseId], float] = lambda _release: 0.0
     tells: bool = False
+    metric: str = ""
     slow_until_s: float = 0.0
     answered: int = 0
     _workers: dict[WorkerId, _Worker] = field(default_factory=dict)
@@ -372,7 +373,7 @@ class Workers:
             if worker.share is None
             else ShadowCounts(pairs=n, disagreements=errors + _contrary(worker, good)),
         )
-        return applications.told(block, worker.nature, self.chance) if self.tells else block
+        return applications.told(block, worker.nature, self.chance, self.metric) if self.tells else block
 
     def _errors(self, worker: _Worker, n: int) -> int:
         usual = _ERROR_SHARES.get(worker.nature, 0.0)

@@ -89,6 +89,8 @@ def waves(seed: int, *, devices: int = 6, hours: float = 12.0, faults: Faults = 
         fleet, orders = _with_zones(seed, fleet), _with_windows(seed, orders)
     if seed % SITES_EVERY in WITHDRAWN_AT:
         orders += _withdrawn(seed, orders, hours * HOUR_S)
+    if any(_asks_for_an_outcome(each) for each in orders):
+        fleet = tuple(replace(each, tells=True) for each in fleet)  # a gate that nobody tells anything only holds
     incidents = [*faults.incidents(seed, [each.name for each in fleet], hours * HOUR_S)]
     if faults.rates:
         meanwhile = [
@@ -106,6 +108,11 @@ def waves(seed: int, *, devices: int = 6, hours: float = 12.0, faults: Faults = 
         incidents=tuple(sorted(incidents, key=lambda each: (each.at_s, each.kind, each.who))),
         controllers=2 if draw.random() < TWO_CONTROLLERS_SHARE else 1,
     )
+
+
+def _asks_for_an_outcome(order: Order) -> bool:
+    gates = json.loads(order.policy)["gates"] if order.kind is OrderKind.BEGIN else {}
+    return gates.get("guards", {}).get("outcome") is not None
 
 
 def _whole_sites(seed: int, orders: list[Order]) -> list[Order]:

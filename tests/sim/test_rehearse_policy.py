@@ -102,17 +102,18 @@ def test_good_release_is_promoted_and_a_bad_one_moved_back_by_the_guard_that_see
     assert good.waves[1].begins_s.median == pytest.approx(good.waves[0].promoted_s.median, abs=60)
 
 
-def test_guards_that_see_nothing_in_a_rehearsal_are_named(tmp_path: Path) -> None:
-    """Nobody tells outcomes, labels or classes here: a forecast that is silent about it would be taken for theirs."""
+def test_applications_tell_what_a_policy_asks_for_and_a_forecast_says_that_no_nature_changes_it(tmp_path: Path) -> None:
+    """Gates hold where nobody tells; and a forecast that is silent about it would be taken for those guards' word."""
     of = fleet(tmp_path, *cameras(2))
     guards = {"outcome": {"metric": "sold"}, "fairness": {"points": 2}, "predictions": 5}
     asking, usual = (
-        climbing.rehearse(asked(of, HALVES | {"gates": QUICK | {"guards": each}})).assumptions for each in (guards, {})
+        climbing.rehearse(asked(of, HALVES | {"gates": QUICK | {"guards": each}})) for each in (guards, {})
     )
-    assert [each.partition(";")[0] for each in asking if "see nothing" in each] == [
-        "guards that see nothing here, and so neither hold nor move back: outcome, fairness, predictions"
+    assert [each.partition(";")[0] for each in asking.assumptions if "a good release" in each] == [
+        "guards that see a good release whatever its nature: outcome, fairness, predictions"
     ]
-    assert not any("see nothing" in each for each in usual)
+    assert not any("a good release" in each for each in usual.assumptions)
+    assert [one(each).ends[End.PROMOTED].share for each in (asking, usual)] == [1.0, 1.0]
 
 
 def test_bytes_and_exposure_are_counted_for_everybody_whom_it_reached(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pinnace_agent.worker.events import NowAnswering, NowServing
@@ -17,7 +17,9 @@ from pinnace_server.domain import wave_report
 from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.verdicts import Reason
 from pinnace_server.domain.records import Event, EventKind, MemberState, RolloutState
+from pinnace_server.domain.rollout_policy import gating
 from pinnace_server.domain.rollout_policy.policy import RolloutPolicy
+from pinnace_server.domain.told import NOTHING_ASKED
 from pinnace_server.errors import ServerError
 from pinnace_server.service import matching
 from pinnace_server.service.enrolment import Enrolment
@@ -96,9 +98,9 @@ class ClimbTwin(Twin):
     """Plays a policy once."""
 
     def __init__(self, scenario: ClimbScenario, seed: int) -> None:
+        self.climb = scenario
         self._begin_s = SETTLED_BY_S + scenario.past_s
         super().__init__(scenario.of, seed, origin_s=scenario.begins_at_s - self._begin_s)
-        self.climb = scenario
         self.seed = seed
         self._undecided = 0
         self._moved_back_by: set[str] = set()
@@ -286,9 +288,16 @@ class ClimbTwin(Twin):
         return _SameIds(self.server, {name: each.id for name, each in self.profiles.items()})
 
     def _device(self, plan: DevicePlan) -> SimDevice:
-        device = super()._device(plan)
+        device = super()._device(self._telling(plan))
         device.watch = _WhoServes(self)
         return device
+
+    def _telling(self, plan: DevicePlan) -> DevicePlan:
+        """Let applications tell whatever the policy asks for, under its name: else every gate would only hold."""
+        asked = gating.asked_by(self.climb.policy)
+        if asked == NOTHING_ASKED:
+            return plan
+        return replace(plan, tells=True, metric="" if asked.metric is None else asked.metric.name)
 
     def _server_heard(self, message: Message) -> None:
         """Nobody is switched off: all of them are evidence."""

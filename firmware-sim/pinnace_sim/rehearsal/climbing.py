@@ -31,7 +31,7 @@ HOUR_S: Final = 3_600.0
 DAY_HOURS: Final = 24.0
 WEEK_HOURS: Final = 7 * DAY_HOURS
 HOURS_MAX: Final = 31 * DAY_HOURS
-_UNTOLD: Final = ("outcome", "fairness", "predictions")  # guards of what applications tell, which nobody does here
+_TOLD: Final = ("outcome", "fairness", "predictions")  # guards of what applications tell, which no nature changes
 Z95: Final = 1.959963984540054
 
 
@@ -262,11 +262,11 @@ def _assumptions(rehearsal: PolicyRehearsal) -> Iterator[str]:
     else:
         hours = rehearsal.person_delay_s / HOUR_S
         yield f"who must agree does so {hours:g} h after a wave began to wait; nobody steps in otherwise"
-    blind = [name for name in _UNTOLD if getattr(rehearsal.given.policy.gates.guards, name) is not None]
-    if blind:
+    alike = [name for name in _TOLD if getattr(rehearsal.given.policy.gates.guards, name) is not None]
+    if alike:
         yield (
-            f"guards that see nothing here, and so neither hold nor move back: {', '.join(blind)}; no application "
-            "tells what came of answers, no answer is labelled, and no class is counted"
+            f"guards that see a good release whatever its nature: {', '.join(alike)}; every application tells what the "
+            "policy asks for, and of all releases alike"
         )
     if len(rehearsal.of.target.variants) > 1:
         yield "how fast variants are is not in the snapshot: each is as fast, and tried as the release lists them"

@@ -101,4 +101,32 @@ GOOD: Final = Scenario(
     also=_climbs,
 )
 
-ALL: Final = (OUTCOME, UNFAIR, DRIFTS, GOOD)
+MISSPELT: Final[dict[str, Any]] = {"outcome": {"metric": "acepted"}}
+
+
+def _held(ending: Ending) -> Sequence[str]:
+    (paused,) = ending.events("rollout_paused")
+    problems = [] if "outcome 'acepted'" in paused.summary else [f"it should name the metric: {paused.summary}"]
+    served = ending.served("2")
+    return problems if len(served) == 2 else [*problems, f"version 2 was served by {served}"]
+
+
+UNTOLD: Final = Scenario(
+    name="misspelt-metric-holds",
+    case=CASE,
+    see="""Version 2 is good, and its policy asks for outcomes under a name that no application tells. Nothing speaks
+    against it, and still wave 1 is not promoted: an hour after its soak time the policy pauses the rollout, and says
+    which name nobody told.""",
+    plan=world(
+        first(),
+        made("2", MADE_S),
+        begun("2", BEGUN_S, waves=[2, "rest"], holdback=None, gates=_gates(MISSPELT) | {"hold_timeout_s": 3_600}),
+        devices=_fleet("abcde"),
+        hours=5.0,
+    ),
+    serves={"a": "1", "b": "2", "c": "2", "d": "1", "e": "1"},
+    events={"wave_started": 1, "rollout_paused": 1},
+    also=_held,
+)
+
+ALL: Final = (OUTCOME, UNFAIR, DRIFTS, GOOD, UNTOLD)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pinnace_server.domain import telemetry
-from pinnace_server.domain.gates.evidence import ClassCounts, Counts, Series
+from pinnace_server.domain.gates.evidence import ClassCounts, Counts, Guard, Series
 from pinnace_server.domain.gates.streams import Tally
 from pinnace_server.domain.stretches import Stretch
 
@@ -33,6 +33,13 @@ class Asked:
     metric: Metric | None = None
     fairness: bool = False
     predictions: bool = False
+
+    @property
+    def guards(self) -> dict[Guard, str]:
+        """The guards that are asked for, with the name of the metric, where one has a name."""
+        outcome = {} if self.metric is None else {Guard.OUTCOME: self.metric.name}
+        others = {Guard.FAIRNESS: self.fairness, Guard.PREDICTIONS: self.predictions}
+        return outcome | {guard: "" for guard, wanted in others.items() if wanted}
 
 
 NOTHING_ASKED: Final = Asked()

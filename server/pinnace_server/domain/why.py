@@ -13,6 +13,7 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId, ModelName, RolloutId, VersionName
 from pinnace_contract.latest import Cause
+from pinnace_server.domain.gates.verdicts import Reason
 from pinnace_server.domain.plans import DeviceReport, WaitingOn
 from pinnace_server.domain.ramp import Ramp, Standing
 from pinnace_server.domain.records import MemberState, Rollout, RolloutState
@@ -322,7 +323,8 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
     if standing.waiting_on is WaitingOn.APPROVAL:
         words = "a person promotes the wave or moves it back (pinnace rollout rollback)"
     else:
-        words = "its gates promote the wave, or a person does"
+        untold = said is not None and Reason.NOT_TOLD in said.reasons
+        words = _TOLD if untold else "its gates promote the wave, or a person does"
     soaks = standing.waiting_on is WaitingOn.SOAK_TIME
     step = Step(
         kind=StepKind.PROMOTE,
@@ -334,6 +336,9 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
         until_s=None if soaks else standing.until_s,
     )
     return f"wave {wave} is watched: {why}", step
+
+
+_TOLD: Final = "applications tell what its gates ask for, or a person promotes the wave or moves it back"
 
 
 def _tried_again(rollout: Rollout) -> Step:

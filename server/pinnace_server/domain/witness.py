@@ -118,6 +118,7 @@ def evidence(
         installs=tuple(installs),
         dispersion={guard: streams.dispersion(blocks) for guard, blocks in _blocks(heard, bounds, asked).items()},
         limits=allowed,
+        asked=asked.guards,
     )
 
 

@@ -283,6 +283,12 @@ def test_of_a_metric_that_should_be_low_successes_are_bad() -> None:
     assert nobody_told.outcome is None
 
 
+def test_evidence_names_what_is_asked_for_whoever_tells_it() -> None:
+    assert asked(Asked(metric=Metric(name="another"))).asked == {Guard.OUTCOME: "another"}
+    assert asked(Asked(fairness=True, predictions=True)).asked == {Guard.FAIRNESS: "", Guard.PREDICTIONS: ""}
+    assert asked(Asked()).asked == {}
+
+
 def test_labelled_answers_are_counted_by_group_and_so_are_their_bursts() -> None:
     found = asked()
     groups = found.of(Arm.CANDIDATE)[0].groups

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pinnace_contract.latest import Arm, ArmMode, Block, Cause, ErrorCount, Outcome, Running
+from pinnace_contract.latest import Arm, ArmMode, Block, Cause, ErrorCount, Outcome, OutcomeCounts, Running
 from pinnace_contract.topics import Up
 from pinnace_server.domain.records import EventKind, MemberState, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import reading
@@ -20,10 +20,11 @@ AB = {
 
 
 class Line:
-    """Devices that serve the first version, and keep it beside the second as they are told to."""
+    """Devices that serve the first version, and keep it beside the second as they are told to; their applications tell
+    what was sold."""
 
     def __init__(self, server: Server, devices: int = 6) -> None:
-        self.server = server
+        self.server, self.metric = server, "sold"
         self.first, self.second = server.version("1"), server.version("2")
         self.devices = [server.device(f"camera-{n}") for n in range(devices)]
         self.beside: dict[str, Running] = {}
@@ -49,13 +50,18 @@ class Line:
         current, beside = device.current, self.beside.get(device.id)
         assert current is not None
         if beside is None:
-            device.send(Up.REPORT, device.report(_block(current, Arm.SERVING, 600, 6)))
+            device.send(Up.REPORT, device.report(self.block(current, Arm.SERVING, 600, 6)))
             return
         ours, theirs = candidate * 480 // 600, control * 120 // 600
         device.send(
             Up.REPORT,
-            device.report(_block(current, Arm.CANDIDATE, 480, ours), _block(beside, Arm.CONTROL, 120, theirs)),
+            device.report(self.block(current, Arm.CANDIDATE, 480, ours), self.block(beside, Arm.CONTROL, 120, theirs)),
         )
+
+    def block(self, of: Running, arm: Arm, n: int, errors: int) -> Block:
+        failed = (ErrorCount(name="runtime", n=errors),) if errors else ()
+        sold = OutcomeCounts(metric=self.metric, trials=n // 10, successes=n // 20) if self.metric else None
+        return Block(model=MODEL, release=of.release, variant=of.variant, arm=arm, n=n, errors=failed, outcome=sold)
 
     def obey(self, device: TestedDevice) -> None:
         entry, current = device.entry(), device.current
@@ -73,11 +79,6 @@ class Line:
             if self.server.rollout(rollout).state is not RolloutState.ACTIVE:
                 return
         raise AssertionError(f"{rollout.id} never ended")
-
-
-def _block(of: Running, arm: Arm, n: int, errors: int) -> Block:
-    failed = (ErrorCount(name="runtime", n=errors),) if errors else ()
-    return Block(model=MODEL, release=of.release, variant=of.variant, arm=arm, n=n, errors=failed)
 
 
 @pytest.fixture
@@ -98,6 +99,19 @@ def test_a_bad_day_of_the_devices_is_no_evidence_against_a_good_release(server: 
     line.until_over(rollout, candidate=200, control=200)
     assert server.rollout(rollout).state is RolloutState.FINISHED
     assert server.events(EventKind.GATE_FIRED) == []
+
+
+@pytest.mark.parametrize("metric", [pytest.param("", id="nothing"), pytest.param("solt", id="another name")])
+def test_a_metric_that_no_device_tells_promotes_no_wave_of_split_devices(
+    server: Server, line: Line, metric: str
+) -> None:
+    line.metric = metric
+    rollout = server.climb(line.second, waves=[3, "rest"], **AB)
+    line.pass_time(4 * HOUR_S)
+    assert sum(each.current is not None and each.current.version == "2" for each in line.devices) == 3
+    line.metric = "sold"
+    line.until_over(rollout)
+    assert server.rollout(rollout).state is RolloutState.FINISHED
 
 
 def test_a_device_without_memory_for_two_goes_without_a_control_arm_and_says_so(server: Server, line: Line) -> None:

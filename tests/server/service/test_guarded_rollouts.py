@@ -14,7 +14,9 @@ from pinnace_contract.latest import Block, GroupCounts, Labels, OutcomeCounts, P
 from pinnace_contract.topics import Up
 from pinnace_server.domain.gates import records
 from pinnace_server.domain.gates.evidence import Guard
+from pinnace_server.domain.gates.verdicts import Reason
 from pinnace_server.domain.records import EventKind, Rollout, RolloutState, Version
+from pinnace_server.service.whys import Whys
 from tests.server.world import MODEL, Server, TestedDevice
 
 HOUR_S = 3_600.0
@@ -45,6 +47,7 @@ class Line:
         self.devices = [server.device(f"camera-{n}") for n in range(DEVICES)]
         self.mood = {each.id: self.chance.gauss(0, 3) for each in self.devices}
         self.second_is = self.all_are = GOOD
+        self.tells = True
         server.assign(self.first)
         for device in self.devices:
             device.commit()
@@ -75,6 +78,8 @@ class Line:
             for n, share in zip(GROUPS.values(), manner.wrong, strict=True)
         ]
         accepted = sum(100 * self.chance.random() < manner.accepted + mood for _ in range(50))
+        if not self.tells:
+            return Block(model=MODEL, release=device.current.release, variant=device.current.variant, n=100)
         return Block(
             model=MODEL,
             release=device.current.release,
@@ -152,3 +157,37 @@ def test_what_the_whole_fleet_goes_through_stops_no_good_release(
     line.second_is = line.all_are = manner
     assert line.until_over(rollout, hours=8) is not RolloutState.HALTED
     assert line.on(line.second) == DEVICES, "the first wave was promoted beside the devices that stayed behind"
+
+
+UNTOLD = [
+    pytest.param(
+        {"outcome": {"metric": "acepted"}},
+        {"outcome": "acepted"},
+        "no device of the wave has told outcome 'acepted' of the release",
+        id="a misspelt metric",
+    ),
+    pytest.param(FAIRNESS, {"fairness": ""}, "answers of 0 of at least 2 groups were labelled", id="no labels"),
+    pytest.param(PREDICTIONS, {"predictions": ""}, "no class of the release's answers was counted", id="no classes"),
+]
+
+
+@pytest.mark.parametrize(("guards", "asked", "says"), UNTOLD)
+def test_wave_holds_and_says_so_while_nobody_tells_what_its_policy_asks_for(
+    server: Server, line: Line, guards: dict[str, object], asked: dict[str, str], says: str
+) -> None:
+    line.tells = Guard.OUTCOME in asked
+    gates = {"soak_s": 7_200, "guards": guards, "hold_timeout_s": 7_200}
+    rollout = server.climb(line.second, gates=gates, **QUICK)
+    line.pass_time(3 * HOUR_S)
+    assert line.on(line.second) == 12
+    why = Whys(server.world).of_rollout(rollout.id)
+    assert says in why.why
+    assert why.step.words.startswith("applications tell what its gates ask for, or a person promotes the wave")
+    line.pass_time(2 * HOUR_S)
+    assert server.rollout(rollout).paused, "on_hold_timeout applies as for any hold"
+    assert line.on(line.second) == 12
+    (event,) = server.events(EventKind.ROLLOUT_PAUSED)
+    kept = json.loads(server.blobs.read(Digest(event.data["record"])))
+    assert kept["evidence"]["asked"] == asked
+    assert [each.reason for each in records.recompute(kept).grounds] == [Reason.NOT_TOLD]
+    assert records.holds(kept)

@@ -130,7 +130,8 @@ class WaveEvidence:
     ``reachable`` those that can be reached, ``committed`` the reachable that committed; ``reporting`` of the
     ``watched`` of both arms (None: of ``devices``) sent a report in their last two cadences. ``dispersion`` is
     ``streams.dispersion`` of each guard's past, and ``limits`` are the fixed limits of the guards that are judged
-    against one.
+    against one. ``asked`` are the guards that are judged because the policy asks for them, each with the name of its
+    metric (empty: it has none); without them nothing need be told.
     """
 
     elapsed_min: float
@@ -143,6 +144,7 @@ class WaveEvidence:
     installs: tuple[Install, ...] = ()
     dispersion: Mapping[Guard, float] = field(default_factory=dict)
     limits: Mapping[Guard, float] = field(default_factory=dict)
+    asked: Mapping[Guard, str] = field(default_factory=dict)
 
     def of(self, arm: Arm) -> tuple[DeviceEvidence, ...]:
         """Return the devices of an arm."""

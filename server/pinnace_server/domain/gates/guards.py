@@ -9,14 +9,14 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Arm
-from pinnace_server.domain.gates import comparison, evalues
+from pinnace_server.domain.gates import comparison, evalues, leaving_out
 from pinnace_server.domain.gates.comparison import Stratum
-from pinnace_server.domain.gates.evalues import Change, averaged
+from pinnace_server.domain.gates.evalues import Change
 from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, Series, WaveEvidence
+from pinnace_server.domain.gates.leaving_out import Case, Told
 from pinnace_server.domain.gates.settings import MARGINS
 from pinnace_server.domain.gates.streams import BURST
 
-LEFT_OUT_MAX: Final = 5  # of each arm and count: whoever has less to say cannot change more
 CONTRIBUTORS_MAX: Final = 5
 
 
@@ -52,14 +52,13 @@ def read(evidence: WaveEvidence, guard: Guard, margin: float | None, ratio: floa
 
     ``margin`` None: the guard's own. ``matters``: from this log e-value on, devices are left out one by one.
     """
-    cases = _cases(evidence, guard)
+    cases = cases_of(evidence, guard)
     if not cases:
         return None
     allowed = MARGINS.get(guard, 0.0) if margin is None else margin
-    worst = _worse(cases)
-    weakest: tuple[float, DeviceId] | None = None
-    if worst >= matters:
-        weakest = min((_worse(_without(cases, device)), device) for device in _suspects(cases))
+    told = [Told(case) for case in cases]
+    worst = leaving_out.worse(told)
+    weakest = leaving_out.weakest(told) if worst >= matters else None
     strata = [case[0] for case in cases]
     candidates = [each for stratum in strata for each in stratum.devices if each.candidate]
     return Reading(
@@ -74,11 +73,8 @@ def read(evidence: WaveEvidence, guard: Guard, margin: float | None, ratio: floa
     )
 
 
-Case = tuple[Stratum, ...]
-"""One thing that may have got worse; it did where it got worse in each of the strata. The first one is with control."""
-
-
-def _cases(evidence: WaveEvidence, guard: Guard) -> list[Case]:
+def cases_of(evidence: WaveEvidence, guard: Guard) -> list[Case]:
+    """Return what a guard compares; empty where the evidence has nothing about it."""
     dispersion = evidence.dispersion.get(guard, float(BURST))
     candidates = evidence.of(Arm.CANDIDATE)
     if guard in evidence.limits:
@@ -161,26 +157,6 @@ def beside_control(guard: Guard) -> Change:
 
 def _group(name: str) -> Callable[[DeviceEvidence], Series | None]:
     return lambda each: each.groups.get(name)
-
-
-def _worse(cases: Sequence[Case]) -> float:
-    """The least of several e-values is one as well, and so is their mean."""
-    return averaged(tuple((min(comparison.worse(each) for each in case), 1 / len(cases)) for case in cases))
-
-
-def _without(cases: Sequence[Case], device: DeviceId) -> list[Case]:
-    return [tuple(each.without(device) for each in case) for case in cases]
-
-
-def _suspects(cases: Sequence[Case]) -> list[DeviceId]:
-    """Return the devices whose absence may change most: loud ones on the candidate, quiet ones in control."""
-    found: dict[DeviceId, None] = {}
-    for stratum in (each for case in cases for each in case):
-        for of in (lambda each: each.fresh.excess, lambda each: each.whole.excess):
-            loud = sorted((each for each in stratum.devices if each.candidate), key=of, reverse=True)
-            quiet = sorted((each for each in stratum.devices if not each.candidate), key=of)
-            found |= dict.fromkeys(each.device for each in (*loud[:LEFT_OUT_MAX], *quiet[:LEFT_OUT_MAX]))
-    return list(found)
 
 
 def _contributors(strata: Sequence[Stratum]) -> tuple[Contributor, ...]:

@@ -39,7 +39,7 @@ def record(verdict: Verdict, evidence: WaveEvidence, settings: Settings) -> dict
     """Return a verdict with all that it was made from, ready for JSON."""
     found = {
         "rules": RULES,
-        "verdict": asdict(verdict),
+        "verdict": _told(verdict),
         "evidence": asdict(evidence),
         "settings": asdict(settings),
     }
@@ -62,8 +62,17 @@ def recompute(kept: Mapping[str, Plain]) -> Verdict:
 
 def holds(kept: Mapping[str, Plain]) -> bool:
     """Tell whether a record's verdict follows from its evidence: decision, kind, grounds and e-values."""
-    again: Plain = json.loads(json.dumps(asdict(recompute(kept))))
+    again: Plain = json.loads(json.dumps(_told(recompute(kept))))
     return _alike(again, kept.get("verdict"))
+
+
+def _told(verdict: Verdict) -> dict[str, object]:
+    """Return a verdict's fields; no ground had a metric in the first records, and most have none."""
+    found = asdict(verdict)
+    for ground in found["grounds"]:
+        if not ground["metric"]:
+            del ground["metric"]
+    return found
 
 
 def _alike(one: Plain, other: Plain) -> bool:
@@ -88,6 +97,7 @@ def _evidence(kept: Mapping[str, Plain]) -> WaveEvidence:
         installs=tuple(_install(_map(each)) for each in _list(kept["installs"])),
         dispersion={Guard(guard): _number(value) for guard, value in _map(kept["dispersion"]).items()},
         limits={Guard(guard): _number(value) for guard, value in _map(kept["limits"]).items()},
+        asked={Guard(guard): _text(value) for guard, value in _map(kept.get("asked", {})).items()},
     )
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Arm
-from pinnace_server.domain.gates import guards, installs, outcome, predictions
+from pinnace_server.domain.gates import guards, installs, outcome, predictions, untold
 from pinnace_server.domain.gates.evidence import Counts, DeviceEvidence, Guard, WaveEvidence
 from pinnace_server.domain.gates.guards import Reading
 from pinnace_server.domain.gates.installs import Installs
@@ -65,17 +65,19 @@ class Reason(StrEnum):
     SHADOW = "shadow"
     NOT_PROVEN = "not_proven"
     NO_EVIDENCE = "no_evidence"
+    NOT_TOLD = "not_told"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """One reason: what was found, what is needed, and the guard or device that it is about."""
+    """One reason: what was found, what is needed, and the guard, device or metric that it is about."""
 
     reason: Reason
     found: float = 0.0
     needed: float = 0.0
     guard: Guard | None = None
     device: DeviceId | None = None
+    metric: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,7 @@ def _decide(
     holds += _exposure(evidence, settings, low=low)
     if not readings:
         holds.append(Ground(reason=Reason.NO_EVIDENCE))
+    holds += _untold(evidence)
     holds += _shadow(evidence, readings, thresholds)
     if holds:
         return Decision.HOLD, tuple(holds)
@@ -253,6 +256,20 @@ def _refutations(
         _ground(Reason.SUSPICION, each, thresholds.refuting) for each in readings if each.worse >= thresholds.refuting
     ]
     return tuple(found)
+
+
+def _untold(evidence: WaveEvidence) -> list[Ground]:
+    """Hold while nothing is told of what the policy asks to be judged: a misspelt metric must not promote."""
+    return [
+        Ground(
+            reason=Reason.NOT_TOLD,
+            guard=each.guard,
+            found=float(each.found),
+            needed=float(each.needed),
+            metric=each.metric,
+        )
+        for each in untold.untold(evidence)
+    ]
 
 
 def _shadow(evidence: WaveEvidence, readings: Sequence[Reading], thresholds: Thresholds) -> list[Ground]:

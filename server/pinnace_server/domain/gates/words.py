@@ -57,8 +57,31 @@ def _sentence(ground: Ground) -> str:
             return f"{guard} collects: evidence {_times(found)} of {_times(needed)} that it is no worse"
         case Reason.NO_EVIDENCE:
             return "nothing was reported yet"
+        case Reason.NOT_TOLD:
+            return _not_told(ground)
         case _:
             assert_never(ground.reason)
+
+
+def _not_told(ground: Ground) -> str:
+    """Say what is missing, and what would change it."""
+    match ground.guard:
+        case Guard.OUTCOME:
+            return (
+                f"no device of the wave has told outcome {ground.metric!r} of the release: an application tells it "
+                "under that name (POST /v1/models/MODEL/outcomes), or a policy names the metric that they tell"
+            )
+        case Guard.FAIRNESS:
+            return (
+                f"answers of {ground.found:.0f} of at least {ground.needed:.0f} groups were labelled on the release: "
+                "an application tells the truth with its group (POST /v1/models/MODEL/labels), or a policy goes "
+                "without fairness"
+            )
+        case _:
+            return (
+                f"no class of the release's answers was counted: it is asked and answers with classes, or a policy "
+                f"goes without {ground.guard}"
+            )
 
 
 def _got_worse(guard: Guard | None) -> str:

@@ -90,7 +90,8 @@ def judged(evidence: WaveEvidence, policy: RolloutPolicy) -> WaveEvidence:
         for each in evidence.devices
     )
     installs = () if Guard.INSTALLS in out else evidence.installs
-    return replace(evidence, devices=devices, installs=installs)
+    asked = {guard: name for guard, name in evidence.asked.items() if guard not in out}
+    return replace(evidence, devices=devices, installs=installs, asked=asked)
 
 
 def whole_wave(evidence: WaveEvidence, wave: Sequence[Mustered], now_s: float) -> WaveEvidence:

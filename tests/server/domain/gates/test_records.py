@@ -43,6 +43,7 @@ def kept(evidence: WaveEvidence) -> dict[str, Plain]:
         pytest.param(everything(), id="every guard"),
         pytest.param(wave(arms([(120, 1)] * 6, [(120, 1)] * 2)), id="a quiet one"),
         pytest.param(wave(()), id="nobody"),
+        pytest.param(wave(arms([(120, 1)] * 6, [(120, 1)] * 2), asked={Guard.OUTCOME: "acepted"}), id="nobody tells"),
     ],
 )
 def test_verdict_follows_from_its_record(evidence: WaveEvidence) -> None:
@@ -61,6 +62,24 @@ def test_a_record_from_before_there_were_classes_is_still_worked_out() -> None:
         assert isinstance(each, dict)
         assert each.pop("classes") is None
     assert records.holds(record)
+
+
+def test_a_record_from_before_a_wave_waited_for_what_nobody_tells_is_still_worked_out() -> None:
+    record = kept(wave(arms([(120, 1)] * 6, [(120, 1)] * 2), elapsed_min=1.0))
+    evidence, verdict = record["evidence"], record["verdict"]
+    assert isinstance(evidence, dict)
+    assert isinstance(verdict, dict)
+    assert evidence.pop("asked") == {}
+    assert verdict["grounds"] == [
+        {"reason": "exposure_time", "found": 1.0, "needed": 30.0, "guard": None, "device": None}
+    ]
+    assert records.holds(record)
+
+
+def test_a_record_whose_metric_was_changed_does_not_hold() -> None:
+    text = json.dumps(kept(wave(arms([(120, 1)] * 6, [(120, 1)] * 2), asked={Guard.OUTCOME: "acepted"})))
+    assert records.holds(json.loads(text))
+    assert not records.holds(json.loads(text.replace('"asked": {"outcome": "acepted"}', '"asked": {}')))
 
 
 def test_a_record_whose_verdict_was_changed_does_not_hold() -> None:

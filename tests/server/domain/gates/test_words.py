@@ -33,6 +33,34 @@ def test_each_guard_has_its_own_words(guard: Guard, says: str) -> None:
     assert said.startswith(says)
 
 
+@pytest.mark.parametrize(
+    ("ground", "says"),
+    [
+        pytest.param(
+            Ground(reason=Reason.NOT_TOLD, guard=Guard.OUTCOME, needed=1, metric="acepted"),
+            "no device of the wave has told outcome 'acepted' of the release: an application tells it under that name "
+            "(POST /v1/models/MODEL/outcomes), or a policy names the metric that they tell",
+            id="outcome",
+        ),
+        pytest.param(
+            Ground(reason=Reason.NOT_TOLD, guard=Guard.FAIRNESS, found=1, needed=2),
+            "answers of 1 of at least 2 groups were labelled on the release: an application tells the truth with its "
+            "group (POST /v1/models/MODEL/labels), or a policy goes without fairness",
+            id="fairness",
+        ),
+        pytest.param(
+            Ground(reason=Reason.NOT_TOLD, guard=Guard.PREDICTIONS, needed=1),
+            "no class of the release's answers was counted: it is asked and answers with classes, or a policy goes "
+            "without predictions",
+            id="predictions",
+        ),
+    ],
+)
+def test_what_nobody_tells_is_named_with_what_would_change_it(ground: Ground, says: str) -> None:
+    verdict = verdicts.judge(wave(()), Settings())
+    assert words.describe(replace(verdict, grounds=(ground,))) == (says,)
+
+
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_a_sentence(reason: Reason) -> None:
     verdict = verdicts.judge(wave(()), Settings())
