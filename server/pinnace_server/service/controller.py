@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, Digest, ReleaseId, RolloutId
-from pinnace_contract.latest import ArmMode, AssignmentSet, Cause, Entry
+from pinnace_contract.latest import AssignmentSet, Entry
 from pinnace_contract.topics import Down, DownTopic
-from pinnace_server.domain import health_rule, pairs, planner, plans, stretches
-from pinnace_server.domain.plans import ENDED, Adopt, Assign, Observed, Plan, PlanReport, Skip
+from pinnace_server.domain import health_rule, planner, plans, stretches
+from pinnace_server.domain.plans import ENDED, Observed, PlanReport
 from pinnace_server.domain.policy import Policy
 from pinnace_server.domain.records import (
     SERVER,
@@ -37,8 +37,9 @@ from pinnace_server.errors import NotFound, ServerError, SigningRefused
 from pinnace_server.service import observing, ramps
 from pinnace_server.service.changes import ChangedDevices
 from pinnace_server.service.climbing import Climbing
-from pinnace_server.service.condition import refreshed
+from pinnace_server.service.executing import execute
 from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.reissuing import Reissuing
 from pinnace_server.service.roll_calls import RollCalls
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.sets import save_set, withdrawn_for
@@ -69,6 +70,7 @@ class Controller:
         self._calls = RollCalls()
         self._climbing = Climbing(world, rollouts, self._calls)
         self._siting = Siting(world, self._calls)
+        self._reissuing = Reissuing(world, rollouts)
         self._changes = ChangedDevices()
         self._planned: frozenset[RolloutId] = frozenset()
         self._planned_all_at_s: float | None = None
@@ -77,7 +79,7 @@ class Controller:
     def tick(self) -> None:
         """Do everything that is due. A step that fails is logged and tried again at the next tick."""
         steps = (
-            self.reissue,
+            self._reissuing.reissue,
             self.judge_all,
             self._climbing.climb_all,
             self._siting.decide_all,
@@ -181,7 +183,7 @@ class Controller:
             problems = plans.check(made, observed, parent)
             if problems:
                 raise AssertionError(f"a plan for rollout {rollout.id} must not be executed: {'; '.join(problems)}")
-            self._execute(tables, rollout, made, observed)
+            execute(tables, self._world, rollout, made, observed, now)
             rollout = replace(rollout, plan=made.id)
             tables.rollouts.save(rollout)
         topics = ["rollouts", f"rollout:{rollout.id}", "devices", "events"]
@@ -198,24 +200,6 @@ class Controller:
         now = self._now()
         tables.rollouts.save(replace(rollout, state=RolloutState.FINISHED, ended_at_s=now))
         tables.events.append(_finished(rollout, tables.rollouts.counts([rollout.id]).get(rollout.id, {}), now))
-
-    def _execute(self, tables: Tables, rollout: Rollout, plan: Plan, observed: dict[DeviceId, Observed]) -> None:
-        now = self._now()
-        for change in plan.changes:
-            after = plans.applied(change, plan, observed[change.device])
-            tables.rollouts.save_members([replace(after.member, changed_at_s=now)])
-            match change:
-                case Assign():
-                    assert after.assignment is not None
-                    tables.assignments.save(replace(after.assignment, actor=rollout.actor))
-                    tables.devices.save(refreshed(tables, after.device))
-                    save_set(tables, self._world, after.device, change.entry.generation)
-                    tables.events.append(_assigned(rollout, change, plan, now))
-                case Adopt():
-                    assert after.assignment is not None
-                    tables.assignments.save(after.assignment)
-                case Skip():
-                    tables.events.append(_skipped(rollout, change, now))
 
     # --- the rule --------------------------------------------------------------------------------------------------
 
@@ -267,28 +251,6 @@ class Controller:
         return [each for each in found if each.model == rollout.model and each.rollout == rollout.id]
 
     # --- what devices are told -------------------------------------------------------------------------------------
-
-    def reissue(self) -> None:
-        """Say everything again to devices whose store is new, under a new generation."""
-        with self._world.store.read() as tables:
-            stale = tables.assignments.stale(BATCH)
-        for old in stale:
-            with self._world.store.write() as tables:
-                device = tables.devices.get(old.device)
-                if device is None or device.unadopted:
-                    continue
-                if device.state not in (DeviceState.ACTIVE, DeviceState.PENDING):
-                    continue
-                generation = planner.next_generation(device)
-                known = tables.assignments.of([device.id])
-                entries = planner.reissued(tuple(_for_a_new_store(tables, each) for each in known), generation)
-                for assignment, entry in zip(known, entries, strict=True):
-                    tables.assignments.save(
-                        replace(assignment, entry=entry, outcome=None, cause=Cause.NONE, detail="", ended_at_s=None)
-                    )
-                tables.devices.save(refreshed(tables, replace(device, generation=generation)))
-                save_set(tables, self._world, device, generation)
-            self._world.changes.notify([f"device:{old.device}", "devices"])
 
     def tell_owed(self) -> None:
         """Make new sets for devices that must hear what was withdrawn. Their entries stay, so no model is interrupted.
@@ -512,62 +474,8 @@ def _finished(rollout: Rollout, counts: Mapping[str, int], now: float) -> Event:
     )
 
 
-def _for_a_new_store(tables: Tables, assignment: Assignment) -> Entry:
-    """Return an entry as it is said again: nobody decides any more about a site that was decided."""
-    entry, rollout = assignment.entry, tables.rollouts.get(assignment.rollout)
-    waits = rollout is not None and rollout.state is RolloutState.ACTIVE and assignment.outcome is None
-    if not entry.site_atomic or (waits and tables.rollouts.site_ruling(assignment.rollout, entry.site) is None):
-        return entry
-    return replace(entry, site_atomic=False, site="", lease_s=0)
-
-
 def _control_of(entry: Entry) -> ReleaseId | None:
     return entry.arms.control if entry.arms is not None else None
-
-
-def _verb(entry: Entry) -> str:
-    arms = entry.arms
-    if arms is None or arms.mode is not ArmMode.BLUE_GREEN:
-        return "run"
-    return "make ready" if arms.share_percent == pairs.WAITS_PERCENT else "switch to"
-
-
-def _assigned(rollout: Rollout, change: Assign, plan: Plan, now: float) -> Event:
-    entry = change.entry
-    what = f"{rollout.model} {rollout.version}" if rollout.version else f"{rollout.model} ({entry.intent})"
-    return Event(
-        at_s=now,
-        kind=EventKind.ASSIGNED,
-        actor=rollout.actor,
-        summary=f"{change.device} is told to {_verb(entry)} {what}, generation {entry.generation}",
-        device=change.device,
-        model=rollout.model,
-        version=rollout.version,
-        rollout=rollout.id,
-        data={
-            "generation": str(entry.generation),
-            "attempt": str(entry.attempt),
-            "intent": entry.intent.value,
-            "release": entry.release or "",
-            "plan": plan.id,
-            "parent": plan.parent or "",
-        },
-    )
-
-
-def _skipped(rollout: Rollout, change: Skip, now: float) -> Event:
-    return Event(
-        at_s=now,
-        kind=EventKind.NO_FALLBACK if change.cause is Cause.NO_FALLBACK else EventKind.SKIPPED,
-        actor=SERVER,
-        summary=f"{change.device} is left out of {rollout.model} {rollout.version or ''}: {change.detail}",
-        severity=Severity.WARNING,
-        device=change.device,
-        model=rollout.model,
-        version=rollout.version,
-        rollout=rollout.id,
-        data={"cause": change.cause.value},
-    )
 
 
 def _fired(rollout: Rollout, verdict: health_rule.Verdict, now: float) -> Event:
