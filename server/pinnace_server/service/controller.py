@@ -7,7 +7,8 @@ after a crash at any point: what was planned is in the database before it is sig
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,6 +18,7 @@ from pinnace_contract.topics import Down, DownTopic
 from pinnace_server.domain import health_rule, planner, plans, stretches
 from pinnace_server.domain.plans import ENDED, Observed, PlanReport
 from pinnace_server.domain.policy import Policy
+from pinnace_server.domain.ramp import Wave
 from pinnace_server.domain.records import (
     SERVER,
     UNDER_WAY,
@@ -34,7 +36,7 @@ from pinnace_server.domain.records import (
     Severity,
 )
 from pinnace_server.errors import NotFound, ServerError, SigningRefused
-from pinnace_server.service import observing, ramps
+from pinnace_server.service import observing, pausing, ramps, rules
 from pinnace_server.service.changes import ChangedDevices
 from pinnace_server.service.climbing import Climbing
 from pinnace_server.service.executing import execute
@@ -73,6 +75,7 @@ class Controller:
         self._reissuing = Reissuing(world, rollouts)
         self._changes = ChangedDevices()
         self._planned: frozenset[RolloutId] = frozenset()
+        self._failed: frozenset[RolloutId] = frozenset()
         self._planned_all_at_s: float | None = None
         world.changes.subscribe(self._changes.heard)
 
@@ -80,6 +83,7 @@ class Controller:
         """Do everything that is due. A step that fails is logged and tried again at the next tick."""
         steps = (
             self._reissuing.reissue,
+            self.pause_unreadable,
             self.judge_all,
             self._climbing.climb_all,
             self._siting.decide_all,
@@ -116,36 +120,45 @@ class Controller:
             active = tables.rollouts.active()
             planned = frozenset(rollout.id for rollout in active)
             everything = last_s is None or now - last_s >= PLAN_ALL_EVERY_S or planned != self._planned
-            due = [
-                each
-                for rollout in active
-                if (each := self._due(tables, rollout, None if everything else changed)) is not None
-            ]
-        failed = 0
+            failed: set[RolloutId] = set()
+            due: list[_Due] = []
+            for rollout in active:
+                look_at_all = everything or rollout.id in self._failed
+                if rules.unreadable(rollout):  # it begins nothing, and is looked at whole when it can be read again
+                    failed.add(rollout.id)
+                    continue
+                with self._failing_alone(rollout, failed):
+                    due += self._due(tables, rollout, None if look_at_all else changed)
         for each in due:
-            try:
+            with self._failing_alone(each.rollout, failed):
                 self._move(each)
-            except Exception:  # a bug or a bad row of one rollout must not stop the others
-                _log.exception("rollout %s cannot be planned and is tried again", each.rollout.id)
-                failed += 1
-        if not failed:
-            self._planned, self._planned_all_at_s = planned, now if everything else last_s
+        self._planned, self._failed = planned, frozenset(failed)
+        self._planned_all_at_s = now if everything else last_s
 
-    def _due(self, tables: Tables, rollout: Rollout, changed: Sequence[DeviceId] | None) -> _Due | None:
+    @contextmanager
+    def _failing_alone(self, rollout: Rollout, failed: set[RolloutId]) -> Iterator[None]:
+        """Let a bug or a bad row of one rollout stop no other; it is looked at whole next time."""
+        try:
+            yield
+        except Exception:
+            _log.exception("rollout %s cannot be planned and is tried again", rollout.id)
+            failed.add(rollout.id)
+
+    def _due(self, tables: Tables, rollout: Rollout, changed: Sequence[DeviceId] | None) -> Sequence[_Due]:
         """Return those of a rollout's members for which planning would change anything, or that it may have ended.
 
-        ``changed`` None: look at them all. Returns None where nothing was heard of any.
+        ``changed`` None: look at them all. Returns nothing where nothing was heard of any.
         """
         now, look = self._now(), ramps.look(tables, rollout, self._now(), self._calls)
         members = _in_question(tables, rollout, look, changed)
         if not members:
-            return _Due(rollout=rollout, look=look) if changed is None or look is not None else None
+            return [_Due(rollout=rollout, look=look)] if changed is None or look is not None else []
         observed = observing.observe(tables, rollout, members)
         policy, parent = _shown(tables, rollout, members, observed, look, now), observing.parent_of(rollout)
         made, report = planner.plan(policy, observed, parent, now)
         planned = [change.device for change in made.changes] if made is not None and made is not parent else []
         moving = dict.fromkeys([*planned, *(member.device for member in _changed(observed, report, 0.0))])
-        return _Due(rollout=rollout, look=look, devices=tuple(moving))
+        return [_Due(rollout=rollout, look=look, devices=tuple(moving))]
 
     def _move(self, due: _Due) -> None:
         rollout: Rollout | None = due.rollout
@@ -201,23 +214,42 @@ class Controller:
         tables.rollouts.save(replace(rollout, state=RolloutState.FINISHED, ended_at_s=now))
         tables.events.append(_finished(rollout, tables.rollouts.counts([rollout.id]).get(rollout.id, {}), now))
 
+    def pause_unreadable(self) -> None:
+        """Pause rollouts of whose row something cannot be read, each alone."""
+        pausing.pause_unreadable(self._world)
+
     # --- the rule --------------------------------------------------------------------------------------------------
 
     def judge_all(self) -> None:
         """Hold the health rule against every release that a rollout put on devices; halt what it fires on."""
+        firing: list[RolloutId] = []
         with self._world.store.read() as tables:
-            firing = [rollout for rollout in tables.rollouts.owning() if self._verdict(tables, rollout).fires]
-        for rollout in firing:
-            with self._world.store.write() as tables:
-                now_it = tables.rollouts.get(rollout.id)
-                if now_it is None or now_it.state not in (RolloutState.ACTIVE, RolloutState.FINISHED):
-                    continue
-                verdict = self._verdict(tables, now_it)
-                if not verdict.fires:
-                    continue
-                tables.events.append(_fired(now_it, verdict, self._now()))
-                made = self._rollouts.halt(tables, now_it, reason=verdict.text, verdict=verdict.inputs, actor=SERVER)
-            self._world.changes.notify(["rollouts", f"rollout:{rollout.id}", f"rollout:{made.id}", "devices", "events"])
+            for rollout in tables.rollouts.owning():
+                with self._judging(rollout.id):
+                    firing += [rollout.id] if self._verdict(tables, rollout).fires else []
+        for name in firing:
+            with self._judging(name):
+                self._fire(name)
+
+    @contextmanager
+    def _judging(self, name: RolloutId) -> Iterator[None]:
+        """What is bad must go back, whatever the rows of another rollout are like."""
+        try:
+            yield
+        except Exception:
+            _log.exception("rollout %s cannot be judged and is tried again", name)
+
+    def _fire(self, name: RolloutId) -> None:
+        with self._world.store.write() as tables:
+            rollout = tables.rollouts.get(name)
+            if rollout is None or rollout.state not in (RolloutState.ACTIVE, RolloutState.FINISHED):
+                return
+            verdict = self._verdict(tables, rollout)
+            if not verdict.fires:
+                return
+            tables.events.append(_fired(rollout, verdict, self._now()))
+            made = self._rollouts.halt(tables, rollout, reason=verdict.text, verdict=verdict.inputs, actor=SERVER)
+        self._world.changes.notify(["rollouts", f"rollout:{name}", f"rollout:{made.id}", "devices", "events"])
 
     def _verdict(self, tables: Tables, rollout: Rollout) -> health_rule.Verdict:
         candidate = tables.rollouts.evidence(rollout.id)
@@ -445,15 +477,18 @@ def _changed(observed: dict[DeviceId, Observed], report: PlanReport, now: float)
 
 def _judged_since(tables: Tables, now: float) -> float:
     """Return since when a wave is watched: what its devices did before that is compared with until it is decided."""
-    ramp_of = (ramps.ramp_of(tables, rollout) for rollout in tables.rollouts.active())
-    current = (found.current for found in ramp_of if found is not None)
+    current = (_current(tables, rollout) for rollout in tables.rollouts.active())
     begun = (wave.started_at_s for wave in current if wave is not None and wave.started_at_s is not None)
     return min(begun, default=now)
 
 
+def _current(tables: Tables, rollout: Rollout) -> Wave | None:
+    """Return the first wave that is not promoted, whatever the policy says; None: all are, or there are none."""
+    return next((wave for wave in tables.rollouts.waves(rollout.id) if wave.promoted_at_s is None), None)
+
+
 def _under_way(tables: Tables, rollout: Rollout) -> bool:
-    ramp = ramps.ramp_of(tables, rollout)
-    if ramp is not None and ramp.current is not None:
+    if _current(tables, rollout) is not None:
         return True
     return any(MemberState(state) not in ENDED for state in tables.rollouts.counts([rollout.id]).get(rollout.id, {}))
 

@@ -7,6 +7,7 @@ its site once it has that to go back to.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Final
 
@@ -34,6 +35,8 @@ from pinnace_server.service.siting import Again
 
 BATCH: Final = 200  # in one tick
 
+_log = logging.getLogger(__name__)
+
 
 class Reissuing:
     """Says it again; for the controller's thread."""
@@ -47,9 +50,13 @@ class Reissuing:
         with self._world.store.read() as tables:
             stale = tables.assignments.stale(BATCH)
         for old in stale:
-            with self._world.store.write() as tables:
-                topics = self._reissue(tables, old.device)
-            self._world.changes.notify(topics)
+            try:
+                with self._world.store.write() as tables:
+                    topics = self._reissue(tables, old.device)
+            except Exception:  # a bad row of one device must not keep the others waiting
+                _log.exception("device %s cannot be told everything again, and is tried again", old.device)
+            else:
+                self._world.changes.notify(topics)
 
     def _reissue(self, tables: Tables, name: DeviceId) -> list[str]:
         device = tables.devices.get(name)

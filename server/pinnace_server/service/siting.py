@@ -53,7 +53,7 @@ def lease_s(policy: RolloutPolicy) -> int | None:
 
 def sites_now(tables: Tables, rollout: Rollout, now_s: float) -> Mapping[str, Site]:
     """Return the sites of waves that began, by name; none where the rollout does not move whole ones."""
-    policy = rules.policy_of(rollout)
+    policy = None if rules.unreadable(rollout) else rules.policy_of(rollout)
     if policy is None or lease_s(policy) is None:
         return {}
     muster = _begun(tables, rollout, tables.rollouts.muster(rollout.id))
@@ -191,8 +191,13 @@ class Siting:
 
     def decide_all(self) -> None:
         """Decide whatever can be decided, of every active rollout that moves whole sites."""
+        due: list[tuple[RolloutId, Site]] = []
         with self._world.store.read() as tables:
-            due = [(rollout.id, site) for rollout in tables.rollouts.active() for site in self._due(tables, rollout)]
+            for each in tables.rollouts.active():
+                try:
+                    due += [(each.id, site) for site in self._due(tables, each)]
+                except Exception:  # a bad row of one rollout must not keep the sites of others waiting
+                    _log.exception("the sites of rollout %s cannot be looked at", each.id)
         for rollout, site in due:
             try:
                 with self._world.store.write() as tables:
@@ -203,6 +208,8 @@ class Siting:
                 self._world.changes.notify(topics)
 
     def _due(self, tables: Tables, rollout: Rollout) -> Sequence[Site]:
+        if rules.unreadable(rollout):
+            return []  # nobody knows whether it moves whole sites; leases end by themselves
         policy, now = rules.policy_of(rollout), self._world.clock.now()
         if policy is None or lease_s(policy) is None or not _anything_to_decide(tables, rollout):
             return []
