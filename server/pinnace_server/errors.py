@@ -81,6 +81,10 @@ class Conflict(ServerError):
     code = Code.STATE
 
 
+class Unreadable(Conflict):
+    """What stands in a row cannot be read by this server: a newer one wrote it, or it was damaged."""
+
+
 class TooLarge(ServerError):
     """Theirs: over a limit that the message names."""
 

@@ -12,6 +12,7 @@ from pinnace_server.console.shown import Event, Progress, Why
 from pinnace_server.domain.records import MemberState, RolloutState
 
 PLAIN = "plain"
+UNREADABLE = "unreadable"
 """The strategy of an assignment, which has no waves."""
 
 

@@ -56,6 +56,7 @@ NEED_LOOK = {
     "approval": ("waits for approval", "triangle", "warn"),
     "decision": ("waits for a decision", "triangle", "warn"),
     "installs": ("installs stopped", "square", "bad"),
+    "unreadable": ("cannot be read", "square", "bad"),
 }
 WAVE_LOOK = {
     "promoted": ("promoted", "dot", "ok"),

@@ -56,6 +56,7 @@ _AGREEMENTS: Final = Rows(AgreementRow)
 _SITE_RULINGS: Final = Rows(SiteRulingRow)
 _EVIDENCE: Final = Rows(EvidenceRow)
 
+_INTENTS: Final = {intent.value: intent for intent in Intent}
 _STATES: Final = {state.value: state for state in MemberState}  # a lookup costs a tenth of making an enum's member
 _CAUSES: Final = {cause.value: cause for cause in Cause}
 _DEVICE_STATES: Final = {state.value: state for state in DeviceState}
@@ -464,20 +465,28 @@ def _rollout(row: RolloutRow) -> Rollout:
         model=ModelName(row.model),
         version=VersionName(row.version) if row.version else None,
         release=ReleaseId(row.release) if row.release else None,
-        intent=Intent(row.intent),
+        intent=_INTENTS.get(row.intent, Intent.UNKNOWN),
         selector=row.selector,
         policy=row.policy,
         rules=row.rules,
         paused=row.paused,
         state=RolloutState(row.state),
         reason=row.reason,
-        verdict=spelling.read_text_map(row.verdict),
+        verdict=_verdict(row.verdict),
         halts=RolloutId(row.halts) if row.halts else None,
         plan=PlanId(row.plan) if row.plan else None,
         actor=row.actor,
         created_at_s=row.created_at_s,
         ended_at_s=row.ended_at_s,
     )
+
+
+def _verdict(text: str) -> Mapping[str, str]:
+    """Return what halted a rollout. Only people read it, and a row that was damaged must not hide all others."""
+    try:
+        return spelling.read_text_map(text)
+    except (ValueError, AttributeError):
+        return {"unreadable": text}
 
 
 def _wave(row: WaveRow) -> Wave:

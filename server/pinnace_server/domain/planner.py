@@ -160,6 +160,8 @@ def _entry(policy: Policy, target: Target, seen: Observed) -> Entry:
     back = policy.intent is Intent.UPGRADE and current is not None and target.sequence < current.sequence
     intent = Intent.ROLLBACK if back else policy.intent
     terms = ROLLBACK_TERMS if intent is Intent.ROLLBACK else policy.terms
+    if intent is Intent.ROLLBACK and seen.slot is None:
+        intent = Intent.UPGRADE  # its store is new, and committed nothing that it could go back to
     sited = policy.lease_s is not None and intent is Intent.UPGRADE
     site = seen.device.labels.get(SITE_LABEL, "") if sited else ""
     return Entry(

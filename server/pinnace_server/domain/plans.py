@@ -59,6 +59,7 @@ class WaitingOn(StrEnum):
     GATE_COLLECTING = "GATE_COLLECTING"
     INSTALLS_STOPPED = "INSTALLS_STOPPED"
     RESTORED = "RESTORED"
+    UNREADABLE = "UNREADABLE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

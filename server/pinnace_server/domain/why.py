@@ -41,6 +41,7 @@ class StepKind(StrEnum):
     WINDOW = "window"
     NAME_ZONE = "name_zone"
     ASSIGN = "assign"
+    MEND = "mend"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +129,17 @@ def of_rollout(
     standing: Standing | None,
     said: WaveReport | None,
     sites: Sequence[Site] = (),
+    unreadable: str = "",
 ) -> Answer:
-    """Return why a rollout is where it is. ``waiting`` counts devices by what they wait on; ``sites`` move whole."""
+    """Return why a rollout is where it is. ``waiting`` counts devices by what they wait on; ``sites`` move whole.
+
+    ``unreadable``: what of its row cannot be read.
+    """
     if rollout.state is not RolloutState.ACTIVE:
         why = rollout.reason or f"every device of it is done, and it is {rollout.state}"
         return _about(rollout, why, NOTHING)
+    if unreadable:
+        return _about(rollout, unreadable, _mended(rollout), WaitingOn.UNREADABLE)
     stopped = waiting.get(WaitingOn.INSTALLS_STOPPED, 0)
     if stopped and ramp is not None and not ramp.paused:
         n = "one device waits" if stopped == 1 else f"{stopped} devices wait"
@@ -258,6 +265,8 @@ def _held(rollout: Rollout, report: DeviceReport) -> Step:
             return replace(_SPEAKS, rollout=rollout.id)
         case WaitingOn.PAUSED:
             return _resumed(rollout)
+        case WaitingOn.UNREADABLE:
+            return _mended(rollout)
         case WaitingOn.OTHER_ROLLOUT:
             words = "the other rollout ends"
             return Step(kind=StepKind.OTHER_ROLLOUT, words=words, command=f"pinnace why {device}")
@@ -345,6 +354,11 @@ def _tried_again(rollout: Rollout) -> Step:
     words = "a person looks at what failed, and lets it try again or moves all back"
     command = f"pinnace rollout retry {rollout.id}"
     return Step(kind=StepKind.RETRY, words=words, command=command, rollout=rollout.id)
+
+
+def _mended(rollout: Rollout) -> Step:
+    words = "the server that wrote it is started again, or a person cancels the rollout or moves it back"
+    return Step(kind=StepKind.MEND, words=words, command=f"pinnace rollout cancel {rollout.id}", rollout=rollout.id)
 
 
 def _resumed(rollout: Rollout) -> Step:

@@ -36,11 +36,12 @@ def rivals(tables: Tables, rollout: Rollout, devices: Sequence[DeviceId] | None)
 
 
 def _claim(rollout: Rollout) -> Claim:
-    policy = rules.policy_of(rollout)
+    """Return a rollout's claim. One whose policy cannot be read claims as an ordinary one does."""
+    policy = None if rules.unreadable(rollout) else rules.policy_of(rollout)
     return Claim(
         rollout=rollout.id,
         goes_back=rollout.intent is not Intent.UPGRADE,
-        supersedes=policy is None or policy.supersedes,
+        supersedes=not rollout.rules if policy is None else policy.supersedes,
         created_at_s=rollout.created_at_s,
         **({} if policy is None else {"priority": policy.priority}),
     )

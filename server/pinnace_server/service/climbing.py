@@ -20,7 +20,7 @@ from pinnace_server.domain.gates.verdicts import Verdict
 from pinnace_server.domain.ramp import Ramp, Ruling, RulingKind, Standing, Wave
 from pinnace_server.domain.records import SERVER, Event, EventKind, Rollout, RolloutState, Severity
 from pinnace_server.domain.rollout_policy.policy import BlueGreen
-from pinnace_server.service import joining
+from pinnace_server.service import joining, rules
 from pinnace_server.service.evidence import Gathered, gather
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.ramps import ramp_of
@@ -59,7 +59,7 @@ class Climbing:
     def climb_all(self) -> None:
         """Look at every active rollout in waves, and carry out what is ruled."""
         with self._world.store.read() as tables:
-            active = [rollout for rollout in tables.rollouts.active() if rollout.rules]
+            active = _in_waves(tables)
         for gone in {key for key in self._looked_at_s if key[0] not in {each.id for each in active}}:
             del self._looked_at_s[gone]
         for rollout in active:
@@ -75,7 +75,7 @@ class Climbing:
         """Return when a gate looks next; None: no rollout is in waves."""
         now = self._world.clock.now()
         with self._world.store.read() as tables:
-            active = [rollout for rollout in tables.rollouts.active() if rollout.rules]
+            active = _in_waves(tables)
             due = []
             for rollout in active:
                 ramp = ramp_of(tables, rollout)
@@ -177,6 +177,11 @@ class Climbing:
             case _:
                 assert_never(ruling.kind)
         return []
+
+
+def _in_waves(tables: Tables) -> list[Rollout]:
+    """Return the active rollouts in waves whose policy can be read: no gate is known of the others."""
+    return [rollout for rollout in tables.rollouts.active() if rollout.rules and not rules.unreadable(rollout)]
 
 
 def _every_s(ramp: Ramp, wave: Wave, now: float) -> float:

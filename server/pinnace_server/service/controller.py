@@ -7,16 +7,18 @@ after a crash at any point: what was planned is in the database before it is sig
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, Digest, ReleaseId, RolloutId
-from pinnace_contract.latest import ArmMode, AssignmentSet, Cause, Entry
+from pinnace_contract.latest import AssignmentSet, Entry
 from pinnace_contract.topics import Down, DownTopic
-from pinnace_server.domain import health_rule, pairs, planner, plans, stretches
-from pinnace_server.domain.plans import ENDED, Adopt, Assign, Observed, Plan, PlanReport, Skip
+from pinnace_server.domain import health_rule, planner, plans, stretches
+from pinnace_server.domain.plans import ENDED, Observed, PlanReport
 from pinnace_server.domain.policy import Policy
+from pinnace_server.domain.ramp import Wave
 from pinnace_server.domain.records import (
     SERVER,
     UNDER_WAY,
@@ -34,11 +36,12 @@ from pinnace_server.domain.records import (
     Severity,
 )
 from pinnace_server.errors import NotFound, ServerError, SigningRefused
-from pinnace_server.service import observing, ramps
+from pinnace_server.service import observing, pausing, ramps, rules
 from pinnace_server.service.changes import ChangedDevices
 from pinnace_server.service.climbing import Climbing
-from pinnace_server.service.condition import refreshed
+from pinnace_server.service.executing import execute
 from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.reissuing import Reissuing
 from pinnace_server.service.roll_calls import RollCalls
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.sets import save_set, withdrawn_for
@@ -69,15 +72,18 @@ class Controller:
         self._calls = RollCalls()
         self._climbing = Climbing(world, rollouts, self._calls)
         self._siting = Siting(world, self._calls)
+        self._reissuing = Reissuing(world, rollouts)
         self._changes = ChangedDevices()
         self._planned: frozenset[RolloutId] = frozenset()
+        self._failed: frozenset[RolloutId] = frozenset()
         self._planned_all_at_s: float | None = None
         world.changes.subscribe(self._changes.heard)
 
     def tick(self) -> None:
         """Do everything that is due. A step that fails is logged and tried again at the next tick."""
         steps = (
-            self.reissue,
+            self._reissuing.reissue,
+            self.pause_unreadable,
             self.judge_all,
             self._climbing.climb_all,
             self._siting.decide_all,
@@ -114,36 +120,45 @@ class Controller:
             active = tables.rollouts.active()
             planned = frozenset(rollout.id for rollout in active)
             everything = last_s is None or now - last_s >= PLAN_ALL_EVERY_S or planned != self._planned
-            due = [
-                each
-                for rollout in active
-                if (each := self._due(tables, rollout, None if everything else changed)) is not None
-            ]
-        failed = 0
+            failed: set[RolloutId] = set()
+            due: list[_Due] = []
+            for rollout in active:
+                look_at_all = everything or rollout.id in self._failed
+                if rules.unreadable(rollout):  # it begins nothing, and is looked at whole when it can be read again
+                    failed.add(rollout.id)
+                    continue
+                with self._failing_alone(rollout, failed):
+                    due += self._due(tables, rollout, None if look_at_all else changed)
         for each in due:
-            try:
+            with self._failing_alone(each.rollout, failed):
                 self._move(each)
-            except Exception:  # a bug or a bad row of one rollout must not stop the others
-                _log.exception("rollout %s cannot be planned and is tried again", each.rollout.id)
-                failed += 1
-        if not failed:
-            self._planned, self._planned_all_at_s = planned, now if everything else last_s
+        self._planned, self._failed = planned, frozenset(failed)
+        self._planned_all_at_s = now if everything else last_s
 
-    def _due(self, tables: Tables, rollout: Rollout, changed: Sequence[DeviceId] | None) -> _Due | None:
+    @contextmanager
+    def _failing_alone(self, rollout: Rollout, failed: set[RolloutId]) -> Iterator[None]:
+        """Let a bug or a bad row of one rollout stop no other; it is looked at whole next time."""
+        try:
+            yield
+        except Exception:
+            _log.exception("rollout %s cannot be planned and is tried again", rollout.id)
+            failed.add(rollout.id)
+
+    def _due(self, tables: Tables, rollout: Rollout, changed: Sequence[DeviceId] | None) -> Sequence[_Due]:
         """Return those of a rollout's members for which planning would change anything, or that it may have ended.
 
-        ``changed`` None: look at them all. Returns None where nothing was heard of any.
+        ``changed`` None: look at them all. Returns nothing where nothing was heard of any.
         """
         now, look = self._now(), ramps.look(tables, rollout, self._now(), self._calls)
         members = _in_question(tables, rollout, look, changed)
         if not members:
-            return _Due(rollout=rollout, look=look) if changed is None or look is not None else None
+            return [_Due(rollout=rollout, look=look)] if changed is None or look is not None else []
         observed = observing.observe(tables, rollout, members)
         policy, parent = _shown(tables, rollout, members, observed, look, now), observing.parent_of(rollout)
         made, report = planner.plan(policy, observed, parent, now)
         planned = [change.device for change in made.changes] if made is not None and made is not parent else []
         moving = dict.fromkeys([*planned, *(member.device for member in _changed(observed, report, 0.0))])
-        return _Due(rollout=rollout, look=look, devices=tuple(moving))
+        return [_Due(rollout=rollout, look=look, devices=tuple(moving))]
 
     def _move(self, due: _Due) -> None:
         rollout: Rollout | None = due.rollout
@@ -181,7 +196,7 @@ class Controller:
             problems = plans.check(made, observed, parent)
             if problems:
                 raise AssertionError(f"a plan for rollout {rollout.id} must not be executed: {'; '.join(problems)}")
-            self._execute(tables, rollout, made, observed)
+            execute(tables, self._world, rollout, made, observed, now)
             rollout = replace(rollout, plan=made.id)
             tables.rollouts.save(rollout)
         topics = ["rollouts", f"rollout:{rollout.id}", "devices", "events"]
@@ -199,41 +214,42 @@ class Controller:
         tables.rollouts.save(replace(rollout, state=RolloutState.FINISHED, ended_at_s=now))
         tables.events.append(_finished(rollout, tables.rollouts.counts([rollout.id]).get(rollout.id, {}), now))
 
-    def _execute(self, tables: Tables, rollout: Rollout, plan: Plan, observed: dict[DeviceId, Observed]) -> None:
-        now = self._now()
-        for change in plan.changes:
-            after = plans.applied(change, plan, observed[change.device])
-            tables.rollouts.save_members([replace(after.member, changed_at_s=now)])
-            match change:
-                case Assign():
-                    assert after.assignment is not None
-                    tables.assignments.save(replace(after.assignment, actor=rollout.actor))
-                    tables.devices.save(refreshed(tables, after.device))
-                    save_set(tables, self._world, after.device, change.entry.generation)
-                    tables.events.append(_assigned(rollout, change, plan, now))
-                case Adopt():
-                    assert after.assignment is not None
-                    tables.assignments.save(after.assignment)
-                case Skip():
-                    tables.events.append(_skipped(rollout, change, now))
+    def pause_unreadable(self) -> None:
+        """Pause rollouts of whose row something cannot be read, each alone."""
+        pausing.pause_unreadable(self._world)
 
     # --- the rule --------------------------------------------------------------------------------------------------
 
     def judge_all(self) -> None:
         """Hold the health rule against every release that a rollout put on devices; halt what it fires on."""
+        firing: list[RolloutId] = []
         with self._world.store.read() as tables:
-            firing = [rollout for rollout in tables.rollouts.owning() if self._verdict(tables, rollout).fires]
-        for rollout in firing:
-            with self._world.store.write() as tables:
-                now_it = tables.rollouts.get(rollout.id)
-                if now_it is None or now_it.state not in (RolloutState.ACTIVE, RolloutState.FINISHED):
-                    continue
-                verdict = self._verdict(tables, now_it)
-                if not verdict.fires:
-                    continue
-                tables.events.append(_fired(now_it, verdict, self._now()))
-                made = self._rollouts.halt(tables, now_it, reason=verdict.text, verdict=verdict.inputs, actor=SERVER)
-            self._world.changes.notify(["rollouts", f"rollout:{rollout.id}", f"rollout:{made.id}", "devices", "events"])
+            for rollout in tables.rollouts.owning():
+                with self._judging(rollout.id):
+                    firing += [rollout.id] if self._verdict(tables, rollout).fires else []
+        for name in firing:
+            with self._judging(name):
+                self._fire(name)
+
+    @contextmanager
+    def _judging(self, name: RolloutId) -> Iterator[None]:
+        """What is bad must go back, whatever the rows of another rollout are like."""
+        try:
+            yield
+        except Exception:
+            _log.exception("rollout %s cannot be judged and is tried again", name)
+
+    def _fire(self, name: RolloutId) -> None:
+        with self._world.store.write() as tables:
+            rollout = tables.rollouts.get(name)
+            if rollout is None or rollout.state not in (RolloutState.ACTIVE, RolloutState.FINISHED):
+                return
+            verdict = self._verdict(tables, rollout)
+            if not verdict.fires:
+                return
+            tables.events.append(_fired(rollout, verdict, self._now()))
+            made = self._rollouts.halt(tables, rollout, reason=verdict.text, verdict=verdict.inputs, actor=SERVER)
+        self._world.changes.notify(["rollouts", f"rollout:{name}", f"rollout:{made.id}", "devices", "events"])
 
     def _verdict(self, tables: Tables, rollout: Rollout) -> health_rule.Verdict:
         candidate = tables.rollouts.evidence(rollout.id)
@@ -267,28 +283,6 @@ class Controller:
         return [each for each in found if each.model == rollout.model and each.rollout == rollout.id]
 
     # --- what devices are told -------------------------------------------------------------------------------------
-
-    def reissue(self) -> None:
-        """Say everything again to devices whose store is new, under a new generation."""
-        with self._world.store.read() as tables:
-            stale = tables.assignments.stale(BATCH)
-        for old in stale:
-            with self._world.store.write() as tables:
-                device = tables.devices.get(old.device)
-                if device is None or device.unadopted:
-                    continue
-                if device.state not in (DeviceState.ACTIVE, DeviceState.PENDING):
-                    continue
-                generation = planner.next_generation(device)
-                known = tables.assignments.of([device.id])
-                entries = planner.reissued(tuple(_for_a_new_store(tables, each) for each in known), generation)
-                for assignment, entry in zip(known, entries, strict=True):
-                    tables.assignments.save(
-                        replace(assignment, entry=entry, outcome=None, cause=Cause.NONE, detail="", ended_at_s=None)
-                    )
-                tables.devices.save(refreshed(tables, replace(device, generation=generation)))
-                save_set(tables, self._world, device, generation)
-            self._world.changes.notify([f"device:{old.device}", "devices"])
 
     def tell_owed(self) -> None:
         """Make new sets for devices that must hear what was withdrawn. Their entries stay, so no model is interrupted.
@@ -483,15 +477,18 @@ def _changed(observed: dict[DeviceId, Observed], report: PlanReport, now: float)
 
 def _judged_since(tables: Tables, now: float) -> float:
     """Return since when a wave is watched: what its devices did before that is compared with until it is decided."""
-    ramp_of = (ramps.ramp_of(tables, rollout) for rollout in tables.rollouts.active())
-    current = (found.current for found in ramp_of if found is not None)
+    current = (_current(tables, rollout) for rollout in tables.rollouts.active())
     begun = (wave.started_at_s for wave in current if wave is not None and wave.started_at_s is not None)
     return min(begun, default=now)
 
 
+def _current(tables: Tables, rollout: Rollout) -> Wave | None:
+    """Return the first wave that is not promoted, whatever the policy says; None: all are, or there are none."""
+    return next((wave for wave in tables.rollouts.waves(rollout.id) if wave.promoted_at_s is None), None)
+
+
 def _under_way(tables: Tables, rollout: Rollout) -> bool:
-    ramp = ramps.ramp_of(tables, rollout)
-    if ramp is not None and ramp.current is not None:
+    if _current(tables, rollout) is not None:
         return True
     return any(MemberState(state) not in ENDED for state in tables.rollouts.counts([rollout.id]).get(rollout.id, {}))
 
@@ -512,62 +509,8 @@ def _finished(rollout: Rollout, counts: Mapping[str, int], now: float) -> Event:
     )
 
 
-def _for_a_new_store(tables: Tables, assignment: Assignment) -> Entry:
-    """Return an entry as it is said again: nobody decides any more about a site that was decided."""
-    entry, rollout = assignment.entry, tables.rollouts.get(assignment.rollout)
-    waits = rollout is not None and rollout.state is RolloutState.ACTIVE and assignment.outcome is None
-    if not entry.site_atomic or (waits and tables.rollouts.site_ruling(assignment.rollout, entry.site) is None):
-        return entry
-    return replace(entry, site_atomic=False, site="", lease_s=0)
-
-
 def _control_of(entry: Entry) -> ReleaseId | None:
     return entry.arms.control if entry.arms is not None else None
-
-
-def _verb(entry: Entry) -> str:
-    arms = entry.arms
-    if arms is None or arms.mode is not ArmMode.BLUE_GREEN:
-        return "run"
-    return "make ready" if arms.share_percent == pairs.WAITS_PERCENT else "switch to"
-
-
-def _assigned(rollout: Rollout, change: Assign, plan: Plan, now: float) -> Event:
-    entry = change.entry
-    what = f"{rollout.model} {rollout.version}" if rollout.version else f"{rollout.model} ({entry.intent})"
-    return Event(
-        at_s=now,
-        kind=EventKind.ASSIGNED,
-        actor=rollout.actor,
-        summary=f"{change.device} is told to {_verb(entry)} {what}, generation {entry.generation}",
-        device=change.device,
-        model=rollout.model,
-        version=rollout.version,
-        rollout=rollout.id,
-        data={
-            "generation": str(entry.generation),
-            "attempt": str(entry.attempt),
-            "intent": entry.intent.value,
-            "release": entry.release or "",
-            "plan": plan.id,
-            "parent": plan.parent or "",
-        },
-    )
-
-
-def _skipped(rollout: Rollout, change: Skip, now: float) -> Event:
-    return Event(
-        at_s=now,
-        kind=EventKind.NO_FALLBACK if change.cause is Cause.NO_FALLBACK else EventKind.SKIPPED,
-        actor=SERVER,
-        summary=f"{change.device} is left out of {rollout.model} {rollout.version or ''}: {change.detail}",
-        severity=Severity.WARNING,
-        device=change.device,
-        model=rollout.model,
-        version=rollout.version,
-        rollout=rollout.id,
-        data={"cause": change.cause.value},
-    )
 
 
 def _fired(rollout: Rollout, verdict: health_rule.Verdict, now: float) -> Event:

@@ -9,7 +9,7 @@ from pinnace_contract.ids import DeviceId, ReleaseId
 from pinnace_server.domain.plans import Observed, Plan
 from pinnace_server.domain.policy import Policy, Target, Terms, Wave
 from pinnace_server.domain.records import Member, Rollout, RolloutState
-from pinnace_server.service import claims
+from pinnace_server.service import claims, rules
 from pinnace_server.service.ports import Tables
 
 
@@ -18,8 +18,14 @@ def terms_text(terms: Terms) -> str:
     return codec.to_json(terms).decode()
 
 
-def policy_of(tables: Tables, rollout: Rollout, members: Sequence[Member]) -> Policy:
-    """Return a rollout as a policy: its terms and, by wave, where each of its devices should go."""
+def policy_of(tables: Tables, rollout: Rollout, members: Sequence[Member], terms: Terms | None = None) -> Policy:
+    """Return a rollout as a policy: its terms and, by wave, where each of its devices should go.
+
+    ``terms`` None: those of its row.
+
+    Raises:
+        Unreadable: its terms.
+    """
     sizes: dict[ReleaseId, tuple[int, int]] = {}
     waves: dict[int, list[Target]] = {}
     for member in members:
@@ -41,7 +47,7 @@ def policy_of(tables: Tables, rollout: Rollout, members: Sequence[Member]) -> Po
         model=rollout.model,
         intent=rollout.intent,
         waves=tuple(Wave(number=number, targets=tuple(targets)) for number, targets in sorted(waves.items())),
-        terms=codec.from_json(Terms, rollout.policy.encode()),
+        terms=rules.terms_of(rollout) if terms is None else terms,
         cancelled=rollout.state in (RolloutState.CANCELLED, RolloutState.HALTED),
     )
 

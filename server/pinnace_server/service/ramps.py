@@ -18,7 +18,7 @@ from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.installs import Installs
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.plans import Held, Observed, PlanReport, WaitingOn
-from pinnace_server.domain.policy import PairTerms, Policy, ShadowTerms, SplitTerms, Target
+from pinnace_server.domain.policy import PLAIN_TERMS, PairTerms, Policy, ShadowTerms, SplitTerms, Target
 from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp, SiteOthers
 from pinnace_server.domain.records import DeviceState, Member, MemberState, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import gating
@@ -85,7 +85,11 @@ class Look:
 
 
 def ramp_of(tables: Tables, rollout: Rollout) -> Ramp | None:
-    """Return what was decided about a rollout's waves; None: it is a plain assignment."""
+    """Return what was decided about a rollout's waves; None: it is a plain assignment.
+
+    Raises:
+        Unreadable: its policy.
+    """
     policy = rules.policy_of(rollout)
     if policy is None:
         return None
@@ -95,6 +99,11 @@ def ramp_of(tables: Tables, rollout: Rollout) -> Ramp | None:
         agreements=tuple(tables.rollouts.agreements(rollout.id)),
         paused=rollout.paused,
     )
+
+
+def shown_ramp_of(tables: Tables, rollout: Rollout) -> Ramp | None:
+    """Return the same for whoever only shows it; None also where its policy cannot be read."""
+    return None if rules.unreadable(rollout) else ramp_of(tables, rollout)
 
 
 def split_terms(policy: RolloutPolicy) -> SplitTerms | None:
@@ -178,10 +187,18 @@ def _moving(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls, now
     return ramp.moving(found, movers, others)
 
 
+def shown(tables: Tables, rollout: Rollout, now_s: float) -> Look | None:
+    """Return how a rollout in waves stands for whoever only shows it; None also where its policy cannot be read."""
+    return None if rules.unreadable(rollout) else look(tables, rollout, now_s)
+
+
 def report(tables: Tables, rollout: Rollout, members: Sequence[Member], look: Look | None, now_s: float) -> PlanReport:
-    """Return how these members stand, without planning anything."""
-    observed = observing.observe(tables, rollout, members)
-    policy = observing.policy_of(tables, rollout, members)
+    """Return how these members stand, without planning anything. ``look`` is what ``shown`` returned."""
+    observed, problem = observing.observe(tables, rollout, members), rules.unreadable(rollout)
+    policy = observing.policy_of(tables, rollout, members, PLAIN_TERMS if problem else None)
+    if problem:
+        held = Held(waiting_on=WaitingOn.UNREADABLE, detail=problem)
+        policy = replace(policy, held=dict.fromkeys(observed, held))
     if look is not None:
         policy = look.bound(policy, observed, now_s)
         policy = replace(policy, at_sites=siting.what_is_waited_for(tables, rollout, observed.values(), now_s))

@@ -79,7 +79,7 @@ class Rollouts:
 
     def _progress(self, tables: Tables, rollout: Rollout) -> Progress:
         now, members = self._world.clock.now(), tables.rollouts.members(rollout.id)
-        seen = ramps.look(tables, rollout, now)
+        seen = ramps.shown(tables, rollout, now)
         return Progress(
             rollout=rollout,
             report=ramps.report(tables, rollout, members, seen, now),
@@ -336,8 +336,11 @@ def _stays_with_its_site(tables: Tables, rollout: Rollout, member: Member) -> bo
 
 
 def _stays(rollout: Rollout) -> bool:
-    """Tell whether devices that already keep the release are left on it when it is rolled back."""
-    policy = rules.policy_of(rollout)
+    """Tell whether devices that already keep the release are left on it when it is rolled back.
+
+    A policy that cannot be read says nothing, and what is worse must not stay for it.
+    """
+    policy = None if rules.unreadable(rollout) else rules.policy_of(rollout)
     return policy is not None and policy.on_rollback is OnRollback.STAY
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from enum import StrEnum
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, RolloutId
-from pinnace_contract.latest import Cause, Entry, Phase, SiteDecision, SiteVerdict
+from pinnace_contract.latest import Cause, Entry, Outcome, Phase, SiteDecision, SiteVerdict
 from pinnace_server.domain import sites
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.plans import Observed
@@ -52,7 +53,7 @@ def lease_s(policy: RolloutPolicy) -> int | None:
 
 def sites_now(tables: Tables, rollout: Rollout, now_s: float) -> Mapping[str, Site]:
     """Return the sites of waves that began, by name; none where the rollout does not move whole ones."""
-    policy = rules.policy_of(rollout)
+    policy = None if rules.unreadable(rollout) else rules.policy_of(rollout)
     if policy is None or lease_s(policy) is None:
         return {}
     muster = _begun(tables, rollout, tables.rollouts.muster(rollout.id))
@@ -92,7 +93,7 @@ def decisions_for(tables: Tables, assignments: Iterable[Assignment]) -> tuple[Si
     """Return what a device's set says about sites: the rulings about entries that have not ended."""
     found = []
     for assignment in assignments:
-        entry, ruling = assignment.entry, _ruling_about(tables, assignment)
+        entry, ruling = assignment.entry, ruling_about(tables, assignment)
         if ruling is None or entry.rollout is None or assignment.outcome is not None:
             continue
         found.append(
@@ -101,11 +102,48 @@ def decisions_for(tables: Tables, assignments: Iterable[Assignment]) -> tuple[Si
     return tuple(found)
 
 
+def ruling_about(tables: Tables, assignment: Assignment) -> SiteRuling | None:
+    """Return what was decided about the site of an entry; None for one of a device that waits for another entry."""
+    entry = assignment.entry
+    if not entry.site_atomic or entry.rollout is None:
+        return None
+    ruling = tables.rollouts.site_ruling(entry.rollout, entry.site)
+    member = tables.rollouts.member(entry.rollout, assignment.device) if ruling is not None else None
+    return None if member is not None and member.state is MemberState.WAITING else ruling
+
+
+class Again(StrEnum):
+    """What a new store gets of an entry: the same, the same without its site, or what the device served before."""
+
+    AS_SAID = "as_said"
+    ALONE = "alone"
+    BACK = "back"
+
+
+def said_again(tables: Tables, assignment: Assignment) -> Again:
+    """Return what of an assignment is said again to a new store: what its site has.
+
+    While nothing is decided it first gets what it can go back to, if it had that; what joins without it would go dark
+    with its site.
+    """
+    if not assignment.entry.site_atomic:
+        return Again.AS_SAID
+    ruling = ruling_about(tables, assignment)
+    if ruling is not None and ruling.verdict is SiteVerdict.COMMIT:
+        return Again.AS_SAID
+    if ruling is None and assignment.outcome is Outcome.COMMITTED:
+        return Again.ALONE  # it keeps the release, and nobody decides about it any more
+    if assignment.before is None and ruling is None and _is_under_way(tables, assignment):
+        return Again.AS_SAID
+    served = assignment.before.release if assignment.before is not None else None
+    return Again.ALONE if served == assignment.release else Again.BACK
+
+
 def comes_back(tables: Tables, assignment: Assignment, cause: Cause) -> bool:
     """Tell whether a device that went back because its lease ended is told to commit all the same."""
     if cause is not Cause.LEASE_ENDED:
         return False
-    ruling = _ruling_about(tables, assignment)
+    ruling = ruling_about(tables, assignment)
     return ruling is not None and ruling.verdict is SiteVerdict.COMMIT
 
 
@@ -153,8 +191,13 @@ class Siting:
 
     def decide_all(self) -> None:
         """Decide whatever can be decided, of every active rollout that moves whole sites."""
+        due: list[tuple[RolloutId, Site]] = []
         with self._world.store.read() as tables:
-            due = [(rollout.id, site) for rollout in tables.rollouts.active() for site in self._due(tables, rollout)]
+            for each in tables.rollouts.active():
+                try:
+                    due += [(each.id, site) for site in self._due(tables, each)]
+                except Exception:  # a bad row of one rollout must not keep the sites of others waiting
+                    _log.exception("the sites of rollout %s cannot be looked at", each.id)
         for rollout, site in due:
             try:
                 with self._world.store.write() as tables:
@@ -165,6 +208,8 @@ class Siting:
                 self._world.changes.notify(topics)
 
     def _due(self, tables: Tables, rollout: Rollout) -> Sequence[Site]:
+        if rules.unreadable(rollout):
+            return []  # nobody knows whether it moves whole sites; leases end by themselves
         policy, now = rules.policy_of(rollout), self._world.clock.now()
         if policy is None or lease_s(policy) is None or not _anything_to_decide(tables, rollout):
             return []
@@ -270,16 +315,6 @@ def _built(
     }
 
 
-def _ruling_about(tables: Tables, assignment: Assignment) -> SiteRuling | None:
-    """Return what was decided about the site of an entry; None for one of a device that waits for another entry."""
-    entry = assignment.entry
-    if not entry.site_atomic or entry.rollout is None:
-        return None
-    ruling = tables.rollouts.site_ruling(entry.rollout, entry.site)
-    member = tables.rollouts.member(entry.rollout, assignment.device) if ruling is not None else None
-    return None if member is not None and member.state is MemberState.WAITING else ruling
-
-
 def _resident(each: Mustered, entry: Entry | None, slot: Slot | None, now_s: float) -> Resident:
     stay, lease = _stay(each, entry, slot), None
     if stay is Stay.PREPARED and slot is not None:
@@ -291,6 +326,13 @@ def _resident(each: Mustered, entry: Entry | None, slot: Slot | None, now_s: flo
         why=each.cause.value if each.state in _BADLY else "",
         lease_until_s=lease,
     )
+
+
+def _is_under_way(tables: Tables, assignment: Assignment) -> bool:
+    rollout = tables.rollouts.get(assignment.rollout)
+    member = tables.rollouts.member(assignment.rollout, assignment.device)
+    active = rollout is not None and rollout.state is RolloutState.ACTIVE
+    return active and member is not None and member.state in UNDER_WAY
 
 
 def _stay(each: Mustered, entry: Entry | None, slot: Slot | None) -> Stay:

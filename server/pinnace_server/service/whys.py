@@ -10,7 +10,7 @@ from pinnace_server.domain.ramp import Ramp, Standing
 from pinnace_server.domain.records import DeviceState, Member, Rollout, RolloutState
 from pinnace_server.domain.wave_report import WaveReport
 from pinnace_server.domain.why import Answer
-from pinnace_server.service import ramps, siting
+from pinnace_server.service import ramps, rules, siting
 from pinnace_server.service.fleet import found_device
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.rollouts import found_rollout
@@ -67,8 +67,8 @@ class Whys:
         with self._world.store.read() as tables:
             found = found_rollout(tables, rollout)
             members = tables.rollouts.members(rollout)
-            report = ramps.report(tables, found, members, ramps.look(tables, found, now), now)
-            of = ramps.ramp_of(tables, found)
+            report = ramps.report(tables, found, members, ramps.shown(tables, found, now), now)
+            of = ramps.shown_ramp_of(tables, found)
             return why.of_rollout(
                 found,
                 dict(report.waiting()),
@@ -76,6 +76,7 @@ class Whys:
                 standing=standing_of(of, now),
                 said=said_of(of),
                 sites=tuple(siting.sites_now(tables, found, now).values()),
+                unreadable=rules.unreadable(found),
             )
 
     def _ended(self, tables: Tables, device: DeviceId, now: float) -> list[Answer]:
@@ -105,7 +106,7 @@ def said_of(of: Ramp | None) -> WaveReport | None:
 
 
 def _of_member(tables: Tables, rollout: Rollout, member: Member, now: float) -> Answer:
-    (report,) = ramps.report(tables, rollout, [member], ramps.look(tables, rollout, now), now).devices
-    of = ramps.ramp_of(tables, rollout)
+    (report,) = ramps.report(tables, rollout, [member], ramps.shown(tables, rollout, now), now).devices
+    of = ramps.shown_ramp_of(tables, rollout)
     found = why.of_device(rollout, report, ramp=of, standing=standing_of(of, now), said=said_of(of))
     return replace(found, variant=member.chosen)

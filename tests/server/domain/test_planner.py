@@ -12,7 +12,7 @@ from pinnace_contract.ids import DeviceId, Digest, IncarnationId, KeyId, ModelNa
 from pinnace_contract.latest import Cause, Entry, Intent, ModelState, Outcome, Phase, Running
 from pinnace_server.domain import planner, plans
 from pinnace_server.domain.plans import Adopt, Assign, Observed, Skip
-from pinnace_server.domain.policy import PLAIN_TERMS, Policy, Target, Wave
+from pinnace_server.domain.policy import PLAIN_TERMS, ROLLBACK_TERMS, Policy, Target, Wave
 from pinnace_server.domain.records import Assignment, Device, DeviceState, Member, MemberState, Slot
 
 NOW = 1000.0
@@ -252,3 +252,24 @@ def test_reissued_rollback_becomes_a_plain_entry() -> None:
     )
     again = planner.reissued(entries, 9)
     assert [(entry.generation, entry.intent) for entry in again] == [(9, Intent.UPGRADE), (9, Intent.REMOVE)]
+
+
+@pytest.mark.parametrize(("told", "intent"), [(True, Intent.ROLLBACK), (False, Intent.UPGRADE)])
+def test_rollback_of_a_store_that_holds_nothing_is_a_plain_entry(told: bool, intent: Intent) -> None:
+    """It committed nothing that it could go back to, and would refuse."""
+    state = ModelState(model=MODEL, generation=0, phase=Phase.IDLE, current=running(1), last_good=(running(0),))
+    slot = Slot(device=NAMES[0], model=MODEL, state=state, incarnation=IncarnationId("a" * 32), seq=1, said_at_s=NOW)
+    seen = Observed(device=device(NAMES[0]), member=member(NAMES[0], 0), slot=slot if told else None)
+    target = Target(device=NAMES[0], release=RELEASES[0], variants=(VARIANT,))
+    policy = Policy(
+        rollout=ROLLOUT,
+        model=MODEL,
+        intent=Intent.ROLLBACK,
+        waves=(Wave(number=0, targets=(target,)),),
+        terms=ROLLBACK_TERMS,
+    )
+    made, _ = planner.plan(policy, {NAMES[0]: seen}, None, NOW)
+    assert made is not None
+    (change,) = made.changes
+    assert isinstance(change, Assign)
+    assert (change.entry.intent, change.entry.trial) == (intent, ROLLBACK_TERMS.trial)

@@ -504,19 +504,3 @@ def test_a_rollback_takes_the_site_with_it(server: Server) -> None:
         assert entry is not None
         assert (entry.intent, entry.release, entry.site_atomic) == (Intent.ROLLBACK, plant.first.release, False)
         assert device.told().site_decisions == ()  # type: ignore[union-attr]
-
-
-def test_a_new_store_of_a_device_is_told_what_was_decided_without_a_wait(server: Server) -> None:
-    plant = Plant(server)
-    plant.begin()
-    plant.prepare(*plant.lyon)
-    for device in plant.lyon:
-        device.commit()
-    server.clock.move(2 * 3_600)  # or it would be taken for two devices
-    plant.lyon[0].new_store()
-    plant.lyon[0].birth()
-    plant.lyon[0].say(generation=0)
-    server.controller.tick()
-    entry = plant.lyon[0].entry()
-    assert entry is not None
-    assert (entry.release, entry.site_atomic, entry.lease_s) == (plant.second.release, False, 0)

@@ -41,8 +41,12 @@ def why(answer: Answer) -> shown.Why:
     )
 
 
-def need(rollout: Rollout, of: Ramp | None, standing: Standing | None, said: WaveReport | None) -> str:
+def need(
+    rollout: Rollout, of: Ramp | None, standing: Standing | None, said: WaveReport | None, *, unreadable: bool = False
+) -> str:
     """Return what a rollout waits for a person to do, as a key of ``words.NEED_LOOK``; empty: nothing."""
+    if unreadable and rollout.state is RolloutState.ACTIVE:
+        return "unreadable"
     if rollout.state is not RolloutState.ACTIVE or of is None or standing is None:
         return ""
     if of.paused:

@@ -32,7 +32,7 @@ class ReportCache:
         if report is not None and devices > SMALL_DEVICES and 0 <= now - at_s < FRESH_S:
             return report
         members = tables.rollouts.members(rollout.id)
-        report = ramps.report(tables, rollout, members, ramps.look(tables, rollout, now), now)
+        report = ramps.report(tables, rollout, members, ramps.shown(tables, rollout, now), now)
         if devices > SMALL_DEVICES:
             with self._lock:
                 self._kept[key] = (now, report)

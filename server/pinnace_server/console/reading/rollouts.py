@@ -19,7 +19,7 @@ from pinnace_server.domain.records import EventKind, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.domain.rollout_policy.policy import Membership
 from pinnace_server.domain.wave_report import WaveReport
-from pinnace_server.service import ramps, siting
+from pinnace_server.service import ramps, rules, siting
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.rollouts import found_rollout
 from pinnace_server.service.steering import Steering
@@ -61,7 +61,7 @@ class RolloutReads:
         now = self._world.clock.now()
         with self._world.store.read() as tables:
             found = found_rollout(tables, RolloutId(rollout))
-            climb = _climb(found, ramps.ramp_of(tables, found), now)
+            climb = _climb(found, ramps.shown_ramp_of(tables, found), now)
             progress = _progress(tables, climb)
             report = self._reports.get(tables, found, progress.total + progress.left_out, now)
             waves = climbs.waves(found, climb.ramp, tables.rollouts.wave_counts(found.id))
@@ -81,6 +81,7 @@ class RolloutReads:
                         standing=climb.standing,
                         said=climb.said,
                         sites=tuple(sites.values()),
+                        unreadable=climb.unreadable,
                     )
                 ),
                 sites=climbs.sites(sites.values()),
@@ -111,39 +112,41 @@ class RolloutReads:
 def progress_of(tables: Tables, rollouts: Sequence[Rollout], now: float) -> tuple[shown.Progress, ...]:
     """Return how far rollouts are, and what those wait for that wait for a person."""
     counts = tables.rollouts.counts([rollout.id for rollout in rollouts])
-    climbing = [_climb(rollout, ramps.ramp_of(tables, rollout), now) for rollout in rollouts]
+    climbing = [_climb(rollout, ramps.shown_ramp_of(tables, rollout), now) for rollout in rollouts]
     return tuple(_with_climb(values.progress(each.rollout, counts.get(each.rollout.id, {})), each) for each in climbing)
 
 
 def waiting_for_a_person(tables: Tables, now: float) -> list[shown.Concern]:
     """Return the rollouts under way that wait for a person, for the overview."""
     climbing = [
-        _climb(rollout, ramps.ramp_of(tables, rollout), now)
+        _climb(rollout, ramps.shown_ramp_of(tables, rollout), now)
         for rollout in tables.rollouts.active()[:WAITING_MAX]
-        if rollout.rules
+        if rollout.rules or rules.unreadable(rollout)
     ]
     return [_concern(each) for each in climbing if each.need]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Climb:
-    """A rollout and where it stands; without a ramp it is a plain assignment."""
+    """A rollout and where it stands; without a ramp it is a plain assignment, or ``unreadable`` says what is not."""
 
     rollout: Rollout
     ramp: Ramp | None
     standing: Standing | None
     said: WaveReport | None
     need: str
+    unreadable: str = ""
 
 
 def _climb(rollout: Rollout, ramp: Ramp | None, now: float) -> _Climb:
-    standing, said = standing_of(ramp, now), said_of(ramp)
+    standing, said, unreadable = standing_of(ramp, now), said_of(ramp), rules.unreadable(rollout)
     return _Climb(
         rollout=rollout,
         ramp=ramp,
         standing=standing,
         said=said,
-        need=climbs.need(rollout, ramp, standing, said),
+        need=climbs.need(rollout, ramp, standing, said, unreadable=bool(unreadable)),
+        unreadable=unreadable,
     )
 
 
@@ -154,12 +157,13 @@ def _progress(tables: Tables, climb: _Climb) -> shown.Progress:
 
 def _with_climb(found: shown.Progress, climb: _Climb) -> shown.Progress:
     policy = climb.ramp.policy if climb.ramp is not None else None
-    return replace(found, strategy=climbs.strategy(policy), wave=climbs.place(climb.ramp), need=climb.need)
+    strategy = shown_rollouts.UNREADABLE if climb.unreadable else climbs.strategy(policy)
+    return replace(found, strategy=strategy, wave=climbs.place(climb.ramp), need=climb.need)
 
 
 def _pause(tables: Tables, rollout: Rollout) -> shown_rollouts.Pause | None:
     """Return who paused a rollout that is paused: its row has the words, the log the moment and the actor."""
-    if not rollout.paused or rollout.state is not RolloutState.ACTIVE:
+    if not rollout.paused or rollout.state is not RolloutState.ACTIVE or rules.unreadable(rollout):
         return None
     asked = queries.EventQuery(rollout=rollout.id, kinds=(EventKind.ROLLOUT_PAUSED,), page=Page(limit=1))
     last = next(iter(tables.events.listing(asked).rows), None)
@@ -174,19 +178,20 @@ _NEEDS: Final = {
     "approval": "waits for approval",
     "decision": "waits for a person to decide",
     "installs": "stopped installing",
+    "unreadable": "cannot be read",
 }
 _INSTALLS: Final = "installs fail too often. Next: look at what failed, then let it try again or move all back"
 
 
 def _concern(climb: _Climb) -> shown.Concern:
     rollout, of = climb.rollout, climb.ramp
-    assert of is not None
-    wave = of.current
-    answer = why.of_rollout(rollout, {}, ramp=of, standing=climb.standing, said=climb.said)
+    wave = of.current if of is not None else None
+    answer = why.of_rollout(rollout, {}, ramp=of, standing=climb.standing, said=climb.said, unreadable=climb.unreadable)
     since = wave.asked_at_s if wave is not None and climb.need == "decision" else None
+    place = f", wave {climbs.place(of)}" if of is not None else ""
     return shown.Concern(
-        severity="bad" if climb.need == "installs" else "warn",
-        text=f"Rollout of {rollout.model} {rollout.version} {_NEEDS[climb.need]}, wave {climbs.place(of)}",
+        severity="bad" if climb.need in ("installs", "unreadable") else "warn",
+        text=f"Rollout of {rollout.model} {rollout.version or '(several versions)'} {_NEEDS[climb.need]}{place}",
         detail=_INSTALLS if climb.need == "installs" else f"{answer.why}. Next: {answer.step.words}",
         address=f"/rollouts/{rollout.id}",
         since=values.moment_or_none(since),

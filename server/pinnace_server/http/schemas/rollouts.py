@@ -154,7 +154,7 @@ class Rollout(BaseModel):
     state: records.RolloutState
     reason: str
     paused: str = Field(description="Who paused it and why; empty while it is not.")
-    strategy: str = Field(description="`plain` is an assignment, without waves and gates.")
+    strategy: str = Field(description="`plain` is an assignment, without waves and gates; `unreadable`: nobody knows.")
     verdict: dict[str, str] = Field(description="What the health rule judged, when it halted the rollout.")
     halts: str | None = Field(description="The rollout that this one moves back.")
     actor: str
@@ -230,6 +230,8 @@ class RolloutDetail(Rollout):
 
 
 def _strategy(rollout: records.Rollout) -> str:
+    if rules.unreadable(rollout):
+        return "unreadable"
     policy = rules.policy_of(rollout)
     return "plain" if policy is None else policy.strategy.KIND
 
