@@ -535,21 +535,21 @@ def _mustered(
     reported_at_s: float | None,
     report_every_s: int,
 ) -> Mustered:
-    return Mustered(
-        device=DeviceId(device),
-        wave=wave,
-        state=_STATES[state],
-        cause=_CAUSES[cause],
-        changed_at_s=changed_at_s,
-        device_state=_DEVICE_STATES[device_state],
-        hardware=hardware,
-        site=site or "",
-        zone=zone,
-        online=bool(online),
-        degraded=bool(degraded),
-        seen_at_s=seen_at_s,
-        reported_at_s=reported_at_s,
-        report_every_s=report_every_s,
+    return Mustered(  # by place: a tick makes one of each device of a fleet
+        DeviceId(device),
+        wave,
+        _STATES[state],
+        _CAUSES[cause],
+        changed_at_s,
+        _DEVICE_STATES[device_state],
+        hardware,
+        site or "",
+        zone,
+        bool(online),
+        bool(degraded),
+        seen_at_s,
+        reported_at_s,
+        report_every_s,
     )
 
 

@@ -119,6 +119,7 @@ class Controller:
         with self._world.store.read() as tables:
             active = tables.rollouts.active()
             planned = frozenset(rollout.id for rollout in active)
+            self._calls.forget_but(planned)
             everything = last_s is None or now - last_s >= PLAN_ALL_EVERY_S or planned != self._planned
             failed: set[RolloutId] = set()
             due: list[_Due] = []
@@ -149,7 +150,8 @@ class Controller:
 
         ``changed`` None: look at them all. Returns nothing where nothing was heard of any.
         """
-        now, look = self._now(), ramps.look(tables, rollout, self._now(), self._calls)
+        now = self._now()
+        look = ramps.look(tables, rollout, now, self._calls, may_wait=changed is not None)
         members = _in_question(tables, rollout, look, changed)
         if not members:
             return [_Due(rollout=rollout, look=look)] if changed is None or look is not None else []

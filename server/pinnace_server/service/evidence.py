@@ -6,6 +6,7 @@ rollout touched, or may be two, is compared with nobody; how its attempt ended s
 
 from __future__ import annotations
 
+import heapq
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -219,7 +220,7 @@ def _spokesmen(devices: Iterable[Mustered]) -> list[Mustered]:
     may = [each for each in devices if each.device_state is not DeviceState.QUARANTINED]
     if len(may) <= SPOKESMEN_MAX:
         return may
-    return sorted(may, key=lambda each: (zlib.crc32(each.device.encode()), each.device))[:SPOKESMEN_MAX]
+    return heapq.nsmallest(SPOKESMEN_MAX, may, key=lambda each: (zlib.crc32(each.device.encode()), each.device))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

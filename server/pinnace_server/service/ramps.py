@@ -43,10 +43,12 @@ NEVER_SEEN: Final = "it was enrolled and never heard of since"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A rollout in waves at one moment. ``moving`` None: nobody waits in a wave that began."""
+    """A rollout in waves at one moment. ``moving`` None: nobody waits in a wave that began, or who may move was worked
+    out a moment ago for so many devices that it is put off."""
 
     ramp: Ramp
     moving: Moving | None = None
+    put_off: bool = False
 
     def held(self, members: Sequence[Member]) -> Mapping[DeviceId, Held]:
         """Return what keeps those of these members that wait."""
@@ -58,6 +60,8 @@ class Look:
             why = closed[member.wave]
             if why is None and self.moving is not None:
                 why = self.moving.held.get(member.device)
+            if why is None and self.put_off:
+                why = Held(waiting_on=WaitingOn.BUDGET, detail="who goes next is worked out in some seconds")
             if why is None and member.state is MemberState.READY:  # perhaps only since the roll was called
                 why = ramp.unswitched(self.ramp, member.wave)
             if why is not None:
@@ -149,10 +153,12 @@ def _differing_percent_max(policy: RolloutPolicy) -> int | None:
     return None if tolerated is None else min(math.ceil(ALONE_FACTOR * tolerated.percent), 100)
 
 
-def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None = None) -> Look | None:
+def look(
+    tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None = None, *, may_wait: bool = False
+) -> Look | None:
     """Return how a rollout in waves stands; None: it is a plain assignment.
 
-    Everybody is called only while somebody waits in a wave that began.
+    Everybody is called only while somebody waits in a wave that began; where that ``may_wait``, not too often.
     """
     found = ramp_of(tables, rollout)
     if found is None:
@@ -161,7 +167,12 @@ def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None
         return Look(ramp=found)
     if not tables.rollouts.anybody_waits(rollout.id, found.begun):
         return Look(ramp=found)
-    return Look(ramp=found, moving=_moving(tables, rollout, found, calls or RollCalls(), now_s))
+    calls = calls or RollCalls()
+    if may_wait and calls.may_wait(rollout.id, found, now_s):
+        return Look(ramp=found, put_off=True)
+    moving = _moving(tables, rollout, found, calls, now_s)
+    calls.worked_out(rollout.id, found, now_s)
+    return Look(ramp=found, moving=moving)
 
 
 def _moving(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls, now_s: float) -> Moving:

@@ -1,20 +1,24 @@
 """The roll call of each rollout, and what its devices that are told said last: read once for one tick.
 
-For 100,000 devices a roll call takes half a second. What is found by it is looked at again, in the transaction that
-carries it out.
+For 100,000 devices a roll call takes half a second, so that large ones are not called each second. What is found by it
+is looked at again, in the transaction that carries it out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from pinnace_contract.ids import DeviceId, RolloutId
 from pinnace_contract.latest import Entry
 from pinnace_server.domain.muster import Mustered
+from pinnace_server.domain.ramp import Ramp
 from pinnace_server.domain.records import MemberState, Rollout, Slot
 from pinnace_server.service.ports import Tables
+
+SMALL: Final = 10_000  # devices, which may be called each second; a larger fleet is called so many seconds apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,7 @@ class RollCalls:
         self._remembers = False
         self._read: dict[RolloutId, Sequence[Mustered]] = {}
         self._told: dict[RolloutId, Told] = {}
+        self._worked_out: dict[RolloutId, tuple[Ramp, float, int]] = {}
 
     @contextmanager
     def remembered(self) -> Iterator[None]:
@@ -65,6 +70,25 @@ class RollCalls:
             if self._remembers:
                 self._read[rollout] = found
         return found
+
+    def may_wait(self, rollout: RolloutId, ramp: Ramp, now_s: float) -> bool:
+        """Tell whether who may move was worked out for this ramp a moment ago, with so many devices that it can wait.
+
+        A place that becomes free in a budget is then taken some seconds later.
+        """
+        if rollout in self._read or rollout not in self._worked_out:
+            return False
+        of, at_s, devices = self._worked_out[rollout]
+        return devices > SMALL and of == ramp and 0 <= now_s - at_s < devices / SMALL
+
+    def worked_out(self, rollout: RolloutId, ramp: Ramp, now_s: float) -> None:
+        """Note that who may move was worked out."""
+        if self._remembers:
+            self._worked_out[rollout] = (ramp, now_s, len(self._read[rollout]))
+
+    def forget_but(self, rollouts: Collection[RolloutId]) -> None:
+        """Forget the rollouts that are over."""
+        self._worked_out = {name: each for name, each in self._worked_out.items() if name in rollouts}
 
     def told(self, tables: Tables, rollout: Rollout) -> Told:
         """Return what all members under way were told and said."""

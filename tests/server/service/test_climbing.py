@@ -20,7 +20,7 @@ from pinnace_server.domain.records import Event, EventKind, Member, MemberState,
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.domain.why import StepKind
 from pinnace_server.errors import Conflict, Refused
-from pinnace_server.service import climbing, observing
+from pinnace_server.service import climbing, observing, roll_calls
 from pinnace_server.service.controller import PLAN_ALL_EVERY_S, Controller
 from pinnace_server.service.evidence import gather
 from pinnace_server.service.ports import Tables
@@ -313,6 +313,35 @@ def test_the_round_finds_what_ended_unheard(server: Server, plant: Plant) -> Non
     server.clock.move(PLAN_ALL_EVERY_S)
     server.controller.tick()
     assert server.members(rollout)[device].state is MemberState.FAILED
+
+
+def test_of_a_large_fleet_who_moves_next_is_worked_out_some_seconds_apart(
+    server: Server, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roll_calls, "SMALL", 2)  # devices: six are called three seconds apart
+    asked = {"waves": [5, "rest"], "budgets": {"devices_in_flight_max": 2, "healthy_per_site_min": None}}
+    rollout = server.climb(plant.second, holdback=None, **asked)
+
+    def told() -> int:
+        return sum(each.state is not MemberState.WAITING for each in server.members(rollout).values())
+
+    assert told() == 2
+    plant.obey()
+    assert told() == 2
+    for passed_s in (1.0, 1.0):
+        server.clock.move(passed_s)
+        server.controller.tick()
+        assert told() == 2
+    committed = [each for each in server.members(rollout).values() if each.state is MemberState.COMMITTED]
+    assert len(committed) == 2  # whoever is under way is looked at all the same
+    server.steering.pause(rollout.id, reason="", actor="ann")
+    server.controller.tick()
+    server.steering.resume(rollout.id, actor="ann")
+    server.controller.tick()
+    assert told() == 2
+    server.clock.move(1.0)
+    server.controller.tick()
+    assert told() == 4
 
 
 def test_a_roll_call_is_read_once_in_a_tick_and_anew_in_the_next(server: Server, plant: Plant) -> None:
