@@ -317,7 +317,7 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
     if standing.waiting_on is WaitingOn.APPROVAL and not begun:
         words, command = "that many people agree", f"pinnace rollout approve {name} --wave {wave}"
         return standing.detail, Step(kind=StepKind.APPROVE, words=words, command=command, rollout=name, wave=wave)
-    why = "; ".join(said.why) if said is not None and said.why else standing.detail
+    why = _watched(wave, ramp, standing, said)
     command = f"pinnace rollout promote {name} {wave} --reason …"
     if standing.waiting_on is WaitingOn.APPROVAL:
         words = "a person promotes the wave or moves it back (pinnace rollout rollback)"
@@ -333,7 +333,15 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
         at_s=standing.until_s if soaks else None,
         until_s=None if soaks else standing.until_s,
     )
-    return f"wave {wave} is watched: {why}", step
+    return f"wave {wave}: {why}", step
+
+
+def _watched(wave: int, ramp: Ramp, standing: Standing, said: WaveReport | None) -> str:
+    """Return what gates wait for. Where nobody serves the release there is nothing that they could have seen."""
+    served = any(each.number == wave and each.switched_at_s is not None for each in ramp.waves)
+    if standing.waiting_on is WaitingOn.DEVICES and not served:
+        return "it has begun, and none of its devices serves the release yet"
+    return "; ".join(said.why) if said is not None and said.why else standing.detail
 
 
 def _tried_again(rollout: Rollout) -> Step:

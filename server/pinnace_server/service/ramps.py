@@ -12,11 +12,12 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Window
-from pinnace_server.domain import install_results, planner, ramp, sites, windows
+from pinnace_server.domain import install_results, pairs, planner, ramp, sites, windows
 from pinnace_server.domain.gates import installs
 from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.installs import Installs
 from pinnace_server.domain.muster import Mustered
+from pinnace_server.domain.pairs import Readiness
 from pinnace_server.domain.plans import Held, Observed, PlanReport, WaitingOn
 from pinnace_server.domain.policy import PairTerms, Policy, ShadowTerms, SplitTerms, Target
 from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp
@@ -170,6 +171,18 @@ def look(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None
     if siting.lease_s(found.policy) is not None:
         movers = sites.whole(movers, siting.under_way(tables, rollout, found.begun, calls, now_s), found.begun)
     return Look(ramp=found, moving=ramp.moving(found, movers, others))
+
+
+def readiness(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls | None = None) -> Readiness | None:
+    """Return how many devices of the current wave are ready for its switch at this moment; None: nobody switches, or
+    its installs were stopped."""
+    wave = found.current
+    if wave is None or rollout.state is not RolloutState.ACTIVE or not ramp.may_switch(found, wave):
+        return None
+    muster = (calls or RollCalls()).of(tables, rollout.id)
+    if stopped_installs(found.policy, muster, wave.number) is not None:
+        return None
+    return pairs.readiness(each for each in muster if each.wave == wave.number)
 
 
 def report(tables: Tables, rollout: Rollout, members: Sequence[Member], look: Look | None, now_s: float) -> PlanReport:

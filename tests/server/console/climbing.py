@@ -110,7 +110,7 @@ def detail(
         why(hostile, now),
         until=now + timedelta(hours=26),
         state=one.state,
-        why=f"wave 2 is watched: slow collects {hostile}",
+        why=f"wave 2: slow collects {hostile}",
     )
     failures = FailureGroup(
         state=MemberState.FAILED,

@@ -13,6 +13,7 @@ from pinnace_server.console.query import RolloutQuery
 from pinnace_server.console.reading import climbs, values
 from pinnace_server.console.reading.reports import ReportCache
 from pinnace_server.domain import queries, why
+from pinnace_server.domain.pairs import Readiness
 from pinnace_server.domain.queries import OFFSET_MAX, Page
 from pinnace_server.domain.ramp import Ramp, Standing
 from pinnace_server.domain.records import EventKind, Rollout, RolloutState
@@ -61,7 +62,8 @@ class RolloutReads:
         now = self._world.clock.now()
         with self._world.store.read() as tables:
             found = found_rollout(tables, RolloutId(rollout))
-            climb = _climb(found, ramps.ramp_of(tables, found), now)
+            of = ramps.ramp_of(tables, found)
+            climb = _climb(found, of, now, ramps.readiness(tables, found, of) if of is not None else None)
             progress = _progress(tables, climb)
             report = self._reports.get(tables, found, progress.total + progress.left_out, now)
             waves = climbs.waves(found, climb.ramp, tables.rollouts.wave_counts(found.id))
@@ -136,8 +138,9 @@ class _Climb:
     need: str
 
 
-def _climb(rollout: Rollout, ramp: Ramp | None, now: float) -> _Climb:
-    standing, said = standing_of(ramp, now), said_of(ramp)
+def _climb(rollout: Rollout, ramp: Ramp | None, now: float, ready: Readiness | None = None) -> _Climb:
+    """Return where a rollout stands; without ``ready`` a list need not know who waits for a switch."""
+    standing, said = standing_of(ramp, now, ready), said_of(ramp)
     return _Climb(
         rollout=rollout,
         ramp=ramp,
