@@ -226,10 +226,10 @@ def _answer_words(answer: dict[str, Any]) -> str:
         f"  why   {answer['why']}",
         f"  next  {step['words']}{when}",
     ]
-    if answer["variant"]:
-        lines.append(f"  variant {answer['variant']}")
     if step["command"]:
         lines.append(f"        {step['command']}")
+    if answer["variant"]:
+        lines.append(f"  variant {answer['variant']}")
     return "\n".join(shown.cell(line, 1000) for line in lines)
 
 

@@ -62,7 +62,7 @@ class Step:
 class Answer:
     """Why something is where it is. ``model`` and ``version`` are what the rollout moves, or what is served.
 
-    ``variant``: which one the device tries first and why, empty where that is as released.
+    ``variant``: which one the device tries first and why, empty where there is one, or it goes back.
     """
 
     about: str

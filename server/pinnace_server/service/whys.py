@@ -9,10 +9,10 @@ from pinnace_server.domain import ramp, wave_report, why
 from pinnace_server.domain.pairs import Readiness
 from pinnace_server.domain.plans import WaitingOn
 from pinnace_server.domain.ramp import Ramp, RulingKind, Standing
-from pinnace_server.domain.records import DeviceState, Member, Rollout, RolloutState
+from pinnace_server.domain.records import Device, DeviceState, Member, Rollout
 from pinnace_server.domain.wave_report import WaveReport
 from pinnace_server.domain.why import Answer
-from pinnace_server.service import ramps, siting
+from pinnace_server.service import memberships, ramps, siting, variant_choices
 from pinnace_server.service.fleet import found_device
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.ramps import Look
@@ -35,29 +35,23 @@ class Whys:
         now = self._world.clock.now()
         with self._world.store.read() as tables:
             found = found_device(tables, device)
-            answers = self._answers(tables, device, now)
+            answers = self._answers(tables, found, now)
         if found.unadopted:
             return tuple(why.of_unadopted(each) for each in answers)
         if found.state is not DeviceState.QUARANTINED:
             return answers
         return tuple(why.of_quarantined(each, found.cause) for each in answers)
 
-    def _answers(self, tables: Tables, device: DeviceId, now: float) -> tuple[Answer, ...]:
-        answers = [
-            _of_member(tables, rollout, member, now)
-            for rollout in tables.rollouts.active()
-            if (member := tables.rollouts.member(rollout.id, device)) is not None
-        ]
-        models = {each.model for each in answers}
-        answers += [each for each in self._ended(tables, device, now) if each.model not in models]
-        if answers:
-            return tuple(answers)
-        slots = tables.devices.slots([device])
+    def _answers(self, tables: Tables, device: Device, now: float) -> tuple[Answer, ...]:
+        parts = memberships.of_device(tables, device.id)
+        if parts:
+            return tuple(_of_member(tables, *part, device, now) for part in parts)
+        slots = tables.devices.slots([device.id])
         if not slots:
-            return (why.of_nothing(device, None, None, "no_model"),)
+            return (why.of_nothing(device.id, None, None, "no_model"),)
         running = [(slot.model, slot.state.current) for slot in slots]
         return tuple(
-            why.of_nothing(device, model, of.version if of else None, "serves" if of else "no_model")
+            why.of_nothing(device.id, model, of.version if of else None, "serves" if of else "no_model")
             for model, of in running
         )
 
@@ -82,16 +76,6 @@ class Whys:
                 said=said_of(of),
                 sites=tuple(siting.sites_now(tables, found, now).values()),
             )
-
-    def _ended(self, tables: Tables, device: DeviceId, now: float) -> list[Answer]:
-        """Return how the last rollout of each of the device's models ended there."""
-        answers = []
-        for assignment in tables.assignments.of([device]):
-            rollout = tables.rollouts.get(assignment.rollout)
-            member = tables.rollouts.member(assignment.rollout, device)
-            if rollout is not None and member is not None and rollout.state is not RolloutState.ACTIVE:
-                answers.append(_of_member(tables, rollout, member, now))
-        return answers
 
 
 def standing_of(of: Ramp | None, now: float, ready: Readiness | None = None) -> Standing | None:
@@ -131,9 +115,10 @@ def _looked(tables: Tables, rollout: Rollout, now: float) -> tuple[Look | None, 
         return look, standing_of(look.ramp, now, ramps.readiness(tables, rollout, look.ramp, calls))
 
 
-def _of_member(tables: Tables, rollout: Rollout, member: Member, now: float) -> Answer:
+def _of_member(tables: Tables, rollout: Rollout, member: Member, device: Device, now: float) -> Answer:
     look, standing = _looked(tables, rollout, now)
     (report,) = ramps.report(tables, rollout, [member], look, now).devices
     of = look.ramp if look is not None else None
     found = why.of_device(rollout, report, ramp=of, standing=standing, said=said_of(of))
-    return replace(found, variant=member.chosen)
+    choice = variant_choices.of_member(tables, rollout, member, device)
+    return replace(found, variant=choice.why if choice is not None else "")

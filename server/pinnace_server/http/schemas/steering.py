@@ -273,7 +273,7 @@ class Why(BaseModel):
     model: str | None
     version: str | None
     rollout: str | None
-    variant: str = Field(description="Which variant it tries first and why; empty: as the release lists them.")
+    variant: str = Field(description="Which variant it tries first and why; empty: there is one, or it goes back.")
     next: NextStep
 
     @classmethod
