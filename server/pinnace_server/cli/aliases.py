@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from pinnace_contract.ids import ModelName
 from pinnace_server.cli import shown
 from pinnace_server.cli.api import Api, CallFailed, quoted
 from pinnace_server.cli.asking import add_group, add_verb
@@ -125,13 +126,17 @@ def _rules(api: Api, chosen: argparse.Namespace) -> int:
 
 def rule_words(rule: dict[str, Any]) -> str:
     """Return a rule as a sentence."""
-    needs = []
-    if rule["needs"]:
-        needs.append(f"a finished rollout with at most {rule['failures_max']} failed devices")
-    if rule["approvals"]:
-        needs.append(f"approvals of {rule['approvals']} different people")
-    rest = f", after {' and '.join(needs)}" if needs else ""
-    return f"{shown.cell(rule['alias'])} is promoted from {shown.cell(rule['source'])}{rest}"
+    from pinnace_server.domain.aliases import AliasRule, in_words
+
+    known = AliasRule(
+        model=ModelName(""),
+        alias=rule["alias"],
+        source=rule["source"],
+        rollout="rollout" in rule["needs"],
+        failures_max=rule["failures_max"],
+        approvals=rule["approvals"],
+    )
+    return shown.cell(f"{known.alias} is {in_words(known)}", 400)
 
 
 def _promote(api: Api, chosen: argparse.Namespace) -> int:

@@ -184,7 +184,7 @@ def explained(
             return f"{first} because the release lists it first, and no other that fits into memory is smaller"
         case Fastest() | MostAccurate():
             kind = hardware or "its unnamed hardware"
-            known = f"too little was known of {kind} to choose by ({RESULTS_MIN} receipts of a variant count)"
+            known = f"too little was known of {kind} to choose by (a variant counts from {RESULTS_MIN} receipts on)"
             return f"{first} because the release lists it first: when it was dealt, {known}"
         case _:
             assert_never(rule)

@@ -17,6 +17,7 @@ from pinnace_server.domain.plans import DeviceReport, WaitingOn
 from pinnace_server.domain.ramp import Ramp, Standing
 from pinnace_server.domain.records import MemberState, Rollout, RolloutState
 from pinnace_server.domain.sites import Site, waits
+from pinnace_server.domain.waiting import counted
 from pinnace_server.domain.wave_report import WaveReport
 
 
@@ -147,10 +148,9 @@ def of_rollout(
         words = "the controller closes it at its next look"
         return _about(rollout, "every device of it is done", Step(kind=StepKind.TICK, words=words))
     most = max(waiting, key=lambda each: waiting[each])
-    counted = ", ".join(f"{n} on {on}" for on, n in sorted(waiting.items(), key=lambda each: -each[1]))
     words = "what most of its devices wait on; for one of them: pinnace why DEVICE"
     step = Step(kind=StepKind.DEVICE, words=words, rollout=rollout.id)
-    return _about(rollout, f"its devices wait: {counted}", step, most)
+    return _about(rollout, f"its devices wait: {counted(waiting)}", step, most)
 
 
 def _sites_words(undecided: Sequence[Site]) -> str:
@@ -340,7 +340,9 @@ def _watched(wave: int, ramp: Ramp, standing: Standing, said: WaveReport | None)
     """Return what gates wait for. Where nobody serves the release there is nothing that they could have seen."""
     served = any(each.number == wave and each.switched_at_s is not None for each in ramp.waves)
     if standing.waiting_on is WaitingOn.DEVICES and not served:
-        return "it has begun, and none of its devices serves the release yet"
+        told = any(each.number == wave and each.told_at_s is not None for each in ramp.waves)
+        begun = "its ready devices were told to switch" if told else "it has begun"
+        return f"{begun}, and none of its devices serves the release yet"
     return "; ".join(said.why) if said is not None and said.why else standing.detail
 
 

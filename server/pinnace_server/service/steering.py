@@ -247,8 +247,10 @@ class Steering:
             found, ramp = _in_waves(tables, rollout)
             cohort = to if isinstance(to, Cohort) else replace(ramp.policy.cohort, selector=to)
             joined, gone = joining.change(tables, found, replace(ramp.policy, cohort=cohort), now, actor)
-            said = f"means {str(cohort.selector) or 'every device'} now: {joined} joined, {gone} were let go"
-            self._log(tables, found, EventKind.COHORT_CHANGED, actor, said, joined=str(joined), let_go=str(gone))
+            was, now_means = ramp.policy.cohort.in_words, cohort.in_words
+            said = f"{joined} joined and {gone} were let go, for it means {now_means} now, before {was}"
+            facts = {"before": was, "now": now_means, "joined": str(joined), "let_go": str(gone)}
+            self._log(tables, found, EventKind.COHORT_CHANGED, actor, said, **facts)
         self._told(found)
         return joined, gone
 

@@ -132,7 +132,7 @@ class TestRules:
         server.version("1")
         rule = ruled(server, approvals=2)
         assert server.aliases.rules(MODEL) == [rule]
-        assert "2 approvals" in server.events(EventKind.ALIAS_RULE_SET)[0].summary
+        assert "the approval of 2 different people" in server.events(EventKind.ALIAS_RULE_SET)[0].summary
         server.aliases.remove_rule(MODEL, "production", "ann")
         assert server.events(EventKind.ALIAS_RULE_REMOVED)[0].severity is Severity.WARNING
         server.aliases.point(MODEL, "production", "1", "ann")

@@ -174,6 +174,7 @@ def test_a_whole_wave_that_is_ready_switches_at_the_next_look_and_its_rollout_sa
     assert answer.step.kind is StepKind.TICK
     line.tick()
     assert len(line.switches()) == 1
+    assert "its ready devices were told to switch, and none of its devices serves the release yet" in line.why(rollout)
 
 
 def test_between_two_looks_stopped_installs_are_no_wait_for_a_switch(server: Server, line: Line) -> None:

@@ -89,7 +89,7 @@ FP32, INT8 = (
     ("rule", "words", "because"),
     [
         (AsReleased(), "what the release lists first", "the policy takes that order"),
-        (Fastest(), "the fastest", "too little was known of pi-5 to choose by (3 receipts of a variant count)"),
+        (Fastest(), "the fastest", "too little was known of pi-5 to choose by (a variant counts from 3 receipts on)"),
         (Smallest(), "the smallest", "no other that fits into memory is smaller"),
         (MostAccurate(p95_ms=20), "the most accurate within 20 ms", "too little was known of pi-5"),
     ],
