@@ -9,9 +9,9 @@ from pinnace_server.domain.plans import WaitingOn
 
 WORDS: Final[Mapping[WaitingOn, str]] = {
     WaitingOn.DEVICE_NEVER_SEEN: "a first sign of life",
-    WaitingOn.DEVICE_OFFLINE: "a sign of life (offline)",
-    WaitingOn.CLONE_SUSPECTED: "a person (it may be two devices)",
-    WaitingOn.QUARANTINED: "a person (quarantined)",
+    WaitingOn.DEVICE_OFFLINE: "a sign of life, being offline",
+    WaitingOn.CLONE_SUSPECTED: "a person, as it may be two devices",
+    WaitingOn.QUARANTINED: "a person, being quarantined",
     WaitingOn.OTHER_ROLLOUT: "another rollout that goes first",
     WaitingOn.PLANNING: "the controller's next look",
     WaitingOn.ANSWER: "an answer to what was told",
@@ -33,12 +33,12 @@ WORDS: Final[Mapping[WaitingOn, str]] = {
     WaitingOn.EARLIER_WAVE: "an earlier wave",
     WaitingOn.DEVICES: "the first device that serves the release",
     WaitingOn.BUDGET: "room in the budgets",
-    WaitingOn.PAUSED: "a person (the rollout is paused)",
+    WaitingOn.PAUSED: "a person to resume it",
     WaitingOn.SOAK_TIME: "the end of the soak time",
     WaitingOn.APPROVAL: "a person who agrees or decides",
     WaitingOn.GATE_COLLECTING: "more evidence",
-    WaitingOn.INSTALLS_STOPPED: "a person (installs were stopped)",
-    WaitingOn.RESTORED: "the device's own word (the server was restored)",
+    WaitingOn.INSTALLS_STOPPED: "a person, as installs were stopped",
+    WaitingOn.RESTORED: "the device's own word after a restore",
 }
 
 

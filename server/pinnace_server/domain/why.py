@@ -148,7 +148,7 @@ def of_rollout(
         words = "the controller closes it at its next look"
         return _about(rollout, "every device of it is done", Step(kind=StepKind.TICK, words=words))
     most = max(waiting, key=lambda each: waiting[each])
-    words = "what most of its devices wait on; for one of them: pinnace why DEVICE"
+    words = "what most of its devices wait for; for one of them: pinnace why DEVICE"
     step = Step(kind=StepKind.DEVICE, words=words, rollout=rollout.id)
     return _about(rollout, f"its devices wait: {counted(waiting)}", step, most)
 
@@ -228,6 +228,8 @@ def _device(
     if on in _THERE:
         why = _THERE[on] + (f" ({detail})" if detail else "")
         return why, Step(kind=StepKind.SOMEBODY_THERE, words="somebody at the device, or time", rollout=rollout.id)
+    if on is WaitingOn.PAUSED:
+        return f"the rollout is paused ({detail})" if detail else "the rollout is paused", _held(rollout, report)
     return detail or _PLAIN.get(on, on.value), _held(rollout, report)
 
 

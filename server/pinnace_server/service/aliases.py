@@ -382,7 +382,7 @@ def _is_forced(tables: Tables, model: ModelName, alias: AliasName, force: bool, 
     if not force:
         raise Conflict(
             f"alias {alias} of {model} has a rule: it is promoted from {rule.source}",
-            hint=f"pinnace promote {model} --from {rule.source} --to {alias}; or force it, with a reason",
+            hint=f"pinnace promote {model} --from {rule.source} --to {alias}; or force it: --force --reason …",
             code=Code.ALIAS_RULED,
         )
     if not reason:

@@ -197,7 +197,8 @@ def test_model_page_says_where_aliases_point_by_which_rule_and_what_is_missing(
     assert "staging → 1 now set by hand by ana: better at night No rule: it is set by hand." in said
     assert "production points at no version" in said
     assert "Rule: it is promoted from staging, after a finished rollout with no device that failed" in said
-    assert "In line: 1; missing: it needs a finished rollout of this version, and none has ended; 1 " in said
+    assert "In line: 1; missing: it needs a finished rollout of this version, and none has ended" in said
+    assert "; one person must approve, nobody did" in said
     with server.store.read() as tables:
         first = tables.versions.get(MODEL, VersionName("1"))
     assert first is not None
