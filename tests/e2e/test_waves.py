@@ -50,7 +50,7 @@ def test_a_version_climbs_through_its_waves(fleet: Fleet, device: Enrol, drafts:
     assert len(on_it) == 1
     assert on_it[0].id in seen.splitlines()[0], "it is dealt as it was shown"
     waiting = next(each for each in cameras if each is not on_it[0])
-    assert "waits on EARLIER_WAVE" in server.cli("why", waiting.id)
+    assert "waits for an earlier wave (EARLIER_WAVE)" in server.cli("why", waiting.id)
 
     server.cli("rollout", "approve", name)
     for each in cameras:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from pinnace_contract.ids import ModelName
 from pinnace_server.cli import shown
 from pinnace_server.cli.api import Api, CallFailed, quoted
 from pinnace_server.cli.asking import add_group, add_verb
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _VERB: Final = "alias"
 _WHAT: Final = ("set", "history", "rule")
+_MEANS: Final = {"set": "set by hand", "promoted": "promoted by its rule", "forced": "forced past its rule"}
 _HEADS: Final = ("ALIAS", "VERSION", "FROM", "UNTIL", "HOW", "BY", "WHY", "APPROVED BY", "ENDED BY")
 
 
@@ -67,21 +69,32 @@ def _point(api: Api, chosen: argparse.Namespace) -> int:
     path = _path(chosen)
     if chosen.version is None:
         api.delete(path, reason=chosen.reason, force="true" if chosen.force else None)
+        if not chosen.json:
+            print(f"{chosen.alias} of {chosen.model} points at no version any more; its history stays")
         return 0
     model = api.put(path, {"version": chosen.version, "reason": chosen.reason, "force": chosen.force})
-    print(shown.as_json(model) if chosen.json else shown.pairs([("aliases", model["aliases"])]))
+    print(shown.as_json(model) if chosen.json else _points(chosen, model))
     return 0
+
+
+def _points(chosen: argparse.Namespace, model: dict[str, Any]) -> str:
+    return shown.cell(f"{chosen.alias} of {chosen.model} points at {model['aliases'][chosen.alias]} now", 400)
 
 
 def _history(api: Api, chosen: argparse.Namespace) -> int:
     of_all = f"/models/{quoted(chosen.model)}/alias-history"
     rows = list(api.all(f"{_path(chosen)}/history" if chosen.alias else of_all))
-    print(shown.as_json(rows) if chosen.json else shown.table(_HEADS, map(_stretch, rows)))
+    if chosen.json:
+        print(shown.as_json(rows))
+    else:
+        none = f"no alias of {chosen.model} ever pointed at a version"
+        print(shown.table(_HEADS, map(_stretch, rows)) if rows else none)
     return 0
 
 
 def _stretch(row: dict[str, Any]) -> tuple[object, ...]:
-    how = f"{row['means']} after {row['rollout']}" if row["rollout"] else row["means"]
+    means = _MEANS.get(row["means"], row["means"])
+    how = f"{means} after {row['rollout']}" if row["rollout"] else means
     people = [each["person"] for each in row["approvals"]]
     until = shown.at(row["until_s"]) if row["until_s"] is not None else "now"
     return (
@@ -103,6 +116,8 @@ def _rule(api: Api, chosen: argparse.Namespace) -> int:
     path = f"{_path(chosen)}/rule"
     if chosen.remove:
         api.delete(path)
+        if not chosen.json:
+            print(f"{chosen.alias} of {chosen.model} has no rule any more: it is set by hand")
         return 0
     needs = [] if chosen.needs == "none" else chosen.needs.split(",")
     if unknown := [each for each in needs if each != "rollout"]:
@@ -119,32 +134,41 @@ def _rules(api: Api, chosen: argparse.Namespace) -> int:
     if chosen.json:
         print(shown.as_json(rows))
     else:
-        print("\n".join(map(rule_words, rows)) or "no rule: set by hand")
+        print(
+            "\n".join(map(rule_words, rows))
+            or f"{chosen.alias or 'every alias'} of {chosen.model} has no rule: it is set by hand"
+        )
     return 0
 
 
 def rule_words(rule: dict[str, Any]) -> str:
     """Return a rule as a sentence."""
-    needs = []
-    if rule["needs"]:
-        needs.append(f"a finished rollout with at most {rule['failures_max']} failed devices")
-    if rule["approvals"]:
-        needs.append(f"approvals of {rule['approvals']} different people")
-    rest = f", after {' and '.join(needs)}" if needs else ""
-    return f"{shown.cell(rule['alias'])} is promoted from {shown.cell(rule['source'])}{rest}"
+    from pinnace_server.domain.aliases import AliasRule, in_words
+
+    known = AliasRule(
+        model=ModelName(""),
+        alias=rule["alias"],
+        source=rule["source"],
+        rollout="rollout" in rule["needs"],
+        failures_max=rule["failures_max"],
+        approvals=rule["approvals"],
+    )
+    return shown.cell(f"{known.alias} is {in_words(known)}", 400)
 
 
 def _promote(api: Api, chosen: argparse.Namespace) -> int:
     path = _path(chosen)
     standing = api.get(f"{path}/promotion")
     if chosen.dry_run:
-        print(shown.as_json(standing) if chosen.json else _standing_words(standing))
+        print(shown.as_json(standing) if chosen.json else standing_words(standing))
         return 0
     version = standing["version"]
     if version is None:
         raise CallFailed(f"{chosen.source} of {chosen.model} points at no version", hint="nothing is in line")
     if chosen.withdraw:
         api.delete(f"{path}/approvals/{quoted(version)}")
+        if not chosen.json:
+            print(f"your approval of {chosen.model} {version} for {chosen.alias} is taken back")
         return 0
     if chosen.approve:
         api.post(f"{path}/approvals", {"version": version, "note": chosen.reason})
@@ -152,21 +176,24 @@ def _promote(api: Api, chosen: argparse.Namespace) -> int:
             shown.say(f"your approval of {chosen.model} {version} is recorded")
     asked = {"source": chosen.source, "version": version, "reason": chosen.reason}
     model = api.post(f"{path}/promotion", asked)
-    print(shown.as_json(model) if chosen.json else shown.pairs([("aliases", model["aliases"])]))
+    print(shown.as_json(model) if chosen.json else _points(chosen, model))
     return 0
 
 
-def _standing_words(standing: dict[str, Any]) -> str:
+def standing_words(standing: dict[str, Any]) -> str:
+    """Return how a promotion stands."""
     head = shown.pairs(
         [
             ("rule", rule_words(standing["rule"])),
-            ("points at", standing["current"]),
-            ("in line", standing["version"]),
-            ("rollout", standing["rollout"]),
-            ("approved by", [each["person"] for each in standing["approvals"]]),
+            ("points at", standing["current"] or "no version"),
+            ("in line", standing["version"] or "no version"),
+            ("rollout", standing["rollout"] or "none that proves it"),
+            ("approved by", [each["person"] for each in standing["approvals"]] or "nobody"),
             ("ready", standing["ready"]),
         ]
     )
+    if standing["version"] is not None and standing["version"] == standing["current"]:
+        return f"{head}\nnothing to move: it points at what is in line already"
     return "\n".join([head, *(f"missing: {shown.cell(each['words'], 400)}" for each in standing["missing"])])
 
 

@@ -148,11 +148,12 @@ def _model_words(slot: dict[str, Any]) -> str:
 
 def _device(api: Api, chosen: argparse.Namespace) -> int:
     device = api.get(f"/devices/{quoted(chosen.device)}")
-    print(shown.as_json(device) if chosen.json else _device_words(device))
+    print(shown.as_json(device) if chosen.json else device_words(device))
     return 0
 
 
-def _device_words(device: dict[str, Any]) -> str:
+def device_words(device: dict[str, Any]) -> str:
+    """Return everything that is known of a device."""
     age = None if device["seen_at_s"] is None else round(device["answered_at_s"] - device["seen_at_s"])
     head = shown.pairs(
         [
@@ -187,7 +188,31 @@ def _device_words(device: dict[str, Any]) -> str:
         if rows
         else "no models"
     )
-    return f"{head}\n\n{models}"
+    return "\n\n".join([head, models, *map(_choice_words, device["variants"])])
+
+
+def _choice_words(choice: dict[str, Any]) -> str:
+    """Return which variant a device tries first, why, and what is known of its hardware by now."""
+    rule = f"the policy asks for {choice['rule']}" if choice["rule"] else "a plain assignment, which has no policy"
+    first, *others = choice["order"]
+    return shown.pairs(
+        [
+            (f"{choice['model']} {choice['version']}", f"rollout {choice['rollout']}; {rule}"),
+            ("variant", choice["why"]),
+            *([("if it fails", f"then {', '.join(others)}")] if others else [("if it fails", f"none beside {first}")]),
+            (f"on {choice['hardware'] or 'unnamed hardware'}", "; ".join(map(measured_words, choice["measured"]))),
+        ]
+    )
+
+
+def measured_words(found: dict[str, Any]) -> str:
+    """Return what is known of a variant on a class of hardware."""
+    if found["p95_ms"] is None:
+        return f"{found['variant']} not measured"
+    n = found["results"]
+    what = "measurement" if found["source"] == "measured_on_device" else "receipt"
+    few = "" if found["believed"] else ", too few to choose by"
+    return f"{found['variant']} {found['p95_ms']:.3g} ms p95 ({n} {what}{'s' * (n != 1)}{few})"
 
 
 def _standby(found: dict[str, Any] | None) -> str | None:
@@ -218,7 +243,7 @@ def _rename(api: Api, chosen: argparse.Namespace) -> int:
 
 def _readmit(api: Api, chosen: argparse.Namespace) -> int:
     device = api.post(f"/devices/{quoted(chosen.device)}/readmit", {"incarnation": chosen.incarnation})
-    print(shown.as_json(device) if chosen.json else _device_words(device))
+    print(shown.as_json(device) if chosen.json else device_words(device))
     return 0
 
 

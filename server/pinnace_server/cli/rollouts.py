@@ -85,8 +85,8 @@ def _assign(api: Api, chosen: argparse.Namespace) -> int:
 
 
 def _begun(rollout: dict[str, Any]) -> str:
-    n = sum(rollout["devices"].values())
-    return f"rollout {rollout['id']}: {rollout['model']} {rollout['version'] or ''} on {n} device(s)"
+    n = shown.devices(sum(rollout["devices"].values()))
+    return f"rollout {rollout['id']}: {rollout['model']} {rollout['version'] or ''} on {n}"
 
 
 def _waited(api: Api, chosen: argparse.Namespace, rollout: dict[str, Any]) -> int:
@@ -98,7 +98,7 @@ def _waited(api: Api, chosen: argparse.Namespace, rollout: dict[str, Any]) -> in
         rollout = api.get(f"/rollouts/{quoted(rollout['id'])}")
     bar.clear()
     all_committed = set(rollout["devices"]) <= {COMMITTED}
-    print(shown.as_json(rollout) if chosen.json else _rollout_words(rollout))
+    print(shown.as_json(rollout) if chosen.json else rollout_words(rollout))
     if not all_committed and not chosen.json:
         rows = api.all(f"/rollouts/{quoted(rollout['id'])}/devices")
         print(f"\n{left_words(rollout['id'], rows)}")
@@ -140,7 +140,7 @@ def _rollouts(api: Api, chosen: argparse.Namespace) -> int:
                     row["id"],
                     f"{row['model']} {row['version'] or ''}".strip(),
                     row["intent"],
-                    row["state"],
+                    f"{row['state']} (paused)" if row["paused"] else row["state"],
                     row["devices"],
                     row["actor"],
                     shown.at(row["created_at_s"]),
@@ -158,7 +158,7 @@ def _rollout(api: Api, chosen: argparse.Namespace) -> int:
     if chosen.json:
         print(shown.as_json(rollout | {"all_devices": devices}))
         return 0
-    print(_rollout_words(rollout))
+    print(rollout_words(rollout))
     print()
     if rollout["waves"]:
         print(_waves(rollout))
@@ -172,25 +172,52 @@ def _rollout(api: Api, chosen: argparse.Namespace) -> int:
 
 def _device_table(devices: Iterable[dict[str, Any]]) -> str:
     return shown.table(
-        ("DEVICE", "STATE", "WAITS ON", "CAUSE", "DETAIL"),
-        [(row["device"], row["state"], row["waiting_on"], shown.cause(row["cause"]), row["detail"]) for row in devices],
+        ("DEVICE", "STATE", "WAITS FOR", "CAUSE", "DETAIL"),
+        [
+            (
+                row["device"],
+                row["state"],
+                shown.waits_for(row["waiting_on"]) or None,
+                shown.cause(row["cause"]),
+                row["detail"],
+            )
+            for row in devices
+        ],
     )
 
 
-def _rollout_words(rollout: dict[str, Any]) -> str:
+def rollout_words(rollout: dict[str, Any]) -> str:
+    """Return a rollout without its waves and devices."""
     return shown.pairs(
         [
             ("rollout", rollout["id"]),
-            ("what", f"{rollout['model']} {rollout['version'] or ''} ({rollout['intent']}, {rollout['strategy']})"),
+            ("what", f"{rollout['model']} {rollout['version'] or ''} ({rollout['intent']}, {_strategy(rollout)})"),
             ("state", rollout["state"]),
             ("reason", rollout["reason"]),
             *([("paused", rollout["paused"])] if rollout["paused"] else []),
-            ("selector", rollout["selector"]),
+            ("selector", rollout["selector"] or "every device"),
             ("devices", rollout["devices"]),
-            ("waits on", rollout.get("waiting_on", {})),
-            ("evidence", rollout.get("evidence", {})),
+            ("waits for", "; ".join(f"{shown.waits_for(on)}: {n}" for on, n in rollout.get("waiting_on", {}).items())),
+            ("evidence", _evidence(rollout.get("evidence") or {})),
             ("by", f"{rollout['actor']} at {shown.at(rollout['created_at_s'])}"),
         ]
+    )
+
+
+def _strategy(rollout: dict[str, Any]) -> str:
+    strategy = str(rollout["strategy"])
+    return "blue/green" if strategy == "blue_green" else strategy.replace("_", " ")
+
+
+def _evidence(counted: dict[str, Any]) -> str:
+    """Return what its devices answered on the release."""
+    if not counted.get("inferences"):
+        return "no inference on the release yet"
+    n = {name: counted.get(name, 0) for name in ("errors", "predictions", "below_threshold", "labels", "label_errors")}
+    return (
+        f"{counted['inferences']} inferences, {n['errors']} of them failed; "
+        f"{n['below_threshold']} of {n['predictions']} predictions were unsure; "
+        f"{n['label_errors']} of {n['labels']} labelled answers were wrong"
     )
 
 
@@ -233,8 +260,14 @@ def _cancel(api: Api, chosen: argparse.Namespace) -> int:
 
 def _rollback(api: Api, chosen: argparse.Namespace) -> int:
     rollout = api.post(f"/rollouts/{quoted(chosen.rollout)}/rollback", {"reason": chosen.reason})
-    print(shown.as_json(rollout) if chosen.json else _begun(rollout))
+    print(shown.as_json(rollout) if chosen.json else _moves_back(chosen.rollout, rollout))
     return 0
+
+
+def _moves_back(halted: str, made: dict[str, Any]) -> str:
+    n, to = shown.devices(sum(made["devices"].values())), made["version"] or "no version"
+    moves = f"rollout {made['id']} moves {n} back to {made['model']} {to}"
+    return f"rollout {halted} is halted, and {moves}; see: pinnace why {made['id']}"
 
 
 def _events(api: Api, chosen: argparse.Namespace) -> int:

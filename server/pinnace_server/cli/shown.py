@@ -51,11 +51,24 @@ def cause(code: str) -> str | None:
 
 
 def at(seconds: float | None) -> str:
-    """Return a time of day, with the date where it is not today."""
+    """Return a time of day in this machine's zone, which is named, with the date where it is not today."""
     if seconds is None:
         return "-"
     then, now = time.localtime(seconds), time.localtime()
-    return time.strftime("%H:%M:%S" if then[:3] == now[:3] else "%Y-%m-%d %H:%M", then)
+    return time.strftime("%H:%M:%S %Z" if then[:3] == now[:3] else "%Y-%m-%d %H:%M %Z", then)
+
+
+def waits_for(code: str | None) -> str:
+    """Return what a code of something that is waited for means; one of a newer server is shown as it is."""
+    from pinnace_server.domain.plans import WaitingOn
+    from pinnace_server.domain.waiting import WORDS
+
+    return WORDS[WaitingOn(code)] if code in set(WaitingOn) else code or ""
+
+
+def devices(n: int) -> str:
+    """Return a number of devices."""
+    return f"{n} device" if n == 1 else f"{n} devices"
 
 
 def size(size_bytes: int) -> str:

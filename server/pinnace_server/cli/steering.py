@@ -89,7 +89,7 @@ def _start(api: Api, chosen: argparse.Namespace) -> int:
         print(shown.as_json(seen) if chosen.json else f"{_preview(seen)}\n{_rehearsed(chosen)}")
         return 0
     rollout = api.post("/rollouts", {**choice, "reason": chosen.reason})
-    what = f"{_devices(sum(rollout['devices'].values()))} to {rollout['model']} {rollout['version']}"
+    what = f"{shown.devices(sum(rollout['devices'].values()))} to {rollout['model']} {rollout['version']}"
     return _print(chosen, rollout, f"rollout {rollout['id']}: {what}; see: pinnace why {rollout['id']}")
 
 
@@ -121,7 +121,7 @@ def _preview(seen: dict[str, Any]) -> str:
         named = ", ".join(wave["devices"][:SHOWN_DEVICES]) + (" …" if len(wave["devices"]) > SHOWN_DEVICES else "")
         held = seen["policy"]["holdback"] is not None and wave["number"] == len(seen["policy"]["waves"]) + 1
         kind = "held back" if held else f"wave {wave['number']}"
-        lines.append(f"{kind}: {_devices(len(wave['devices']))} ({named})")
+        lines.append(f"{kind}: {shown.devices(len(wave['devices']))} ({named})")
     strategy = seen["policy"]["strategy"]
     if strategy["kind"] == "blue_green":
         lines.append(
@@ -132,10 +132,10 @@ def _preview(seen: dict[str, Any]) -> str:
     if not seen["waves"]:
         lines.append("nobody would move")
     if seen["already_on_it"]:
-        lines.append(f"{_devices(len(seen['already_on_it']))} on it already")
+        lines.append(f"{shown.devices(len(seen['already_on_it']))} on it already")
     lines += [f"left out: {device}: {why}" for device, why in seen["excluded"].items()]
     counted = sorted(seen["variants"].items(), key=lambda each: (-each[1], each[0]))
-    lines += [f"{name} first: {_devices(n)}" for name, n in counted]
+    lines += [f"{name} first: {shown.devices(n)}" for name, n in counted]
     if seen["foresight"]:
         lines.append(seen["foresight"])
     return "\n".join(shown.cell(line, 400) for line in lines)
@@ -168,21 +168,19 @@ def _promote(api: Api, chosen: argparse.Namespace) -> int:
 
 def _retry(api: Api, chosen: argparse.Namespace) -> int:
     answer = api.post(f"/rollouts/{quoted(chosen.rollout)}/retry", {"devices": chosen.devices})
-    return _print(chosen, answer, f"{_devices(answer['devices'])} will try again")
+    return _print(chosen, answer, f"{shown.devices(answer['devices'])} will try again")
 
 
 def _change_cohort(api: Api, chosen: argparse.Namespace) -> int:
     answer = api.post(f"/rollouts/{quoted(chosen.rollout)}/cohort", {"cohort": chosen.selector})
-    return _print(chosen, answer, f"{_devices(answer['joined'])} joined, {_devices(answer['let_go'])} let go")
+    means = f"rollout {chosen.rollout} means {chosen.selector or 'every device'} now"
+    changed = f"{shown.devices(answer['joined'])} joined, {shown.devices(answer['let_go'])} let go"
+    return _print(chosen, answer, f"{means}: {changed}; those that were told already stay in it")
 
 
 def _print(chosen: argparse.Namespace, answer: dict[str, Any], words: str) -> int:
     print(shown.as_json(answer) if chosen.json else words)
     return 0
-
-
-def _devices(n: int) -> str:
-    return f"{n} device" if n == 1 else f"{n} devices"
 
 
 # --- why ----------------------------------------------------------------------------------------------------------
@@ -211,25 +209,28 @@ def _why(api: Api, chosen: argparse.Namespace) -> int:
     if chosen.json:
         print(shown.as_json(answer))
         return 0
-    print("\n\n".join(_answer_words(each) for each in answers))
+    print("\n\n".join(answer_words(each) for each in answers))
     return 0
 
 
-def _answer_words(answer: dict[str, Any]) -> str:
+def answer_words(answer: dict[str, Any]) -> str:
+    """Return an answer as it is printed."""
     what = f"{answer['model'] or ''} {answer['version'] or ''}".strip()
-    waits = f", waits on {answer['waiting_on']}" if answer["waiting_on"] else ""
+    code = answer["waiting_on"]
+    waits = f", waits for {shown.waits_for(code)} ({code})" if code else ""
     step = answer["next"]
     when = f" (not before {shown.at(step['at_s'])})" if step["at_s"] else ""
-    when += f" (until {shown.at(step['until_s'])}, then the policy decides)" if step["until_s"] else ""
+    then = "those that are ready switch" if step["kind"] == "switch" else "the policy decides"
+    when += f" (until {shown.at(step['until_s'])}, then {then})" if step["until_s"] else ""
     lines = [
         f"{answer['about']}: {answer['state']}{waits}" + (f"   [{what}]" if what else ""),
         f"  why   {answer['why']}",
         f"  next  {step['words']}{when}",
     ]
-    if answer["variant"]:
-        lines.append(f"  variant {answer['variant']}")
     if step["command"]:
         lines.append(f"        {step['command']}")
+    if answer["variant"]:
+        lines.append(f"  variant {answer['variant']}")
     return "\n".join(shown.cell(line, 1000) for line in lines)
 
 

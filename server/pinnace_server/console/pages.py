@@ -58,7 +58,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        size=words.size, number=words.number, brief=words.brief, decimal=words.decimal, query=_query
+        size=words.size,
+        number=words.number,
+        brief=words.brief,
+        decimal=words.decimal,
+        length_of_time=words.length_of_time,
+        query=_query,
     )
     return environment
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pinnace_contract.latest import Cause, EvidenceKind, Intent, Outcome, Phase
+from pinnace_server.console.shown_aliases import AliasRow, Pointing
+from pinnace_server.console.shown_choices import Choice
 from pinnace_server.domain.records import RolloutState, Status
 
 
@@ -165,8 +167,8 @@ class Why:
     """Why a device or a rollout is where it is, and the next thing that would change it.
 
     ``command`` is what a person may type, empty where it comes by itself; ``at`` is when it comes at the earliest,
-    ``until`` when the policy decides otherwise. ``waiting_on`` is a code of the planner, empty where nothing is waited
-    for.
+    ``until`` when the policy decides otherwise, or, where a wave ``switches``, when those switch that are ready.
+    ``waiting_on`` is a code of the planner, empty where nothing is waited for.
     """
 
     state: str
@@ -179,6 +181,7 @@ class Why:
     model: str = ""
     version: str = ""
     rollout: str = ""
+    switches: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +208,7 @@ class DeviceDetail:
     history: tuple[Event, ...]
     history_total: int
     whys: tuple[Why, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,7 +343,8 @@ class VersionRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDetail:
-    """A model and one page of its versions, newest first."""
+    """A model and one page of its versions, newest first. ``standing`` are its aliases and those that have a rule,
+    ``pointings`` the newest stretches of their history."""
 
     name: str
     description: str
@@ -347,6 +352,9 @@ class ModelDetail:
     versions: tuple[VersionRow, ...]
     total: int
     shares: tuple[VersionShare, ...]
+    standing: tuple[AliasRow, ...] = ()
+    pointings: tuple[Pointing, ...] = ()
+    pointings_total: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,8 @@ class GateReading:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaveRow:
     """One wave. ``look`` is a key of ``words.WAVE_LOOK``; ``agreed`` are those who agreed that it may begin, and
-    ``agreements`` how many must: 0 where nobody has to."""
+    ``agreements`` how many must: 0 where nobody has to. ``told``: when its ready devices were told to switch;
+    ``switched``: when the first served the release."""
 
     number: int
     holdback: bool
@@ -67,6 +68,7 @@ class WaveRow:
     waiting: int = 0
     left_out: int = 0
     begun: datetime | None = None
+    told: datetime | None = None
     switched: datetime | None = None
     promoted: datetime | None = None
     promoted_by: str = ""
@@ -106,6 +108,42 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """A device that a wave waits for before it switches, and what that one waits for, in words."""
+
+    device: str
+    waits_for: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """A wave that is made ready, and switches together. ``until``: when those that are ready switch all the same.
+
+    ``late`` are the first of those that are not ready, ``late_total`` all of them; ``wait_s`` is the policy's.
+    """
+
+    wave: int
+    ready: int
+    late_total: int
+    late: tuple[Late, ...]
+    wait_s: int
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortChange:
+    """Somebody said whom a rollout means from then on. ``before`` and ``now`` are empty where an older server did not
+    write them down."""
+
+    at: datetime
+    by: str
+    before: str
+    now: str
+    joined: int
+    let_go: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailureGroup:
     """Devices on which the release ended badly for one reason. ``names`` are the first of them."""
 
@@ -121,9 +159,9 @@ class RolloutDetail:
     """Everything about one rollout.
 
     ``current`` is the first wave that is not promoted; None: all are, or there are none. ``dynamic``: who comes to
-    belong to the cohort later joins. ``waiting`` counts devices by what they wait on. ``again``: the policy lets a
-    release be tried twice. ``halts`` is the rollout that this one moves back. ``policy`` is YAML with every field,
-    empty for a plain assignment.
+    belong to the cohort later joins. ``waiting`` counts devices by what they wait for, in words. ``again``: the policy
+    lets a release be tried twice. ``halts`` is the rollout that this one moves back. ``policy`` is YAML with every
+    field, empty for a plain assignment.
     """
 
     progress: Progress
@@ -134,6 +172,8 @@ class RolloutDetail:
     waves: tuple[WaveRow, ...] = ()
     current: WaveRow | None = None
     sites: tuple[SiteRow, ...] = ()
+    switch: Switch | None = None
+    cohort_changes: tuple[CohortChange, ...] = ()
     failures: tuple[FailureGroup, ...] = ()
     waiting: tuple[tuple[str, int], ...] = ()
     again: bool = False

@@ -9,9 +9,11 @@ import math
 import re
 
 from pinnace_contract.latest import Cause, Outcome, Phase
+from pinnace_server.domain.aliases import Means
 from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.verdicts import Decision
 from pinnace_server.domain.records import RolloutState, Status
+from pinnace_server.domain.rollout_policy.policy import BlueGreen
 
 # (word, shape, colour class): the three always go together.
 STATUS_LOOK = {
@@ -63,6 +65,7 @@ WAVE_LOOK = {
     "done": ("done", "dot", "ok"),
     "watched": ("watched", "turn", "info"),
     "begun": ("begun", "turn", "info"),
+    "readied": ("is made ready", "turn", "info"),
     "asked": ("a person decides", "triangle", "warn"),
     "back": ("moved back", "square", "bad"),
     "stopped": ("stopped", "dash", "off"),
@@ -99,6 +102,12 @@ _PROMOTED_BY = {
     "proven": "by its gates (proven)",
     "unrefuted": "by its gates (unrefuted)",
     "empty": "by itself (no device)",
+}
+# How an alias came to point at a version.
+MEANS_WORDS = {
+    Means.SET: "set by hand",
+    Means.PROMOTED: "promoted by its rule",
+    Means.FORCED: "forced past its rule",
 }
 PHASE_WORDS = {
     Phase.IDLE: "idle",
@@ -319,6 +328,28 @@ def decimal(value: float) -> str:
 def promoted_by(by: str) -> str:
     """Say what promoted a wave, a person or which verdict."""
     return _PROMOTED_BY.get(by, f"by {by.removeprefix('person:')}")
+
+
+def turn(place: int) -> str:
+    """Return whose turn it is, from 1."""
+    return _TURNS[place - 1] if place <= len(_TURNS) else f"number {place}"
+
+
+_TURNS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+
+
+def strategy(kind: str) -> str:
+    """Return a strategy's name as prose has it."""
+    return "blue/green" if kind == BlueGreen.KIND else kind.replace("_", " ")
+
+
+def length_of_time(seconds: float) -> str:
+    """Return a length of time as a person would say it, in the largest unit that leaves a short number."""
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length and seconds % (length / 2) == 0:
+            count = seconds / length
+            return f"{count:g} {unit}{'s' * (count != 1)}"
+    return f"{seconds:,.0f} s"
 
 
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -77,3 +77,16 @@ class Approval:
     at_s: float
     note: str = ""
     pointing: int | None = None
+
+
+def in_words(rule: AliasRule) -> str:
+    """Return by what rule an alias moves, as "promoted from staging, after …"."""
+    failed = f"{rule.failures_max} device{'s' * (rule.failures_max != 1)} that failed"
+    most = f"at most {failed}" if rule.failures_max else "no device that failed"
+    people = "one person" if rule.approvals == 1 else f"{rule.approvals} different people"
+    needs = [
+        *([f"a finished rollout with {most}"] if rule.rollout else []),
+        *([f"the approval of {people}"] if rule.approvals else []),
+    ]
+    after = f", after {' and '.join(needs)}" if needs else ", at any time"
+    return f"promoted from {rule.source}{after}"

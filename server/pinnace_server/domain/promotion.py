@@ -68,7 +68,8 @@ def judge(
     people = tuple(sorted({each.person for each in approvals}))
     if len(people) < rule.approvals:
         by = f" ({', '.join(people)})" if people else ""
-        words = f"{rule.approvals} different people must approve, {len(people)} did{by}"
+        words = f"{rule.approvals} different people must approve, {len(people) or 'nobody'} did{by}"
+        words = "one person must approve, nobody did" if rule.approvals == 1 else words
         lacks.append(Lack(need=Need.APPROVALS, words=words))
     proven = newest.rollout if rule.rollout and newest is not None else None
     return Verdict(rollout=proven, approved_by=people, lacks=tuple(lacks))

@@ -150,6 +150,12 @@ def standing(ramp: Ramp, verdict: Verdict | None, now_s: float, ready: Readiness
     return _holding(ramp, wave, verdict, now_s)
 
 
+def may_switch(ramp: Ramp, wave: Wave) -> bool:
+    """Tell whether a wave's devices may still be told to switch together: nobody told them, or asked a person."""
+    undecided = wave.told_at_s is None and wave.asked_at_s is None and wave.promoted_at_s is None
+    return isinstance(ramp.policy.strategy, BlueGreen) and wave.started_at_s is not None and undecided
+
+
 def check(ruling: Ruling, ramp: Ramp) -> tuple[str, ...]:
     """Return what is wrong with a ruling, apart from how it came about; one with problems is never carried out."""
     wave = next((each for each in ramp.waves if each.number == ruling.wave), None)
@@ -215,7 +221,7 @@ def _switching(
     Where installs are stopped nobody switches by itself: what is ready serves nobody, so a person has time to look.
     """
     strategy = ramp.policy.strategy
-    if not isinstance(strategy, BlueGreen) or wave.told_at_s is not None or wave.asked_at_s is not None:
+    if not isinstance(strategy, BlueGreen) or not may_switch(ramp, wave):
         return None
     stopped = verdict is not None and (verdict.installs.stopped or verdict.installs.stopped_hardware)
     if ready is None or ready.first_at_s is None or stopped:

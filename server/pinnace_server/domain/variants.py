@@ -147,6 +147,49 @@ def choose(
     return Choice(variants=tuple(each.digest for each in (*ordered, *rest)), why=why)
 
 
+def in_words(rule: VariantRule) -> str:
+    """Return what a rule puts first."""
+    match rule:
+        case AsReleased():
+            return "what the release lists first"
+        case Fastest():
+            return "the fastest"
+        case Smallest():
+            return "the smallest"
+        case MostAccurate(p95_ms=p95_ms):
+            return f"the most accurate within {p95_ms:g} ms"
+        case _:
+            assert_never(rule)
+
+
+def explained(
+    rule: VariantRule | None, order: Sequence[Variant], listed: Sequence[Variant], chosen: str, hardware: str
+) -> str:
+    """Say which variant a device tries first and why.
+
+    ``order`` is what it was dealt, one or more of those ``listed`` by the release; ``chosen`` is what ``choose`` said
+    then. ``rule`` None: a plain assignment.
+    """
+    if chosen:
+        return chosen
+    first = label(order[0], listed)
+    if len(order) == 1:
+        return f"{first} because it is the only one that the device may run"
+    match rule:
+        case None:
+            return f"{first} because the release lists it first, and a plain assignment takes that order"
+        case AsReleased():
+            return f"{first} because the release lists it first, and the policy takes that order"
+        case Smallest():
+            return f"{first} because the release lists it first, and no other that fits into memory is smaller"
+        case Fastest() | MostAccurate():
+            kind = hardware or "its unnamed hardware"
+            known = f"too little was known of {kind} to choose by (a variant counts from {RESULTS_MIN} receipts on)"
+            return f"{first} because the release lists it first: when it was dealt, {known}"
+        case _:
+            assert_never(rule)
+
+
 def label(variant: Variant, among: Sequence[Variant]) -> str:
     """Return what a variant is called among others: its precision, with its runtime where that is not enough."""
     alone = sum(each.precision is variant.precision for each in among) == 1

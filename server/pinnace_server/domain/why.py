@@ -18,6 +18,7 @@ from pinnace_server.domain.plans import DeviceReport, WaitingOn
 from pinnace_server.domain.ramp import Ramp, Standing
 from pinnace_server.domain.records import MemberState, Rollout, RolloutState
 from pinnace_server.domain.sites import Site, waits
+from pinnace_server.domain.waiting import counted
 from pinnace_server.domain.wave_report import WaveReport
 
 
@@ -64,7 +65,7 @@ class Step:
 class Answer:
     """Why something is where it is. ``model`` and ``version`` are what the rollout moves, or what is served.
 
-    ``variant``: which one the device tries first and why, empty where that is as released.
+    ``variant``: which one the device tries first and why, empty where there is one, or it goes back.
     """
 
     about: str
@@ -155,10 +156,9 @@ def of_rollout(
         words = "the controller closes it at its next look"
         return _about(rollout, "every device of it is done", Step(kind=StepKind.TICK, words=words))
     most = max(waiting, key=lambda each: waiting[each])
-    counted = ", ".join(f"{n} on {on}" for on, n in sorted(waiting.items(), key=lambda each: -each[1]))
-    words = "what most of its devices wait on; for one of them: pinnace why DEVICE"
+    words = "what most of its devices wait for; for one of them: pinnace why DEVICE"
     step = Step(kind=StepKind.DEVICE, words=words, rollout=rollout.id)
-    return _about(rollout, f"its devices wait: {counted}", step, most)
+    return _about(rollout, f"its devices wait: {counted(waiting)}", step, most)
 
 
 def _sites_words(undecided: Sequence[Site]) -> str:
@@ -236,6 +236,8 @@ def _device(
     if on in _THERE:
         why = _THERE[on] + (f" ({detail})" if detail else "")
         return why, Step(kind=StepKind.SOMEBODY_THERE, words="somebody at the device, or time", rollout=rollout.id)
+    if on is WaitingOn.PAUSED:
+        return f"the rollout is paused ({detail})" if detail else "the rollout is paused", _held(rollout, report)
     return detail or _PLAIN.get(on, on.value), _held(rollout, report)
 
 
@@ -327,7 +329,7 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
     if standing.waiting_on is WaitingOn.APPROVAL and not begun:
         words, command = "that many people agree", f"pinnace rollout approve {name} --wave {wave}"
         return standing.detail, Step(kind=StepKind.APPROVE, words=words, command=command, rollout=name, wave=wave)
-    why = "; ".join(said.why) if said is not None and said.why else standing.detail
+    why = _watched(wave, ramp, standing, said)
     command = f"pinnace rollout promote {name} {wave} --reason …"
     if standing.waiting_on is WaitingOn.APPROVAL:
         words = "a person promotes the wave or moves it back (pinnace rollout rollback)"
@@ -344,7 +346,17 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
         at_s=standing.until_s if soaks else None,
         until_s=None if soaks else standing.until_s,
     )
-    return f"wave {wave} is watched: {why}", step
+    return f"wave {wave}: {why}", step
+
+
+def _watched(wave: int, ramp: Ramp, standing: Standing, said: WaveReport | None) -> str:
+    """Return what gates wait for. Where nobody serves the release there is nothing that they could have seen."""
+    served = any(each.number == wave and each.switched_at_s is not None for each in ramp.waves)
+    if standing.waiting_on is WaitingOn.DEVICES and not served:
+        told = any(each.number == wave and each.told_at_s is not None for each in ramp.waves)
+        begun = "its ready devices were told to switch" if told else "it has begun"
+        return f"{begun}, and none of its devices serves the release yet"
+    return "; ".join(said.why) if said is not None and said.why else standing.detail
 
 
 _TOLD: Final = "applications tell what its gates ask for, or a person promotes the wave or moves it back"

@@ -18,6 +18,7 @@ from pinnace_server.domain.aliases import (
     Approval,
     Means,
     Pointing,
+    in_words,
 )
 from pinnace_server.domain.promotion import Tried, Verdict
 from pinnace_server.domain.queries import Listing, Page, RolloutQuery
@@ -68,15 +69,10 @@ class Aliases:
         with self._world.store.read() as tables:
             found_model(tables, model)
             name, of = AliasName(alias) if alias else None, VersionName(version) if version else None
-            found = tables.aliases.history(model, page, alias=name, version=of)
-            if name is not None and found.total == 0 and of is None:
-                raise NotFound("alias", name[:70], hint=f"model {model} never had it")
-            used = tables.aliases.used(each.number for each in found.rows)
-        rows = tuple(
-            Stretch(pointing=each, approvals=tuple(one for one in used if one.pointing == each.number))
-            for each in found.rows
-        )
-        return Listing(rows=rows, total=found.total)
+            found = stretches(tables, model, page, alias=name, version=of)
+        if name is not None and found.total == 0 and of is None:
+            raise NotFound("alias", name[:70], hint=f"model {model} never had it")
+        return found
 
     def point(
         self, model: ModelName, alias: str, version: str, actor: str, *, reason: str = "", force: bool = False
@@ -153,20 +149,15 @@ class Aliases:
                 f"expected 0 to {APPROVALS_MAX} approvals and 0 to {FAILURES_MAX} failed devices, "
                 f"found {rule.approvals} and {rule.failures_max}"
             )
-        needs = [
-            *([f"a finished rollout with at most {rule.failures_max} failed devices"] if rule.rollout else []),
-            *([f"{rule.approvals} approvals"] if rule.approvals else []),
-        ]
         with self._world.store.write() as tables:
             found_model(tables, rule.model)
             tables.aliases.save_rule(rule)
-            summary = f"alias {rule.alias} of {rule.model} is promoted from {rule.source}"
             self._said(
                 tables,
                 rule.model,
                 EventKind.ALIAS_RULE_SET,
                 actor,
-                f"{summary} and needs {' and '.join(needs)}" if needs else summary,
+                f"alias {rule.alias} of {rule.model} is {in_words(rule)}",
                 alias=rule.alias,
                 source=rule.source,
                 rollout=str(rule.rollout).lower(),
@@ -197,7 +188,7 @@ class Aliases:
             NotFound: the model, or the alias has no rule.
         """
         with self._world.store.read() as tables:
-            return _standing(tables, model, AliasName(alias))
+            return standing_of(tables, model, AliasName(alias))
 
     def approve(self, model: ModelName, alias: str, version: str, actor: str, note: str = "") -> Approval:
         """Approve that a version is promoted. It must be the one that is in line.
@@ -208,7 +199,7 @@ class Aliases:
         why = _checked_reason(note)
         now = self._world.clock.now()
         with self._world.store.write() as tables:
-            standing = _standing(tables, model, AliasName(alias))
+            standing = standing_of(tables, model, AliasName(alias))
             _check_in_line(standing, version)
             approval = Approval(
                 model=model,
@@ -252,7 +243,7 @@ class Aliases:
         """
         why = _checked_reason(reason)
         with self._world.store.write() as tables:
-            standing = _standing(tables, model, AliasName(alias))
+            standing = standing_of(tables, model, AliasName(alias))
             rule, verdict = standing.rule, standing.verdict
             if source != rule.source:
                 raise Conflict(f"alias {alias} of {model} is fed by {rule.source}, not by {source[:70]}")
@@ -391,7 +382,7 @@ def _is_forced(tables: Tables, model: ModelName, alias: AliasName, force: bool, 
     if not force:
         raise Conflict(
             f"alias {alias} of {model} has a rule: it is promoted from {rule.source}",
-            hint=f"pinnace promote {model} --from {rule.source} --to {alias}; or force it, with a reason",
+            hint=f"pinnace promote {model} --from {rule.source} --to {alias}; or force it: --force --reason …",
             code=Code.ALIAS_RULED,
         )
     if not reason:
@@ -409,7 +400,25 @@ def _check_in_line(standing: Standing, version: str) -> None:
         )
 
 
-def _standing(tables: Tables, model: ModelName, alias: AliasName) -> Standing:
+def stretches(
+    tables: Tables, model: ModelName, page: Page, *, alias: AliasName | None = None, version: VersionName | None = None
+) -> Listing[Stretch]:
+    """Return what a model's aliases pointed at, the newest first, with who approved."""
+    found = tables.aliases.history(model, page, alias=alias, version=version)
+    used = tables.aliases.used(each.number for each in found.rows)
+    rows = tuple(
+        Stretch(pointing=each, approvals=tuple(one for one in used if one.pointing == each.number))
+        for each in found.rows
+    )
+    return Listing(rows=rows, total=found.total)
+
+
+def standing_of(tables: Tables, model: ModelName, alias: AliasName) -> Standing:
+    """Return what a promotion of an alias would move, and what it lacks.
+
+    Raises:
+        NotFound: the model, or the alias has no rule.
+    """
     family = found_model(tables, model)
     rule = tables.aliases.rule(model, alias)
     if rule is None:

@@ -24,10 +24,12 @@ from pinnace_server.domain.records import (
     Status,
 )
 from pinnace_server.errors import Conflict, NotFound, Refused
+from pinnace_server.service import variant_choices
 from pinnace_server.service.closing import close_recorded
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.enrolment import check_labels
 from pinnace_server.service.ports import Tables, World
+from pinnace_server.service.variant_choices import VariantChoice
 
 NAME_CHARS_MAX: Final = 128
 
@@ -48,6 +50,7 @@ class SeenInFull:
     seen: Seen
     incarnations: tuple[Incarnation, ...]
     desired: DesiredSet | None
+    variants: Sequence[VariantChoice]
     now_s: float
 
 
@@ -94,6 +97,7 @@ class Fleet:
                 seen=seen(tables, (found,))[0],
                 incarnations=tuple(tables.devices.incarnations(device)),
                 desired=tables.assignments.desired(device),
+                variants=variant_choices.of_device(tables, found),
                 now_s=self._world.clock.now(),
             )
 

@@ -12,11 +12,12 @@ from typing import Final
 
 from pinnace_contract.ids import DeviceId
 from pinnace_contract.latest import Window
-from pinnace_server.domain import install_results, planner, ramp, sites, windows
+from pinnace_server.domain import install_results, pairs, planner, ramp, sites, windows
 from pinnace_server.domain.gates import installs
 from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.installs import Installs
 from pinnace_server.domain.muster import Mustered
+from pinnace_server.domain.pairs import Readiness
 from pinnace_server.domain.plans import Held, Observed, PlanReport, WaitingOn
 from pinnace_server.domain.policy import PLAIN_TERMS, PairTerms, Policy, ShadowTerms, SplitTerms, Target
 from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp, SiteOthers
@@ -198,9 +199,21 @@ def _moving(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls, now
     return ramp.moving(found, movers, others)
 
 
-def shown(tables: Tables, rollout: Rollout, now_s: float) -> Look | None:
+def shown(tables: Tables, rollout: Rollout, now_s: float, calls: RollCalls | None = None) -> Look | None:
     """Return how a rollout in waves stands for whoever only shows it; None also where its policy cannot be read."""
-    return None if rules.unreadable(rollout) else look(tables, rollout, now_s)
+    return None if rules.unreadable(rollout) else look(tables, rollout, now_s, calls)
+
+
+def readiness(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls | None = None) -> Readiness | None:
+    """Return how many devices of the current wave are ready for its switch at this moment; None: nobody switches, or
+    its installs were stopped."""
+    wave = found.current
+    if wave is None or rollout.state is not RolloutState.ACTIVE or not ramp.may_switch(found, wave):
+        return None
+    muster = (calls or RollCalls()).of(tables, rollout.id)
+    if stopped_installs(found.policy, muster, wave.number) is not None:
+        return None
+    return pairs.readiness(each for each in muster if each.wave == wave.number)
 
 
 def report(tables: Tables, rollout: Rollout, members: Sequence[Member], look: Look | None, now_s: float) -> PlanReport:

@@ -129,7 +129,10 @@ class Steering:
         with self._world.store.write() as tables:
             found, _ = _in_waves(tables, rollout)
             if found.paused:
-                raise Conflict(f"rollout {rollout} is paused already: {found.paused}", hint="pinnace rollout resume")
+                raise Conflict(
+                    f"rollout {rollout} is paused already: {found.paused}",
+                    hint=f"to go on: pinnace rollout resume {rollout}",
+                )
             paused = replace(found, paused=f"{actor}: {reason or 'no reason given'}")
             tables.rollouts.save(paused)
             self._log(tables, paused, EventKind.ROLLOUT_PAUSED, actor, f"is paused: {reason or 'no reason given'}")
@@ -145,7 +148,7 @@ class Steering:
         with self._world.store.write() as tables:
             found, _ = _in_waves(tables, rollout)
             if not found.paused:
-                raise Conflict(f"rollout {rollout} is not paused", hint="see: pinnace why")
+                raise Conflict(f"rollout {rollout} is not paused", hint=f"see: pinnace why {rollout}")
             resumed = replace(found, paused="")
             tables.rollouts.save(resumed)
             self._log(tables, resumed, EventKind.ROLLOUT_RESUMED, actor, f"goes on: {reason or 'no reason given'}")
@@ -221,7 +224,10 @@ class Steering:
             ]
             strange = set(devices) - {each.device for each in badly}
             if strange:
-                raise Conflict(f"the release did not end badly on {', '.join(sorted(strange)[:5])}", hint="pinnace why")
+                raise Conflict(
+                    f"the release did not end badly on {', '.join(sorted(strange)[:5])}",
+                    hint=f"see: pinnace why {min(strange)}",
+                )
             if not badly:
                 raise Conflict(f"no device of rollout {rollout} ended badly and could try again")
             badly = [*siting.try_again(tables, rollout, badly)]
@@ -247,8 +253,10 @@ class Steering:
             found, ramp = _in_waves(tables, rollout)
             cohort = to if isinstance(to, Cohort) else replace(ramp.policy.cohort, selector=to)
             joined, gone = joining.change(tables, found, replace(ramp.policy, cohort=cohort), now, actor)
-            said = f"means {str(cohort.selector) or 'every device'} now: {joined} joined, {gone} were let go"
-            self._log(tables, found, EventKind.COHORT_CHANGED, actor, said, joined=str(joined), let_go=str(gone))
+            was, now_means = ramp.policy.cohort.in_words, cohort.in_words
+            said = f"{joined} joined and {gone} were let go, for it means {now_means} now, before {was}"
+            facts = {"before": was, "now": now_means, "joined": str(joined), "let_go": str(gone)}
+            self._log(tables, found, EventKind.COHORT_CHANGED, actor, said, **facts)
         self._told(found)
         return joined, gone
 

@@ -6,6 +6,7 @@ Whoever measures otherwise, as a job on a device does, notes a ``VariantProfile`
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from pinnace_contract.ids import Digest
@@ -27,6 +28,33 @@ def note(tables: Tables, found: VariantProfile) -> None:
     key = (found.release, found.variant, found.hardware, found.runtime, found.source)
     had = tables.profiles.get(*key)
     tables.profiles.save(found if had is None else had.plus(found))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What is known of a variant of a version on a class of hardware. ``believed``: enough of it to choose by;
+    ``p95_ms`` None: nobody measured it."""
+
+    variant: str
+    p95_ms: float | None = None
+    results: int = 0
+    source: ProfileSource = ProfileSource.TRIAL_RECEIPTS
+    believed: bool = False
+
+
+def measured(tables: Tables, version: Version, hardware: str) -> tuple[Measured, ...]:
+    """Return what is known by now of each variant of a version on a class of hardware, in the order of the release."""
+    rows = (each for each in tables.profiles.of_release(version.release) if each.hardware == hardware)
+    merged, listed = _merged(rows), version.body.variants
+    return tuple(_measured(variants.label(each, listed), merged.get(each.digest)) for each in listed)
+
+
+def _measured(name: str, found: VariantProfile | None) -> Measured:
+    if found is None:
+        return Measured(variant=name)
+    return Measured(
+        variant=name, p95_ms=found.p95_ms, results=found.results, source=found.source, believed=found.is_believed
+    )
 
 
 def of_receipt(receipt: Receipt, device: Device, now: float) -> VariantProfile | None:
@@ -98,11 +126,7 @@ class Chooser:
 
 def _known(target: Version, version: Version, rows: Iterable[VariantProfile]) -> dict[Digest, Known]:
     """Return what rows of a version say about the target's variants, by runtime and precision where it is another."""
-    merged: dict[Digest, VariantProfile] = {}
-    for row in sorted(rows, key=lambda each: (each.source is ProfileSource.MEASURED_ON_DEVICE, each.runtime)):
-        had = merged.get(row.variant)
-        # What was measured on purpose stands in the place of what trials brought.
-        merged[row.variant] = row if had is None or had.source is not row.source else had.plus(row)
+    merged = _merged(rows)
     is_own = version.release == target.release
     kinds = {(each.runtime, each.precision): each.digest for each in version.body.variants}
     found: dict[Digest, Known] = {}
@@ -117,3 +141,13 @@ def _known(target: Version, version: Version, rows: Iterable[VariantProfile]) ->
                 of_version="" if is_own else version.version,
             )
     return found
+
+
+def _merged(rows: Iterable[VariantProfile]) -> dict[Digest, VariantProfile]:
+    """Return rows of one class of hardware by variant, over its runtimes."""
+    merged: dict[Digest, VariantProfile] = {}
+    for row in sorted(rows, key=lambda each: (each.source is ProfileSource.MEASURED_ON_DEVICE, each.runtime)):
+        had = merged.get(row.variant)
+        # What was measured on purpose stands in the place of what trials brought.
+        merged[row.variant] = row if had is None or had.source is not row.source else had.plus(row)
+    return merged

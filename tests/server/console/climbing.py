@@ -11,13 +11,16 @@ from pinnace_contract.latest import Cause
 from pinnace_server import policy_text
 from pinnace_server.console import shown
 from pinnace_server.console.shown_rollouts import (
+    CohortChange,
     FailureGroup,
     GateReading,
     GuardRow,
+    Late,
     Pause,
     RolloutDetail,
     RolloutPreview,
     SiteRow,
+    Switch,
     WavePreview,
     WaveRow,
 )
@@ -95,6 +98,19 @@ def sites(now: datetime, hostile: str) -> tuple[SiteRow, ...]:
     return replace(waits, lease_until=now + timedelta(minutes=20)), decided, replace(decided, decision="revert")
 
 
+def switch(now: datetime, hostile: str) -> Switch:
+    late = Late(device="dev-0006", waits_for=f"the fetch to end {hostile}")
+    return Switch(
+        wave=2, ready=26, late_total=31, late=(late,), wait_s=1_800, until=now + timedelta(minutes=20, seconds=30)
+    )
+
+
+def cohort_changes(now: datetime, hostile: str) -> tuple[CohortChange, ...]:
+    wide = f"site in (lyon, turin), and who comes to belong to it {hostile}"
+    newest = CohortChange(at=now - timedelta(hours=1), by="ana", before=SITE, now=wide, joined=12, let_go=0)
+    return newest, replace(newest, by="bob", before="", now="", joined=0, let_go=3)
+
+
 def detail(
     one: shown.Progress,
     history: Sequence[shown.Event],
@@ -110,7 +126,7 @@ def detail(
         why(hostile, now),
         until=now + timedelta(hours=26),
         state=one.state,
-        why=f"wave 2 is watched: slow collects {hostile}",
+        why=f"wave 2: slow collects {hostile}",
     )
     failures = FailureGroup(
         state=MemberState.FAILED,
@@ -128,7 +144,9 @@ def detail(
         current=None if plain else rows[1],
         sites=() if plain else sites(now, hostile),
         failures=(failures,),
-        waiting=(("EARLIER_WAVE", 4), ("ANSWER", 5)),
+        switch=None if plain else switch(now, hostile),
+        cohort_changes=() if plain else cohort_changes(now, hostile),
+        waiting=(("an earlier wave", 4), ("an answer to what was told", 5)),
         again=True,
         halts="r-4" if plain else "",
         policy="" if plain else policy_text.written(reading.plain(reading.read({"cohort": SITE}))),

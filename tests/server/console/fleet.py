@@ -16,7 +16,7 @@ from pinnace_server.console.query import DeviceOrder, DeviceQuery, EventQuery, R
 from pinnace_server.domain import selector as selectors
 from pinnace_server.domain.records import Status
 from pinnace_server.errors import Conflict, NotFound
-from tests.server.console import climbing
+from tests.server.console import climbing, decided
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TOKEN = "pnc-admin-0123456789abcdef"
@@ -269,6 +269,7 @@ class Fleet:
             history=history[:20],
             history_total=len(history),
             whys=(climbing.why(HOSTILE, NOW),),
+            choices=(decided.choice(HOSTILE),),
         )
 
     def _latency(self) -> shown.LatencySeries:
@@ -336,6 +337,9 @@ class Fleet:
             versions=tuple(rows[(page - 1) * size : page * size]),
             total=len(rows),
             shares=(),
+            standing=decided.standing(NOW, HOSTILE),
+            pointings=decided.pointings(NOW, HOSTILE),
+            pointings_total=41,
         )
 
     def version(self, model: str, version: str) -> shown.VersionDetail:

@@ -256,7 +256,7 @@ def test_plain_assignment_has_no_waves_and_says_what_it_waits_on(
     made = server.rollouts.assign(model=MODEL, version="2", selected="", actor="test")
     one = reads.rollout(made.id)
     assert (one.progress.strategy, one.progress.wave, one.waves, one.policy) == ("plain", "", (), "")
-    assert one.why.why.startswith("its devices wait: 6 on")
+    assert one.why.why.startswith("its devices wait: 6 for")
     assert not one.steerable
     halted = server.rollouts.roll_back(made.id, reason="wrong", actor="ana")
     assert reads.rollout(halted.id).halts == made.id

@@ -159,9 +159,9 @@ def test_alias_is_ruled_promoted_and_tells_its_history(terminal: Terminal, model
     assert "production is promoted from staging" in terminal.run("alias", "rule", "gate")
     assert "has a rule" in terminal.run("alias", "gate", "production", "1", status=1)
     promotion = ("promote", "gate", "--from", "staging", "--to", "production")
-    assert "missing: 1 different people must approve, 0 did" in terminal.run(*promotion, "--dry-run")
-    assert "1 different people must approve" in terminal.run(*promotion, status=1)
-    assert "production=1" in terminal.run(*promotion, "--approve", "--reason", "checked")
+    assert "missing: one person must approve, nobody did" in terminal.run(*promotion, "--dry-run")
+    assert "one person must approve" in terminal.run(*promotion, status=1)
+    assert "production of gate points at 1 now" in terminal.run(*promotion, "--approve", "--reason", "checked")
     assert "promoted" in terminal.run("alias", "history", "gate", "production")
     rows = terminal.json("alias", "history", "gate")
     assert isinstance(rows, list)
@@ -169,7 +169,7 @@ def test_alias_is_ruled_promoted_and_tells_its_history(terminal: Terminal, model
     terminal.run("alias", "gate", "production", "--force", "--reason", "recalled")
     assert "recalled" in terminal.run("alias", "history", "gate", "production")
     terminal.run("alias", "rule", "gate", "production", "--remove")
-    assert "no rule" in terminal.run("alias", "rule", "gate")
+    assert "every alias of gate has no rule" in terminal.run("alias", "rule", "gate")
     assert "expected rollout or none" in terminal.run(
         "alias", "rule", "gate", "production", "--from", "staging", "--needs", "luck", status=1
     )

@@ -10,6 +10,7 @@ from pinnace_contract.latest import ArmMode, Block, Cause, Entry, Intent, Outcom
 from pinnace_contract.topics import Up
 from pinnace_server.domain.plans import WaitingOn
 from pinnace_server.domain.records import EventKind, MemberState, Rollout, RolloutState
+from pinnace_server.domain.why import StepKind
 from pinnace_server.service.steering import Steering
 from pinnace_server.service.whys import Whys
 from tests.server.world import MODEL, Server, TestedDevice
@@ -74,6 +75,10 @@ class Line:
         return entry.arms.share_percent if entry is not None and entry.arms is not None else None
 
     def make_ready(self, *devices: TestedDevice, cause: Cause = Cause.NONE) -> None:
+        self.say_ready(*devices, cause=cause)
+        self.tick()
+
+    def say_ready(self, *devices: TestedDevice, cause: Cause = Cause.NONE) -> None:
         for device in devices:
             entry = self.pair(device)
             assert entry is not None
@@ -85,7 +90,6 @@ class Line:
                 sequence=self.second.sequence,
             )
             device.say(device.state(generation=entry.generation, phase=Phase.READY, candidate=candidate, cause=cause))
-        self.tick()
 
     def why(self, about: TestedDevice | Rollout) -> str:
         asked = Whys(self.server.world)
@@ -137,6 +141,49 @@ def test_a_ready_device_and_its_rollout_say_what_they_wait_for(server: Server, l
     waits = {each.device: each.waiting_on for each in server.rollouts.progress(rollout.id).report.devices}
     assert waits[told[0].id] is WaitingOn.SWITCH
     assert waits[told[2].id] is not WaitingOn.SWITCH
+
+
+def test_between_two_looks_of_the_gates_the_switch_is_told_as_it_is_now(server: Server, line: Line) -> None:
+    rollout, told = begun(server, line)
+    assert "none of its devices serves the release yet" in line.why(rollout)
+    for n, device in enumerate(told[:2], 1):  # within the ten seconds until the gates look again
+        server.clock.move(2)
+        line.say_ready(device)
+        server.controller.tick()
+        assert f"{n} of 3 devices are ready; they switch when the others are" in line.why(rollout)
+        assert f"{n} of 3 devices are ready; they switch when the others are" in line.why(told[0])
+    line.tick()
+    server.clock.move(2)
+    line.say_ready(told[1], cause=Cause.CRASHED)
+    server.controller.tick()
+    assert "1 of 3 devices are ready" in line.why(rollout)
+    line.say_ready(told[0], cause=Cause.CRASHED)
+    server.controller.tick()
+    assert "none of its devices serves the release yet" in line.why(rollout)
+
+
+def test_a_whole_wave_that_is_ready_switches_at_the_next_look_and_its_rollout_says_so(
+    server: Server, line: Line
+) -> None:
+    rollout, told = begun(server, line)
+    server.clock.move(2)
+    line.say_ready(*told)
+    server.controller.tick()
+    answer = Whys(server.world).of_rollout(rollout.id)
+    assert "3 of 3 devices are ready, and switch together" in answer.why
+    assert answer.step.kind is StepKind.TICK
+    line.tick()
+    assert len(line.switches()) == 1
+    assert "its ready devices were told to switch, and none of its devices serves the release yet" in line.why(rollout)
+
+
+def test_between_two_looks_stopped_installs_are_no_wait_for_a_switch(server: Server, line: Line) -> None:
+    rollout, told = begun(server, line)
+    server.clock.move(2)
+    line.say_ready(told[1])
+    told[0].end(Outcome.FAILED, Cause.GOLDEN_MISMATCH, "8 of 8 vectors differ")
+    server.controller.tick()
+    assert "they switch" not in line.why(rollout)
 
 
 def test_who_is_late_is_let_go_and_switches_by_itself(server: Server, line: Line) -> None:

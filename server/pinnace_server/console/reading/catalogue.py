@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pinnace_contract.ids import ModelName, VersionName
 from pinnace_contract.latest import Outcome, Release, Step, TensorSpec, Variant, WithdrawMode
 from pinnace_server.console import shown
-from pinnace_server.console.reading import values
+from pinnace_server.console.reading import aliases, values
 from pinnace_server.console.reading.latency import FleetLatency, LatencyCache
 from pinnace_server.console.reading.signatures import signature
 from pinnace_server.domain import queries
@@ -48,6 +48,7 @@ class CatalogueReads:
             outcomes = tables.receipts.outcomes(found.name)
             shares = values.shares(tables.devices.serving(found.name))
             latency = self._measured(tables)
+            pointings, pointings_total = aliases.history(tables, found)
             rows = tuple(
                 _version_row(version, found, shares, latency, _of_version(outcomes, version))
                 for version in versions.rows
@@ -59,6 +60,9 @@ class CatalogueReads:
                 versions=rows,
                 total=versions.total,
                 shares=shares,
+                standing=aliases.standing(tables, found),
+                pointings=pointings,
+                pointings_total=pointings_total,
             )
 
     def version(self, model: str, version: str) -> shown.VersionDetail:

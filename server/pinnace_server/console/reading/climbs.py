@@ -11,16 +11,20 @@ from pinnace_server.console.reading import values
 from pinnace_server.domain import sites as of_sites
 from pinnace_server.domain import wave_report
 from pinnace_server.domain.gates.verdicts import Reason
+from pinnace_server.domain.pairs import Readiness
 from pinnace_server.domain.plans import DeviceReport, WaitingOn
-from pinnace_server.domain.ramp import Ramp, Standing, Wave
-from pinnace_server.domain.records import MemberState, Rollout, RolloutState
-from pinnace_server.domain.rollout_policy.policy import RolloutPolicy
+from pinnace_server.domain.ramp import Ramp, Standing, Wave, may_switch
+from pinnace_server.domain.records import Event, MemberState, Rollout, RolloutState
+from pinnace_server.domain.rollout_policy.policy import BlueGreen, RolloutPolicy
 from pinnace_server.domain.sites import Site
+from pinnace_server.domain.waiting import WORDS
 from pinnace_server.domain.wave_report import WaveReport
-from pinnace_server.domain.why import Answer
+from pinnace_server.domain.why import Answer, StepKind
 from pinnace_server.service.steering import Preview
 
 NAMES_SHOWN: Final = 5
+LATE_SHOWN: Final = 20  # of a large wave; the command line has all of them
+_LATE: Final = (MemberState.WAITING, MemberState.ASSIGNED)
 BADLY: Final = (MemberState.FAILED, MemberState.REVERTED, MemberState.REJECTED)
 _STOPPED: Final = (Reason.INSTALLS_STOPPED, Reason.HARDWARE_STOPPED)
 
@@ -38,6 +42,7 @@ def why(answer: Answer) -> shown.Why:
         model=answer.model or "",
         version=answer.version or "",
         rollout=answer.rollout or "",
+        switches=answer.step.kind is StepKind.SWITCH,
     )
 
 
@@ -56,6 +61,46 @@ def need(
     if standing.waiting_on is not WaitingOn.APPROVAL:
         return ""
     return "decision" if standing.wave in of.begun else "approval"
+
+
+def switch(
+    of: Ramp | None, standing: Standing | None, ready: Readiness | None, reports: Sequence[DeviceReport]
+) -> shown_rollouts.Switch | None:
+    """Return what the current wave waits for before it switches; None: it does not wait for that."""
+    policy = of.policy.strategy if of is not None else None
+    if standing is None or ready is None or not isinstance(policy, BlueGreen):
+        return None
+    if standing.waiting_on is not WaitingOn.SWITCH:
+        return None
+    late = [each for each in reports if each.wave == standing.wave and each.state in _LATE]
+    return shown_rollouts.Switch(
+        wave=standing.wave,
+        ready=ready.ready,
+        late_total=ready.awaited,
+        late=tuple(shown_rollouts.Late(device=each.device, waits_for=_waits_for(each)) for each in late[:LATE_SHOWN]),
+        wait_s=policy.wait_s,
+        until=values.moment_or_none(standing.until_s),
+    )
+
+
+def _waits_for(report: DeviceReport) -> str:
+    return WORDS[report.waiting_on] if report.waiting_on is not None else "the controller's next look"
+
+
+def cohort_changes(events: Iterable[Event]) -> tuple[shown_rollouts.CohortChange, ...]:
+    """Return how a cohort was widened and narrowed; devices that joined by themselves are no change of it."""
+    return tuple(
+        shown_rollouts.CohortChange(
+            at=values.moment(each.at_s),
+            by=each.actor,
+            before=each.data.get("before", ""),
+            now=each.data.get("now", ""),
+            joined=int(each.data.get("joined", 0)),
+            let_go=int(each.data["let_go"]),
+        )
+        for each in events
+        if "let_go" in each.data
+    )
 
 
 def strategy(policy: RolloutPolicy | None) -> str:
@@ -110,13 +155,14 @@ def _wave(rollout: Rollout, of: Ramp, wave: Wave, counts: Mapping[MemberState, i
         number=wave.number,
         holdback=is_holdback(of.policy, wave.number),
         devices=wave.devices,
-        look=_look(rollout, wave),
+        look=_look(rollout, of, wave),
         committed=progress.committed,
         under_way=progress.under_way,
         failed=progress.failed,
         waiting=progress.waiting,
         left_out=progress.left_out,
         begun=values.moment_or_none(wave.started_at_s),
+        told=values.moment_or_none(wave.told_at_s),
         switched=values.moment_or_none(wave.switched_at_s),
         promoted=values.moment_or_none(wave.promoted_at_s),
         promoted_by=wave.promoted_by,
@@ -126,7 +172,7 @@ def _wave(rollout: Rollout, of: Ramp, wave: Wave, counts: Mapping[MemberState, i
     )
 
 
-def _look(rollout: Rollout, wave: Wave) -> str:
+def _look(rollout: Rollout, of: Ramp, wave: Wave) -> str:
     if wave.promoted_at_s is not None:
         return "promoted"
     match rollout.state:
@@ -142,7 +188,9 @@ def _look(rollout: Rollout, wave: Wave) -> str:
         return "not_begun"
     if wave.asked_at_s is not None:
         return "asked"
-    return "begun" if wave.switched_at_s is None else "watched"
+    if wave.switched_at_s is not None:
+        return "watched"
+    return "readied" if may_switch(of, wave) else "begun"
 
 
 def _gates(said: WaveReport | None) -> shown_rollouts.GateReading | None:

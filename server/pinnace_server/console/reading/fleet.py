@@ -5,12 +5,13 @@ from __future__ import annotations
 from pinnace_contract.ids import DeviceId, ModelName, VersionName
 from pinnace_server.console import shown
 from pinnace_server.console.query import DeviceQuery
-from pinnace_server.console.reading import climbs, series, values
+from pinnace_server.console.reading import choices, climbs, series, values
 from pinnace_server.console.reading.releases import ReleaseCache
 from pinnace_server.domain import queries, selector
 from pinnace_server.domain.queries import LIMIT_MAX, Page, ReceiptQuery
 from pinnace_server.domain.records import ReceiptRecord
 from pinnace_server.domain.statuses import status_of
+from pinnace_server.service import variant_choices
 from pinnace_server.service.fleet import found_device
 from pinnace_server.service.ports import Tables, World
 from pinnace_server.service.whys import Whys
@@ -111,6 +112,7 @@ class FleetReads:
                 history=tuple(values.event(line) for line in history.rows),
                 history_total=history.total,
                 whys=whys,
+                choices=tuple(choices.choice(each) for each in variant_choices.of_device(tables, found)),
             )
 
 

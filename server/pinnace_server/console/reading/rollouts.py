@@ -13,11 +13,13 @@ from pinnace_server.console.query import RolloutQuery
 from pinnace_server.console.reading import climbs, values
 from pinnace_server.console.reading.reports import ReportCache
 from pinnace_server.domain import queries, why
-from pinnace_server.domain.queries import OFFSET_MAX, Page
+from pinnace_server.domain.pairs import Readiness
+from pinnace_server.domain.queries import LIMIT_MAX, OFFSET_MAX, Page
 from pinnace_server.domain.ramp import Ramp, Standing
-from pinnace_server.domain.records import EventKind, Rollout, RolloutState
+from pinnace_server.domain.records import Event, EventKind, Rollout, RolloutState
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.domain.rollout_policy.policy import Membership
+from pinnace_server.domain.waiting import WORDS
 from pinnace_server.domain.wave_report import WaveReport
 from pinnace_server.service import ramps, rules, siting
 from pinnace_server.service.ports import Tables, World
@@ -61,7 +63,9 @@ class RolloutReads:
         now = self._world.clock.now()
         with self._world.store.read() as tables:
             found = found_rollout(tables, RolloutId(rollout))
-            climb = _climb(found, ramps.shown_ramp_of(tables, found), now)
+            of = ramps.shown_ramp_of(tables, found)
+            ready = ramps.readiness(tables, found, of) if of is not None else None
+            climb = _climb(found, of, now, ready)
             progress = _progress(tables, climb)
             report = self._reports.get(tables, found, progress.total + progress.left_out, now)
             waves = climbs.waves(found, climb.ramp, tables.rollouts.wave_counts(found.id))
@@ -85,11 +89,13 @@ class RolloutReads:
                     )
                 ),
                 sites=climbs.sites(sites.values()),
+                switch=climbs.switch(of, climb.standing, ready, report.devices),
+                cohort_changes=climbs.cohort_changes(_cohort_events(tables, found)),
                 pause=_pause(tables, found),
                 waves=waves,
                 current=next((each for each in waves if current and each.number == current.number), None),
                 failures=climbs.failures(report.devices),
-                waiting=tuple(sorted(((str(on), n) for on, n in waiting.items()), key=lambda pair: -pair[1])),
+                waiting=tuple(sorted(((WORDS[on], n) for on, n in waiting.items()), key=lambda pair: -pair[1])),
                 again=policy is not None and policy.terms.again,
                 halts=found.halts or "",
                 ended=values.moment_or_none(found.ended_at_s),
@@ -138,8 +144,9 @@ class _Climb:
     unreadable: str = ""
 
 
-def _climb(rollout: Rollout, ramp: Ramp | None, now: float) -> _Climb:
-    standing, said, unreadable = standing_of(ramp, now), said_of(ramp), rules.unreadable(rollout)
+def _climb(rollout: Rollout, ramp: Ramp | None, now: float, ready: Readiness | None = None) -> _Climb:
+    """Return where a rollout stands; without ``ready`` a list need not know who waits for a switch."""
+    standing, said, unreadable = standing_of(ramp, now, ready), said_of(ramp), rules.unreadable(rollout)
     return _Climb(
         rollout=rollout,
         ramp=ramp,
@@ -159,6 +166,13 @@ def _with_climb(found: shown.Progress, climb: _Climb) -> shown.Progress:
     policy = climb.ramp.policy if climb.ramp is not None else None
     strategy = shown_rollouts.UNREADABLE if climb.unreadable else climbs.strategy(policy)
     return replace(found, strategy=strategy, wave=climbs.place(climb.ramp), need=climb.need)
+
+
+def _cohort_events(tables: Tables, rollout: Rollout) -> Sequence[Event]:
+    page = Page(limit=LIMIT_MAX)  # devices that joined by themselves are among them
+    return tables.events.listing(
+        queries.EventQuery(rollout=rollout.id, kinds=(EventKind.COHORT_CHANGED,), page=page)
+    ).rows
 
 
 def _pause(tables: Tables, rollout: Rollout) -> shown_rollouts.Pause | None:

@@ -56,6 +56,13 @@ class Cohort:
     membership: Membership = Membership.STATIC
     trust_reported: bool = False
 
+    @property
+    def in_words(self) -> str:
+        """Whom it means, as an operator wrote it."""
+        reported = " (labels that devices report count)" if self.trust_reported else ""
+        joins = ", and who comes to belong to it" if self.membership is Membership.DYNAMIC else ""
+        return f"{str(self.selector) or 'every device'}{reported}{joins}"
+
     def means(self, device: DeviceId, labels: Mapping[str, str], reported: Mapping[str, str]) -> bool:
         """Tell whether a device with these operator-set and reported labels belongs to the cohort."""
         return self.selector.matches(device, {**reported, **labels} if self.trust_reported else labels)

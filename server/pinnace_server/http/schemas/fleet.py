@@ -16,6 +16,7 @@ from pinnace_server.domain import records, statuses
 from pinnace_server.domain.records import DeviceState, Status
 from pinnace_server.http.schemas.body import asked, like
 from pinnace_server.http.schemas.catalogue import DIGEST, OTHER_DIGEST
+from pinnace_server.http.schemas.variant_choices import CHOICE, VariantChoice
 from pinnace_server.service import fleet, telemetry
 
 INCARNATION = "5c1b8f1ae2b04e7fa6b1d1f0c2a99d34"
@@ -264,6 +265,7 @@ class DeviceDetail(Device):
             "health": {"cpu_share": 0.1, "memory_free_bytes": 512000000},
             "health_at_s": 1795438900.0,
             "answered_at_s": 1795438901.0,
+            "variants": [CHOICE],
         }
     )
 
@@ -281,6 +283,9 @@ class DeviceDetail(Device):
     health: dict[str, Any] | None
     health_at_s: float | None
     answered_at_s: float = Field(description="This server's time, to judge ages by.")
+    variants: list[VariantChoice] = Field(
+        description="Which variant it tries first and why, for each rollout of its that had a choice."
+    )
 
     @classmethod
     def of_full(cls, full: fleet.SeenInFull, versions: dict[str, str]) -> DeviceDetail:
@@ -311,6 +316,7 @@ class DeviceDetail(Device):
             health=codec.plain(device.health) if device.health else None,
             health_at_s=device.health_at_s,
             answered_at_s=full.now_s,
+            variants=[VariantChoice.of(each) for each in full.variants],
         )
 
 

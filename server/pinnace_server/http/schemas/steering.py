@@ -56,7 +56,7 @@ _SITE = {
 _WHY = {
     "about": "camera-7-a1b2c3",
     "state": "waiting",
-    "why": "it is in wave 2, and wave 1 is not promoted yet; wave 1 is watched: watched for 1 of 30 minutes",
+    "why": "it is in wave 2, and wave 1 is not promoted yet; wave 1: watched for 1 min of 30 min",
     "waiting_on": "EARLIER_WAVE",
     "cause": "NONE",
     "model": "digits",
@@ -273,7 +273,7 @@ class Why(BaseModel):
     model: str | None
     version: str | None
     rollout: str | None
-    variant: str = Field(description="Which variant it tries first and why; empty: as the release lists them.")
+    variant: str = Field(description="Which variant it tries first and why; empty: there is one, or it goes back.")
     next: NextStep
 
     @classmethod
