@@ -476,8 +476,7 @@ def _desired(row: DesiredRow) -> DesiredSet:
 
 
 def _rollout(row: RolloutRow) -> Rollout:
-    verdict = dict(_verdict(row.verdict))
-    backlog = verdict.pop(_BACKLOG, None)
+    verdict, backlog = _verdict(row.verdict)
     return Rollout(
         id=RolloutId(row.id),
         model=ModelName(row.model),
@@ -491,7 +490,7 @@ def _rollout(row: RolloutRow) -> Rollout:
         state=RolloutState(row.state),
         reason=row.reason,
         verdict=verdict,
-        backlog=_backlog(backlog) if backlog is not None else None,
+        backlog=backlog,
         halts=RolloutId(row.halts) if row.halts else None,
         plan=PlanId(row.plan) if row.plan else None,
         actor=row.actor,
@@ -500,12 +499,14 @@ def _rollout(row: RolloutRow) -> Rollout:
     )
 
 
-def _verdict(text: str) -> Mapping[str, str]:
-    """Return what halted a rollout. Only people read it, and a row that was damaged must not hide all others."""
+def _verdict(text: str) -> tuple[Mapping[str, str], Backlog | None]:
+    """Return what halted a rollout, and whom a rollback has yet to take in. One that was damaged must hide no other."""
     try:
-        return spelling.read_text_map(text)
-    except (ValueError, AttributeError):
-        return {"unreadable": text}
+        verdict = spelling.read_text_map(text)
+        backlog = verdict.pop(_BACKLOG, None)
+        return verdict, _backlog(backlog) if backlog is not None else None
+    except (ValueError, TypeError, AttributeError):
+        return {"unreadable": text}, None
 
 
 def _written(backlog: Backlog | None) -> dict[str, str]:
