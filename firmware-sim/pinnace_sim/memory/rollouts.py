@@ -76,18 +76,18 @@ class MemoryAssignments:
         found.sort(
             key=lambda each: (
                 not each.assignments.site_decisions,
-                not self._goes_back(each),
+                self._moves_on(each),
                 each.generation,
                 each.device,
             )
         )
         return found[:limit]
 
-    def _goes_back(self, desired: DesiredSet) -> bool:
-        """Tell whether a set was made to move its device back."""
+    def _moves_on(self, desired: DesiredSet) -> bool:
+        """Tell whether a set was made to move its device on."""
         newest = (each for each in self.of([desired.device]) if each.entry.generation == desired.generation)
         return any(
-            each.rollout in self._disk.rollouts and self._disk.rollouts[each.rollout].intent is not Intent.UPGRADE
+            each.rollout in self._disk.rollouts and self._disk.rollouts[each.rollout].intent is Intent.UPGRADE
             for each in newest
         )
 

@@ -127,11 +127,11 @@ class SqlAssignments:
         )
 
     def unsigned(self, limit: int) -> Sequence[DesiredSet]:
-        goes_back = exists().where(
+        moves_on = exists().where(
             col(AssignmentRow.device) == col(DesiredRow.device),
             col(AssignmentRow.generation) == col(DesiredRow.generation),
             col(AssignmentRow.rollout) == col(RolloutRow.id),
-            col(RolloutRow.intent) != Intent.UPGRADE.value,
+            col(RolloutRow.intent) == Intent.UPGRADE.value,
         )
         rows = self._session.exec(
             select(DesiredRow)
@@ -140,9 +140,7 @@ class SqlAssignments:
                 col(DesiredRow.signed_at_s).is_(None),
                 col(DeviceRow.state) != DeviceState.DECOMMISSIONED.value,
             )
-            .order_by(
-                col(DesiredRow.decides).desc(), goes_back.desc(), col(DesiredRow.generation), col(DesiredRow.device)
-            )
+            .order_by(col(DesiredRow.decides).desc(), moves_on, col(DesiredRow.generation), col(DesiredRow.device))
             .limit(limit)
         )
         return [_desired(row) for row in rows]

@@ -227,7 +227,8 @@ class Assignments(Protocol):
     def save_desired(self, desired: DesiredSet) -> None: ...
     def unsigned(self, limit: int) -> Sequence[DesiredSet]:
         """Return sets that are planned and not signed yet, oldest first; before all others those that decide about a
-        site, whose devices wait under a lease, and then those that move a device back."""
+        site, whose devices wait under a lease, and after all others those that move a device on: what moves one back,
+        or says what is withdrawn, does not wait for them."""
         ...
 
     def owe(self, devices: Iterable[DeviceId]) -> None:

@@ -128,8 +128,8 @@ class TestSets:
                 tables.assignments.save(replace(found, entry=replace(found.entry, generation=n)))
                 tables.assignments.save_desired(desired(n, n))
         assert self.unsigned(store) == [camera(2), camera(1), camera(3)]
-        written(store, lambda tables: tables.assignments.save_desired(desired(2, 4)))  # of something newer
-        assert self.unsigned(store) == [camera(1), camera(3), camera(2)]
+        written(store, lambda tables: tables.assignments.save_desired(desired(3, 4)))  # it says what is withdrawn
+        assert self.unsigned(store) == [camera(2), camera(3), camera(1)]
 
     def test_nothing_is_signed_for_a_decommissioned_device(self, store: Store) -> None:
         written(store, lambda tables: tables.assignments.save_desired(desired(1)))
