@@ -73,8 +73,23 @@ class MemoryAssignments:
             for device in self._disk.unsigned
             if self._disk.devices[device].state is not DeviceState.DECOMMISSIONED
         ]
-        found.sort(key=lambda each: (not each.assignments.site_decisions, each.generation, each.device))
+        found.sort(
+            key=lambda each: (
+                not each.assignments.site_decisions,
+                self._moves_on(each),
+                each.generation,
+                each.device,
+            )
+        )
         return found[:limit]
+
+    def _moves_on(self, desired: DesiredSet) -> bool:
+        """Tell whether a set was made to move its device on."""
+        newest = (each for each in self.of([desired.device]) if each.entry.generation == desired.generation)
+        return any(
+            each.rollout in self._disk.rollouts and self._disk.rollouts[each.rollout].intent is Intent.UPGRADE
+            for each in newest
+        )
 
     def owe(self, devices: Iterable[DeviceId]) -> None:
         fresh = [each for each in dict.fromkeys(devices) if each not in self._disk.owed]
@@ -138,6 +153,10 @@ class MemoryRollouts:
 
     def members_in(self, rollout: RolloutId, states: Collection[MemberState]) -> Sequence[Member]:
         return [each for each in self.members(rollout) if each.state in states]
+
+    def members_after(self, rollout: RolloutId, after: DeviceId, limit: int) -> Sequence[Member]:
+        behind = (each for each in self._disk.members.get(rollout, {}).values() if each.device > after)
+        return sorted(behind, key=lambda each: each.device)[:limit]
 
     def member(self, rollout: RolloutId, device: DeviceId) -> Member | None:
         return self._disk.members.get(rollout, {}).get(device)

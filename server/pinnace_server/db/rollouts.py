@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -32,9 +33,11 @@ from pinnace_server.domain.queries import Listing, RolloutQuery
 from pinnace_server.domain.ramp import Agreement, SiteOthers, Wave
 from pinnace_server.domain.records import (
     Assignment,
+    Backlog,
     Counts,
     DesiredSet,
     DeviceState,
+    Leaves,
     Member,
     MemberState,
     PlanId,
@@ -56,6 +59,7 @@ _AGREEMENTS: Final = Rows(AgreementRow)
 _SITE_RULINGS: Final = Rows(SiteRulingRow)
 _EVIDENCE: Final = Rows(EvidenceRow)
 
+_BACKLOG: Final = "backlog"  # among the verdict, which a rollback has none of
 _INTENTS: Final = {intent.value: intent for intent in Intent}
 _STATES: Final = {state.value: state for state in MemberState}  # a lookup costs a tenth of making an enum's member
 _CAUSES: Final = {cause.value: cause for cause in Cause}
@@ -123,6 +127,12 @@ class SqlAssignments:
         )
 
     def unsigned(self, limit: int) -> Sequence[DesiredSet]:
+        moves_on = exists().where(
+            col(AssignmentRow.device) == col(DesiredRow.device),
+            col(AssignmentRow.generation) == col(DesiredRow.generation),
+            col(AssignmentRow.rollout) == col(RolloutRow.id),
+            col(RolloutRow.intent) == Intent.UPGRADE.value,
+        )
         rows = self._session.exec(
             select(DesiredRow)
             .join(DeviceRow, col(DeviceRow.id) == col(DesiredRow.device))
@@ -130,7 +140,7 @@ class SqlAssignments:
                 col(DesiredRow.signed_at_s).is_(None),
                 col(DeviceRow.state) != DeviceState.DECOMMISSIONED.value,
             )
-            .order_by(col(DesiredRow.decides).desc(), col(DesiredRow.generation), col(DesiredRow.device))
+            .order_by(col(DesiredRow.decides).desc(), moves_on, col(DesiredRow.generation), col(DesiredRow.device))
             .limit(limit)
         )
         return [_desired(row) for row in rows]
@@ -186,7 +196,7 @@ class SqlRollouts:
             paused=rollout.paused,
             state=rollout.state.value,
             reason=rollout.reason,
-            verdict=spelling.text_map(rollout.verdict),
+            verdict=spelling.text_map(dict(rollout.verdict) | _written(rollout.backlog)),
             halts=rollout.halts,
             plan=rollout.plan,
             actor=rollout.actor,
@@ -237,6 +247,10 @@ class SqlRollouts:
     def members_in(self, rollout: RolloutId, states: Collection[MemberState]) -> Sequence[Member]:
         in_these = f"rollout = ? AND state IN ({marks([*states])}) ORDER BY wave, device"
         return [_member(row) for row in _MEMBERS.where(self._session, in_these, rollout, *states)]
+
+    def members_after(self, rollout: RolloutId, after: DeviceId, limit: int) -> Sequence[Member]:
+        behind = "rollout = ? AND device > ? ORDER BY device LIMIT ?"
+        return [_member(row) for row in _MEMBERS.where(self._session, behind, rollout, after, limit)]
 
     def member(self, rollout: RolloutId, device: DeviceId) -> Member | None:
         row = _MEMBERS.get(self._session, rollout, device)
@@ -460,6 +474,7 @@ def _desired(row: DesiredRow) -> DesiredSet:
 
 
 def _rollout(row: RolloutRow) -> Rollout:
+    verdict, backlog = _verdict(row.verdict)
     return Rollout(
         id=RolloutId(row.id),
         model=ModelName(row.model),
@@ -472,7 +487,8 @@ def _rollout(row: RolloutRow) -> Rollout:
         paused=row.paused,
         state=RolloutState(row.state),
         reason=row.reason,
-        verdict=_verdict(row.verdict),
+        verdict=verdict,
+        backlog=backlog,
         halts=RolloutId(row.halts) if row.halts else None,
         plan=PlanId(row.plan) if row.plan else None,
         actor=row.actor,
@@ -481,12 +497,30 @@ def _rollout(row: RolloutRow) -> Rollout:
     )
 
 
-def _verdict(text: str) -> Mapping[str, str]:
-    """Return what halted a rollout. Only people read it, and a row that was damaged must not hide all others."""
+def _verdict(text: str) -> tuple[Mapping[str, str], Backlog | None]:
+    """Return what halted a rollout, and whom a rollback has yet to take in. One that was damaged must hide no other."""
     try:
-        return spelling.read_text_map(text)
-    except (ValueError, AttributeError):
-        return {"unreadable": text}
+        verdict = spelling.read_text_map(text)
+        backlog = verdict.pop(_BACKLOG, None)
+        return verdict, _backlog(backlog) if backlog is not None else None
+    except (ValueError, TypeError, AttributeError):
+        return {"unreadable": text}, None
+
+
+def _written(backlog: Backlog | None) -> dict[str, str]:
+    if backlog is None:
+        return {}
+    return {_BACKLOG: json.dumps([backlog.leaves, backlog.removes, backlog.after, backlog.beside])}
+
+
+def _backlog(text: str) -> Backlog:
+    leaves, removes, after, beside = json.loads(text)
+    return Backlog(
+        leaves=Leaves(leaves),
+        removes=bool(removes),
+        after=DeviceId(after),
+        beside=RolloutId(beside) if beside else None,
+    )
 
 
 def _wave(row: WaveRow) -> Wave:

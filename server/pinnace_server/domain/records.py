@@ -315,13 +315,36 @@ class RolloutState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Leaves(StrEnum):
+    """Which devices of a rollout that was ended go back: all that it told last, those under way, or, where those went
+    back before, those that keep the release."""
+
+    TOLD = "told"
+    UNDER_WAY = "under_way"
+    KEEPING = "keeping"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """The devices of a rollout that was ended which its rollback has yet to take in: those behind ``after``, by name.
+
+    ``removes``: one that has nothing to go back to loses the model, by the rollout ``beside``; None: none did yet.
+    """
+
+    leaves: Leaves
+    removes: bool = False
+    after: DeviceId
+    beside: RolloutId | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """A policy that moves devices to a release. ``policy`` is the JSON of ``domain.policy.Policy`` without its targets.
 
     ``rules`` is the JSON of ``domain.rollout_policy``, empty for a plain assignment, which has one wave and no gates;
     ``paused`` says who paused it and why, empty while it is not. ``halts`` names the rollout that this one, a rollback,
-    moves back. ``verdict`` holds the inputs of what halted it.
+    moves back; ``backlog`` is whom it has yet to take in, None: it has everybody. ``verdict`` holds the inputs of what
+    halted it.
     """
 
     id: RolloutId
@@ -337,6 +360,7 @@ class Rollout:
     reason: str = ""
     verdict: Mapping[str, str] = field(default_factory=dict)
     halts: RolloutId | None = None
+    backlog: Backlog | None = None
     plan: PlanId | None = None
     actor: str
     created_at_s: float

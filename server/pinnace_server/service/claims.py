@@ -9,7 +9,7 @@ from pinnace_contract.ids import DeviceId, RolloutId
 from pinnace_contract.latest import Intent
 from pinnace_server.domain import ownership
 from pinnace_server.domain.ownership import Claim
-from pinnace_server.domain.records import UNDER_WAY, MemberState, Rollout
+from pinnace_server.domain.records import UNDER_WAY, Member, MemberState, Rollout
 from pinnace_server.service import rules
 from pinnace_server.service.ports import Tables
 
@@ -24,15 +24,24 @@ def rivals(tables: Tables, rollout: Rollout, devices: Sequence[DeviceId] | None)
         return {}
     mine, claims = _claim(rollout), dict[DeviceId, list[Claim]]()
     for other in others:
-        claim, keeps = _claim(other), _KEPT if other.rules else _UNDER_WAY
+        claim, keeps = _claim(other), _KEPT if other.rules or other.backlog is not None else _UNDER_WAY
         members = (
             tables.rollouts.members(other.id) if devices is None else tables.rollouts.some_members(other.id, devices)
         )
-        for member in members:
+        for member in [*members, *_to_be_taken_in(tables, other, devices)]:
             if member.state in keeps:
                 claims.setdefault(member.device, []).append(claim)
     found = ((device, ownership.rival(mine, theirs)) for device, theirs in claims.items())
     return {device: first for device, first in found if first is not None}
+
+
+def _to_be_taken_in(tables: Tables, rollback: Rollout, devices: Sequence[DeviceId] | None) -> Sequence[Member]:
+    """Return the members of a rollout that was ended which its rollback goes first on, and has not taken in yet."""
+    if rollback.backlog is None or rollback.halts is None:
+        return []
+    halted, after = rollback.halts, rollback.backlog.after
+    members = tables.rollouts.members(halted) if devices is None else tables.rollouts.some_members(halted, devices)
+    return [each for each in members if each.device > after and each.state is not MemberState.WAITING]
 
 
 def _claim(rollout: Rollout) -> Claim:

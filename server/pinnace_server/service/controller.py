@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, Digest, ReleaseId, RolloutId
-from pinnace_contract.latest import AssignmentSet, Entry
+from pinnace_contract.latest import AssignmentSet, Entry, Intent
 from pinnace_contract.topics import Down, DownTopic
 from pinnace_server.domain import health_rule, planner, plans, stretches
 from pinnace_server.domain.plans import ENDED, Observed, PlanReport
@@ -46,6 +46,7 @@ from pinnace_server.service.roll_calls import RollCalls
 from pinnace_server.service.rollouts import Rollouts
 from pinnace_server.service.sets import save_set, withdrawn_for
 from pinnace_server.service.siting import Siting
+from pinnace_server.service.taking_back import TakingBack
 
 AT_ONCE: Final = 50  # devices planned in one transaction: half a second of work, during which ingest waits
 BATCH: Final = 200  # sets signed, silences told or sets renewed in one tick, so that a tick stays short
@@ -72,6 +73,7 @@ class Controller:
         self._calls = RollCalls()
         self._climbing = Climbing(world, rollouts, self._calls)
         self._siting = Siting(world, self._calls)
+        self._taking_back = TakingBack(world, rollouts.new_ids)
         self._reissuing = Reissuing(world, rollouts)
         self._changes = ChangedDevices()
         self._planned: frozenset[RolloutId] = frozenset()
@@ -82,6 +84,7 @@ class Controller:
     def tick(self) -> None:
         """Do everything that is due. A step that fails is logged and tried again at the next tick."""
         steps = (
+            self._taking_back.take_in,
             self._reissuing.reissue,
             self.pause_unreadable,
             self.judge_all,
@@ -117,7 +120,8 @@ class Controller:
         changed, last_s, now = self._changes.take(), self._planned_all_at_s, self._now()
         self._planned_all_at_s = None  # an error on the way: everything, next time
         with self._world.store.read() as tables:
-            active = tables.rollouts.active()
+            # What moves devices back comes first, and is not kept waiting by what moves them on.
+            active = sorted(tables.rollouts.active(), key=lambda each: each.intent is Intent.UPGRADE)
             planned = frozenset(rollout.id for rollout in active)
             self._calls.forget_but(planned)
             everything = last_s is None or now - last_s >= PLAN_ALL_EVERY_S or planned != self._planned
@@ -490,7 +494,7 @@ def _current(tables: Tables, rollout: Rollout) -> Wave | None:
 
 
 def _under_way(tables: Tables, rollout: Rollout) -> bool:
-    if _current(tables, rollout) is not None:
+    if rollout.backlog is not None or _current(tables, rollout) is not None:
         return True
     return any(MemberState(state) not in ENDED for state in tables.rollouts.counts([rollout.id]).get(rollout.id, {}))
 

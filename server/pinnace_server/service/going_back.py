@@ -10,6 +10,7 @@ from pinnace_contract.latest import Cause, Intent, Runtime, WithdrawMode
 from pinnace_server.domain import fallback, selector
 from pinnace_server.domain.policy import ROLLBACK_TERMS
 from pinnace_server.domain.records import (
+    Backlog,
     Device,
     Event,
     EventKind,
@@ -99,13 +100,14 @@ def begin(tables: Tables, rollout: Rollout, members: Sequence[Member]) -> Rollou
     }[rollout.intent]
     n = sum(member.state is not MemberState.SKIPPED for member in members)
     reason = f": {rollout.reason}" if rollout.reason else ""
+    more = ", and on more in the next steps" if rollout.backlog is not None else ""
     facts = {"intent": rollout.intent.value, "selector": rollout.selector, "devices": str(n)}
     tables.events.append(
         Event(
             at_s=rollout.created_at_s,
             kind=EventKind.ROLLOUT_CREATED,
             actor=rollout.actor,
-            summary=f"{what} {n} device{'s' * (n != 1)}{reason}",
+            summary=f"{what} {n} device{'s' * (n != 1)}{more}{reason}",
             model=rollout.model,
             version=rollout.version,
             rollout=rollout.id,
@@ -125,13 +127,12 @@ def backwards(
     reason: str,
     now: float,
     halts: RolloutId | None = None,
+    backlog: Backlog | None = None,
 ) -> Rollout:
     """Begin the rollback of these members, and beside it the removal of those that go nowhere; return the rollback, or
-    the removal where there is nothing else."""
-    removed = [member for member in members if member.release is None and member.state is MemberState.WAITING]
-    kept = [member for member in members if member not in removed]
-    releases = {member.release for member in kept if member.release is not None}
-    only = tables.versions.of_release(next(iter(releases))) if len(releases) == 1 else None
+    the removal where there is nothing else. ``backlog``: whom the rollback takes in later."""
+    kept, removed = apart(members)
+    only = only_version(tables, kept)
     rollback = Rollout(
         id=ids[0],
         model=model,
@@ -156,9 +157,23 @@ def backwards(
     )
     if removed:
         begin(tables, removal, removed)
-    if removed and not kept:
+    if removed and not kept and backlog is None:
         return removal
+    if backlog is not None:
+        rollback = replace(rollback, backlog=replace(backlog, beside=removal.id if removed else None))
     return begin(tables, rollback, kept)
+
+
+def apart(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
+    """Return those that go back, or are left as they are, and those that go nowhere and lose the model."""
+    removed = [member for member in members if member.release is None and member.state is MemberState.WAITING]
+    return [member for member in members if member not in removed], removed
+
+
+def only_version(tables: Tables, members: Sequence[Member]) -> Version | None:
+    """Return the version that all of these go back to; None: they go to several, or nowhere."""
+    releases = {member.release for member in members if member.release is not None}
+    return tables.versions.of_release(next(iter(releases))) if len(releases) == 1 else None
 
 
 def _named(devices: Sequence[DeviceId]) -> str:

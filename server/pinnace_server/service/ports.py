@@ -227,7 +227,8 @@ class Assignments(Protocol):
     def save_desired(self, desired: DesiredSet) -> None: ...
     def unsigned(self, limit: int) -> Sequence[DesiredSet]:
         """Return sets that are planned and not signed yet, oldest first; before all others those that decide about a
-        site, whose devices wait under a lease."""
+        site, whose devices wait under a lease, and after all others those that move a device on: what moves one back,
+        or says what is withdrawn, does not wait for them."""
         ...
 
     def owe(self, devices: Iterable[DeviceId]) -> None:
@@ -264,6 +265,10 @@ class Rollouts(Protocol):
     def members(self, rollout: RolloutId) -> Sequence[Member]: ...
     def members_in(self, rollout: RolloutId, states: Collection[MemberState]) -> Sequence[Member]:
         """Return the members in one of these states, by wave and device."""
+        ...
+
+    def members_after(self, rollout: RolloutId, after: DeviceId, limit: int) -> Sequence[Member]:
+        """Return the first members behind a device, by device."""
         ...
 
     def member_of(self, device: DeviceId, model: ModelName, generation: int) -> Member | None:

@@ -13,13 +13,14 @@ from pinnace_server.domain.policy import PLAIN_TERMS, Terms
 from pinnace_server.domain.queries import Listing, RolloutQuery
 from pinnace_server.domain.ramp import Ramp
 from pinnace_server.domain.records import (
-    UNDER_WAY,
     Assignment,
+    Backlog,
     Counts,
     Device,
     DeviceState,
     Event,
     EventKind,
+    Leaves,
     Member,
     MemberState,
     Rollout,
@@ -30,7 +31,7 @@ from pinnace_server.domain.records import (
 from pinnace_server.domain.rollout_policy.policy import OnRollback
 from pinnace_server.domain.sites import Site
 from pinnace_server.errors import Code, Conflict, NotFound
-from pinnace_server.service import going_back, matching, observing, ramps, rules, siting
+from pinnace_server.service import going_back, matching, observing, ramps, rules, siting, taking_back
 from pinnace_server.service.catalogue import found_version
 from pinnace_server.service.fleet import found_device
 from pinnace_server.service.ports import Tables, World
@@ -204,22 +205,18 @@ class Rollouts:
             found = found_rollout(tables, rollout)
             if found.state is not RolloutState.ACTIVE:
                 raise Conflict(f"rollout {rollout} is {found.state} already", hint="to move its devices back: rollback")
-            under_way = [each for each in tables.rollouts.members(rollout) if _goes_back(tables, found, each)]
             ended = replace(found, state=RolloutState.CANCELLED, reason=reason, ended_at_s=now)
             tables.rollouts.save(ended)
             tables.events.append(_ending(ended, EventKind.ROLLOUT_CANCELLED, actor, Severity.WARNING))
-            members = going_back.members_back(tables, found, under_way, now, removes=True)
-            if members:
-                going_back.backwards(
-                    tables,
-                    found.model,
-                    members,
-                    ids=self.new_ids(),
-                    actor=actor,
-                    reason=reason,
-                    now=now,
-                    halts=found.id,
-                )
+            taking_back.begin(
+                tables,
+                found,
+                Backlog(leaves=Leaves.UNDER_WAY, removes=True, after=DeviceId("")),
+                ids=self.new_ids(),
+                actor=actor,
+                reason=reason,
+                now=now,
+            )
         self._told(ended)
         return ended
 
@@ -232,9 +229,11 @@ class Rollouts:
         verdict: Mapping[str, str],
         actor: str,
         only_under_way: bool = False,
+        at_once: bool = False,
     ) -> Rollout:
-        """Halt a rollout in this transaction and make the rollback of its devices; one that has nothing to go back to
-        is named and left as it is. With ``only_under_way`` devices that committed stay.
+        """Halt a rollout in this transaction and begin the rollback of its devices; one that has nothing to go back to
+        is named and left as it is. With ``only_under_way`` devices that committed stay. Of a large rollout the rollback
+        has the first devices, and takes the others in by steps, unless it is to have them ``at_once``.
 
         Raises:
             Conflict: it was halted before, or is itself a rollback.
@@ -244,37 +243,29 @@ class Rollouts:
                 f"rollout {rollout.id} ({rollout.intent}) is {rollout.state}", hint="it has nothing to move back"
             )
         stay = only_under_way or _stays(rollout)
-        owned = [
-            member
-            for member in tables.rollouts.members(rollout.id)
-            if _is_owned(tables, rollout, member) and (_goes_back(tables, rollout, member) or not stay)
-        ]
-        if rollout.state is RolloutState.CANCELLED:  # who was under way then is on its way back already
-            owned = [
-                member
-                for member in owned
-                if member.state is MemberState.COMMITTED or _stays_with_its_site(tables, rollout, member)
-            ]
-            if not owned:
-                raise Conflict(f"rollout {rollout.id} was cancelled", hint="no device keeps what it brought")
+        leaves = Leaves.UNDER_WAY if stay else Leaves.TOLD
+        if rollout.state is RolloutState.CANCELLED:  # who was under way then is on its way back, or is taken in soon
+            if stay:
+                raise _nobody_left(rollout)
+            leaves = Leaves.TOLD if _is_being_taken_back(tables, rollout) else Leaves.KEEPING
         now = self._world.clock.now()
         halted = replace(rollout, state=RolloutState.HALTED, reason=reason, verdict=verdict, ended_at_s=now)
         tables.rollouts.save(halted)
         tables.events.append(_ending(halted, EventKind.ROLLOUT_HALTED, actor, Severity.ERROR))
-        members = going_back.members_back(tables, rollout, owned, now, removes=False)
-        for member in members:
-            if member.state is MemberState.SKIPPED:
-                tables.events.append(_no_fallback(rollout, member, actor, now))
-        return going_back.backwards(
+        made = taking_back.begin(
             tables,
-            rollout.model,
-            members,
+            rollout,
+            Backlog(leaves=leaves, after=DeviceId("")),
             ids=self.new_ids(),
             actor=actor,
             reason=reason,
             now=now,
-            halts=rollout.id,
+            at_once=at_once,
+            even_empty=rollout.state is not RolloutState.CANCELLED,
         )
+        if made is None:
+            raise _nobody_left(rollout)
+        return made
 
     def new_ids(self) -> tuple[RolloutId, RolloutId]:
         """Return ids for a rollback, and for the removal that may stand beside it."""
@@ -315,24 +306,12 @@ def _left(slot: Slot, assignment: Assignment | None) -> ReleaseId | None:
     return None
 
 
-def _is_owned(tables: Tables, rollout: Rollout, member: Member) -> bool:
-    """Tell whether a device was told last by this rollout. Who waits was not, or was and is to be told again."""
-    assignment = tables.assignments.get(member.device, rollout.model)
-    if assignment is None or assignment.rollout != rollout.id:
-        return False
-    return member.state is not MemberState.WAITING or assignment.outcome is None
+def _is_being_taken_back(tables: Tables, rollout: Rollout) -> bool:
+    return any(each.halts == rollout.id and each.backlog is not None for each in tables.rollouts.active())
 
 
-def _goes_back(tables: Tables, rollout: Rollout, member: Member) -> bool:
-    """Tell whether a device is under way, and its site is not on its way to keep the release."""
-    if member.state is MemberState.WAITING:
-        return _is_owned(tables, rollout, member)
-    return member.state in UNDER_WAY and not _stays_with_its_site(tables, rollout, member)
-
-
-def _stays_with_its_site(tables: Tables, rollout: Rollout, member: Member) -> bool:
-    assignment = tables.assignments.get(member.device, rollout.model)
-    return member.state is MemberState.ASSIGNED and siting.is_to_commit(tables, assignment)
+def _nobody_left(rollout: Rollout) -> Conflict:
+    return Conflict(f"rollout {rollout.id} was cancelled", hint="no device keeps what it brought")
 
 
 def _stays(rollout: Rollout) -> bool:
@@ -356,18 +335,4 @@ def _ending(rollout: Rollout, kind: EventKind, actor: str, severity: Severity) -
         version=rollout.version,
         rollout=rollout.id,
         data=rollout.verdict,
-    )
-
-
-def _no_fallback(rollout: Rollout, member: Member, actor: str, now: float) -> Event:
-    return Event(
-        at_s=now,
-        kind=EventKind.NO_FALLBACK,
-        actor=actor,
-        summary=f"{member.device} stays on {rollout.model} {rollout.version}: {member.detail}",
-        severity=Severity.ERROR,
-        device=member.device,
-        model=rollout.model,
-        version=rollout.version,
-        rollout=rollout.id,
     )

@@ -131,7 +131,7 @@ class Withdrawing:
             rollout = tables.rollouts.get(name)
             assert rollout is not None, "it was found in this transaction"
             back = self._rollouts.halt(
-                tables, rollout, reason=reason, verdict={}, actor=said.actor, only_under_way=not stop
+                tables, rollout, reason=reason, verdict={}, actor=said.actor, only_under_way=not stop, at_once=True
             )
             made.append(back)
         _let_go(tables, version, said.at_s)

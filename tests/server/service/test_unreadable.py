@@ -263,11 +263,12 @@ class TestPlainAssignment:
         assert device.entry() is None
         assert Whys(server.world).of_rollout(made.id).waiting_on is WaitingOn.UNREADABLE
 
-    def test_a_verdict_that_cannot_be_read_hides_no_rollout(self, server: Server) -> None:
+    @pytest.mark.parametrize("damaged", ["{", "[]", '{"backlog": "[]"}', '{"backlog": "[1, 2, 3, 4]"}'])
+    def test_a_verdict_that_cannot_be_read_hides_no_rollout(self, server: Server, damaged: str) -> None:
         device = server.device()
         halted = server.assign(server.version())
         device.end(Outcome.FAILED)
-        damage(server, halted, "verdict", "{")
+        damage(server, halted, "verdict", damaged)
         other = server.assign(server.version("2"))
         assert other.id in {each.id for each in server.rollouts.listing(queries.RolloutQuery(page=Page(limit=10))).rows}
         assert device.entry() is not None

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from pinnace_contract.ids import RolloutId
+from pinnace_contract.ids import DeviceId, RolloutId
 from pinnace_contract.latest import Cause, Intent, Outcome, SiteDecision, SiteVerdict
 from pinnace_server.db import batches
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.queries import Page, RolloutQuery
 from pinnace_server.domain.ramp import Agreement, SiteOthers, Wave
-from pinnace_server.domain.records import Counts, DeviceState, MemberState, PlanId, RolloutState
+from pinnace_server.domain.records import Backlog, Counts, DeviceState, Leaves, MemberState, PlanId, RolloutState
 from pinnace_server.domain.sites import SiteRuling
 from pinnace_server.service.ports import Store
 from tests.server.db.contract.rows import (
@@ -119,6 +119,18 @@ class TestSets:
         assert self.unsigned(store) == [camera(4), camera(3), camera(1), camera(2)]
         assert self.unsigned(store, limit=3) == [camera(4), camera(3), camera(1)]
 
+    def test_what_moves_a_device_back_is_signed_before_what_moves_others_on(self, store: Store) -> None:
+        with store.write() as tables:
+            tables.rollouts.save(rollout("r1"))
+            tables.rollouts.save(rollout("r2", intent=Intent.ROLLBACK))
+            for n, name in ((1, "r1"), (2, "r2"), (3, "r1")):
+                found = assignment(n, rollout=name)
+                tables.assignments.save(replace(found, entry=replace(found.entry, generation=n)))
+                tables.assignments.save_desired(desired(n, n))
+        assert self.unsigned(store) == [camera(2), camera(1), camera(3)]
+        written(store, lambda tables: tables.assignments.save_desired(desired(3, 4)))  # it says what is withdrawn
+        assert self.unsigned(store) == [camera(2), camera(3), camera(1)]
+
     def test_nothing_is_signed_for_a_decommissioned_device(self, store: Store) -> None:
         written(store, lambda tables: tables.assignments.save_desired(desired(1)))
         for state in STATES:
@@ -180,6 +192,17 @@ class TestRollouts:
             assert tables.rollouts.get(R1) == said
             assert tables.rollouts.get(R2) is None
             assert list(tables.rollouts.active()) == []
+
+    @pytest.mark.parametrize("beside", [None, RolloutId("r3")])
+    def test_a_rollback_knows_whom_it_has_yet_to_take_in(self, store: Store, beside: RolloutId | None) -> None:
+        backlog = Backlog(leaves=Leaves.UNDER_WAY, removes=True, after=camera(2), beside=beside)
+        said = rollout("r2", intent=Intent.ROLLBACK, halts=R1, backlog=backlog)
+        written(store, lambda tables: tables.rollouts.save(said))
+        with store.read() as tables:
+            assert tables.rollouts.get(R2) == said
+        written(store, lambda tables: tables.rollouts.save(replace(said, backlog=None)))
+        with store.read() as tables:
+            assert tables.rollouts.get(R2) == replace(said, backlog=None)
 
     def test_listing_is_newest_first(self, store: Store) -> None:
         with store.write() as tables:
@@ -274,6 +297,16 @@ class TestMembers:
         with store.read() as tables:
             assert [each.device for each in tables.rollouts.members(R1)] == [camera(n) for n in (3, 4, 1, 2)]
             assert list(tables.rollouts.members(R3)) == []
+
+    def test_members_behind_a_device_are_ordered_by_device(self, store: Store) -> None:
+        members = [member("r1", 3, wave=0), member("r1", 1, wave=2), member("r1", 2, wave=2), member("r2", 4)]
+        written(store, lambda tables: tables.rollouts.save_members(members))
+        with store.read() as tables:
+            found = [
+                [each.device for each in tables.rollouts.members_after(R1, after, 2)]
+                for after in (DeviceId(""), camera(1), camera(3))
+            ]
+        assert found == [[camera(1), camera(2)], [camera(2), camera(3)], []]
 
     def test_some_members_are_those_of_the_rollout_in_order(self, store: Store) -> None:
         members = [member("r1", 3, wave=1), member("r1", 1, wave=2), member("r1", 2, wave=2), member("r2", 1)]
