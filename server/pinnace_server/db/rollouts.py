@@ -59,7 +59,6 @@ _AGREEMENTS: Final = Rows(AgreementRow)
 _SITE_RULINGS: Final = Rows(SiteRulingRow)
 _EVIDENCE: Final = Rows(EvidenceRow)
 
-_BACKLOG: Final = "backlog"  # among the verdict, which a rollback has none of
 _INTENTS: Final = {intent.value: intent for intent in Intent}
 _STATES: Final = {state.value: state for state in MemberState}  # a lookup costs a tenth of making an enum's member
 _CAUSES: Final = {cause.value: cause for cause in Cause}
@@ -196,7 +195,8 @@ class SqlRollouts:
             paused=rollout.paused,
             state=rollout.state.value,
             reason=rollout.reason,
-            verdict=spelling.text_map(dict(rollout.verdict) | _written(rollout.backlog)),
+            verdict=spelling.text_map(rollout.verdict),
+            backlog=_written(rollout.backlog) if rollout.backlog is not None else None,
             halts=rollout.halts,
             plan=rollout.plan,
             actor=rollout.actor,
@@ -474,7 +474,7 @@ def _desired(row: DesiredRow) -> DesiredSet:
 
 
 def _rollout(row: RolloutRow) -> Rollout:
-    verdict, backlog = _verdict(row.verdict)
+    verdict, backlog = _verdict(row.verdict, row.backlog)
     return Rollout(
         id=RolloutId(row.id),
         model=ModelName(row.model),
@@ -497,20 +497,16 @@ def _rollout(row: RolloutRow) -> Rollout:
     )
 
 
-def _verdict(text: str) -> tuple[Mapping[str, str], Backlog | None]:
+def _verdict(text: str, backlog: str | None) -> tuple[Mapping[str, str], Backlog | None]:
     """Return what halted a rollout, and whom a rollback has yet to take in. One that was damaged must hide no other."""
     try:
-        verdict = spelling.read_text_map(text)
-        backlog = verdict.pop(_BACKLOG, None)
-        return verdict, _backlog(backlog) if backlog is not None else None
+        return spelling.read_text_map(text), _backlog(backlog) if backlog is not None else None
     except (ValueError, TypeError, AttributeError):
-        return {"unreadable": text}, None
+        return {"unreadable": f"{text} {backlog or ''}".rstrip()}, None
 
 
-def _written(backlog: Backlog | None) -> dict[str, str]:
-    if backlog is None:
-        return {}
-    return {_BACKLOG: json.dumps([backlog.leaves, backlog.removes, backlog.after, backlog.beside])}
+def _written(backlog: Backlog) -> str:
+    return json.dumps([backlog.leaves, backlog.removes, backlog.after, backlog.beside])
 
 
 def _backlog(text: str) -> Backlog:

@@ -283,6 +283,7 @@ class RolloutRow(SQLModel, table=True):
     state: str = Field(index=True)
     reason: str
     verdict: str = Field(sa_column=Column(Text, nullable=False))
+    backlog: str | None = Field(default=None, sa_column=Column(Text))
     halts: str | None = None
     plan: str | None = None
     actor: str

@@ -38,6 +38,7 @@ WORDS: Final[Mapping[WaitingOn, str]] = {
     WaitingOn.APPROVAL: "a person who agrees or decides",
     WaitingOn.GATE_COLLECTING: "more evidence",
     WaitingOn.INSTALLS_STOPPED: "a person, as installs were stopped",
+    WaitingOn.UNREADABLE: "a policy that can be read",
     WaitingOn.RESTORED: "the device's own word after a restore",
 }
 
