@@ -2,12 +2,13 @@
 
 A server with the real store, signer and services, in a process of its own over a data directory that was filled before
 (``fleet``). Kinds of tick: ``idle``, a wave is under way and nothing was heard; ``usual``, 200 devices were heard, and
-50 of them committed, so that 50 others are assigned and signed for; ``gates``, the minutely look at them;
-``everything``, the five-minutely round, in which gates look as well. The same four again, ``sites_``, with a rollout
-that moves whole sites: usual is then that five sites are decided about. The figure is the worst of these eight, each
-the median of a few. ``first`` is the tick after a start. A wave that begins is told apart: who moves is decided and
-written down in one tick; what 1,000 devices are told is signed over several. Seconds are by the clock, ``_cpu`` those
-of the processor: on a machine that is busy with others the clock says little.
+50 of them committed, so that 50 others are assigned and signed for; ``gates``, the look at them; ``everything``, the
+five-minutely round, before which gates look as well. The same four again, ``sites_``, with a rollout that moves whole
+sites: usual is then that five sites are decided about. The figure is the worst of these eight, each the median of a
+few, and each the worse of two ticks: what is much work is put off to the next one where gates look.
+``first`` is the tick after a start. A wave that begins is told apart: who moves is decided and written down in one
+tick; what 1,000 devices are told is signed over several. Seconds are by the clock, ``_cpu`` those of the processor: on
+a machine that is busy with others the clock says little.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from planner_tick.fleet import Place, Told
 from planner_tick.server import Server, opened
 
 HEARD, COMMITTED = 200, 50  # since the last tick
-SECOND_S, MINUTE_S = 1.0, 61.0
+SECOND_S, LOOK_S = 1.0, 240.0  # gates of a wave of an hour look every three minutes
 KIB = 1024  # in a MiB
 
 
@@ -38,12 +38,12 @@ def play(data: Path, devices: int, times: int, kind: str) -> dict[str, float]:
         kinds: dict[str, Callable[[], None]] = {
             "idle": lambda: server.clock.move(SECOND_S),
             "usual": lambda: _hear(server, told, saying),
-            "gates": lambda: server.clock.move(MINUTE_S),
+            "gates": lambda: server.clock.move(LOOK_S),
             "everything": lambda: server.clock.move(PLAN_ALL_EVERY_S),
         }
         took = {"first": _tick(server)}
         for name, before in kinds.items():
-            took[name] = sorted(_after(server, before) for _ in range(times))[times // 2]
+            took[name] = sorted(_worst_of_two(server, before) for _ in range(times))[times // 2]
         assert not told.lease_s or _decided(server) >= times, "no site was decided about"
         return {name: each.s for name, each in took.items()} | {
             **{f"{name}_cpu": each.cpu_s for name, each in took.items()},
@@ -103,6 +103,11 @@ def _tick(server: Server) -> Took:
 def _after(server: Server, before: Callable[[], None]) -> Took:
     before()
     return _tick(server)
+
+
+def _worst_of_two(server: Server, before: Callable[[], None]) -> Took:
+    """Tick twice: of a large fleet the round is put off for a tick where gates look in the first one."""
+    return max(_after(server, before), _after(server, lambda: server.clock.move(SECOND_S)))
 
 
 def _unsigned(server: Server) -> bool:

@@ -104,8 +104,9 @@ class MemoryAssignments:
         if device in self._disk.owed:
             self._disk.undo.drop(self._disk.owed, device)
 
-    def stale(self, limit: int) -> Sequence[DesiredSet]:
-        devices = sorted(name for name in self._disk.stale if self._disk.devices[name].state in _MAY_GET_NEW)
+    def stale(self, limit: int, among: Iterable[DeviceId] | None = None) -> Sequence[DesiredSet]:
+        stale = self._disk.stale if among is None else self._disk.stale.keys() & set(among)
+        devices = sorted(name for name in stale if self._disk.devices[name].state in _MAY_GET_NEW)
         return [self._disk.desired[device] for device in devices[:limit]]
 
     def _own(self, rollout: RolloutId, more: int) -> None:
@@ -168,6 +169,10 @@ class MemoryRollouts:
 
     def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
         return [_mustered(member, self._disk.devices[member.device]) for member in self.members(rollout)]
+
+    def mustered_near(self, rollout: RolloutId, waves: Collection[int]) -> Sequence[Mustered]:
+        found = (each for each in self.members(rollout) if each.wave in waves or each.state is MemberState.ASSIGNED)
+        return [_mustered(member, self._disk.devices[member.device]) for member in found]
 
     def some_mustered(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Mustered]:
         found = self.some_members(rollout, devices)

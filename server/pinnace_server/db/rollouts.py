@@ -156,8 +156,8 @@ class SqlAssignments:
     def settle(self, device: DeviceId) -> None:
         _OWED.delete(self._session, "device = ?", device)
 
-    def stale(self, limit: int) -> Sequence[DesiredSet]:
-        rows = self._session.exec(
+    def stale(self, limit: int, among: Iterable[DeviceId] | None = None) -> Sequence[DesiredSet]:
+        asked = (
             select(DesiredRow)
             .join(DeviceRow, col(DeviceRow.id) == col(DesiredRow.device))
             .where(
@@ -168,7 +168,12 @@ class SqlAssignments:
             .order_by(col(DesiredRow.device))
             .limit(limit)
         )
-        return [_desired(row) for row in rows]
+        if among is None:
+            return [_desired(row) for row in self._session.exec(asked)]
+        found: list[DesiredSet] = []
+        for some in in_batches(among):
+            found.extend(_desired(row) for row in self._session.exec(asked.where(col(DesiredRow.device).in_(some))))
+        return sorted(found, key=lambda each: each.device)[:limit]
 
 
 class SqlRollouts:
@@ -266,6 +271,11 @@ class SqlRollouts:
     def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
         everybody = f"{_MUSTER} ORDER BY m.wave, m.device"
         return [_mustered(*row) for row in run(self._session, everybody, (SITE_LABEL, ZONE_LABEL, rollout))]
+
+    def mustered_near(self, rollout: RolloutId, waves: Collection[int]) -> Sequence[Mustered]:
+        near = f"{_MUSTER} AND (m.wave IN ({marks([*waves])}) OR m.state = ?) ORDER BY m.wave, m.device"
+        values = (SITE_LABEL, ZONE_LABEL, rollout, *waves, MemberState.ASSIGNED.value)
+        return [_mustered(*row) for row in run(self._session, near, values)]
 
     def some_mustered(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Mustered]:
         found: list[Mustered] = []

@@ -55,9 +55,11 @@ class Climbing:
         self._calls = calls
         self._looked_at_s: dict[tuple[RolloutId, int], float] = {}
         self._joined_at_s: dict[RolloutId, float] = {}
+        self.looked_over = 0  # devices, in the rollouts whose gates looked at the last call of ``climb_all``
 
     def climb_all(self) -> None:
         """Look at every active rollout in waves, and carry out what is ruled."""
+        self.looked_over = 0
         with self._world.store.read() as tables:
             active = _in_waves(tables)
         for gone in {key for key in self._looked_at_s if key[0] not in {each.id for each in active}}:
@@ -122,11 +124,12 @@ class Climbing:
         if last is not None and now - last < _every_s(ramp, wave, now):
             return None
         self._looked_at_s[key] = now
-        gathered = gather(tables, rollout, ramp, wave, self._calls.of(tables, rollout.id), now)
+        muster = self._calls.of(tables, rollout.id)
+        self.looked_over += len(muster)
+        gathered = gather(tables, rollout, ramp, wave, muster, now)
         if gathered.switched_at_s is not None and wave.switched_at_s is None:
             ramp = _with(ramp, replace(wave, switched_at_s=gathered.switched_at_s))
         verdict = verdicts.judge(gathered.evidence, gathered.settings)
-        muster = self._calls.of(tables, rollout.id)
         ready = pairs.readiness(each for each in muster if each.wave == wave.number)
         standing = ramps.standing(ramp, verdict, now, ready)
         return _Found(standing=standing, verdict=verdict, gathered=gathered, ready=ready)

@@ -36,7 +36,7 @@ from pinnace_server.domain.records import (
     Severity,
 )
 from pinnace_server.errors import NotFound, ServerError, SigningRefused
-from pinnace_server.service import observing, pausing, ramps, rules
+from pinnace_server.service import observing, pausing, ramps, roll_calls, rules
 from pinnace_server.service.changes import ChangedDevices
 from pinnace_server.service.climbing import Climbing
 from pinnace_server.service.executing import execute
@@ -124,7 +124,7 @@ class Controller:
             active = sorted(tables.rollouts.active(), key=lambda each: each.intent is Intent.UPGRADE)
             planned = frozenset(rollout.id for rollout in active)
             self._calls.forget_but(planned)
-            everything = last_s is None or now - last_s >= PLAN_ALL_EVERY_S or planned != self._planned
+            everything = last_s is None or planned != self._planned or self._round_is_due(now - last_s)
             failed: set[RolloutId] = set()
             due: list[_Due] = []
             for rollout in active:
@@ -139,6 +139,10 @@ class Controller:
                 self._move(each)
         self._planned, self._failed = planned, frozenset(failed)
         self._planned_all_at_s = now if everything else last_s
+
+    def _round_is_due(self, passed_s: float) -> bool:
+        """Tell whether to look at everybody again; in a large fleet not in a tick in which its gates looked."""
+        return passed_s >= PLAN_ALL_EVERY_S and self._climbing.looked_over <= roll_calls.SMALL
 
     @contextmanager
     def _failing_alone(self, rollout: Rollout, failed: set[RolloutId]) -> Iterator[None]:

@@ -243,7 +243,7 @@ class Assignments(Protocol):
         """Note that a device has got the set that it was owed."""
         ...
 
-    def stale(self, limit: int) -> Sequence[DesiredSet]:
+    def stale(self, limit: int, among: Iterable[DeviceId] | None = None) -> Sequence[DesiredSet]:
         """Return sets made for another incarnation than their device now has, of devices that may get new ones."""
         ...
 
@@ -282,6 +282,10 @@ class Rollouts(Protocol):
 
     def muster(self, rollout: RolloutId) -> Sequence[Mustered]:
         """Return every member in few words, by wave and device."""
+        ...
+
+    def mustered_near(self, rollout: RolloutId, waves: Collection[int]) -> Sequence[Mustered]:
+        """Return the members of these waves, and those of others that are under way, in the same words and order."""
         ...
 
     def some_mustered(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Mustered]:

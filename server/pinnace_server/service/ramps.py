@@ -171,17 +171,17 @@ def look(
     calls = calls or RollCalls()
     if may_wait and calls.may_wait(rollout.id, found, now_s):
         return Look(ramp=found, put_off=True)
-    moving = _moving(tables, rollout, found, calls, now_s)
-    calls.worked_out(rollout.id, found, now_s)
-    return Look(ramp=found, moving=moving)
+    return Look(ramp=found, moving=_moving(tables, rollout, found, calls, now_s))
 
 
 def _moving(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls, now_s: float) -> Moving:
-    """Call everybody; but only those of waves that began may be let go, and of a large fleet most others wait."""
-    begun, muster = found.begun, calls.of(tables, rollout.id)
-    near = [each for each in muster if each.wave in begun or each.state is MemberState.ASSIGNED]
+    """Return who may move: of a large fleet most wait for their wave, and are asked for as part of their site alone."""
+    guards_sites, begun = found.policy.budgets.healthy_per_site_min is not None, found.begun
+    everybody = calls.of(tables, rollout.id) if guards_sites else ()
+    near = calls.near(tables, rollout.id, begun)
+    calls.worked_out(rollout.id, found, now_s, len(everybody or near))
     rivals = claims.rivals(tables, rollout, None)
-    stopped = {number: stopped_installs(found.policy, muster, number) for number in begun}
+    stopped = {number: stopped_installs(found.policy, near, number) for number in begun}
     decided = {wave.number for wave in found.waves if wave.promoted_at_s is not None}
     zones = _Zones(found.policy, now_s)
     movers = [
@@ -189,10 +189,10 @@ def _moving(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls, now
         for each in near
     ]
     others = ramp.NO_OTHERS
-    if found.policy.budgets.healthy_per_site_min is not None:
+    if guards_sites:
         busy = _busy_elsewhere(tables, rollout, list(rivals)) if rivals else frozenset()
         movers = [each._replace(healthy=False) if each.device in busy else each for each in movers]
-        behind = (each for each in muster if each.wave not in begun and each.state is not MemberState.ASSIGNED)
+        behind = (each for each in everybody if each.wave not in begun and each.state is not MemberState.ASSIGNED)
         others = _rest_of_sites(tables.rollouts.site_others(rollout.id, now_s), behind, busy, now_s)
     if siting.lease_s(found.policy) is not None:
         movers = sites.whole(movers, siting.under_way(tables, rollout, begun, calls, now_s), begun)

@@ -26,6 +26,7 @@ from pinnace_server.domain.records import (
     RolloutState,
 )
 from pinnace_server.service import going_back, observing, siting
+from pinnace_server.service.changes import ChangedDevices
 from pinnace_server.service.condition import refreshed
 from pinnace_server.service.executing import execute
 from pinnace_server.service.ports import Tables, World
@@ -34,6 +35,7 @@ from pinnace_server.service.sets import save_set
 from pinnace_server.service.siting import Again
 
 BATCH: Final = 200  # in one tick
+LOOK_AT_ALL_EVERY_S: Final = 3_600.0
 
 _log = logging.getLogger(__name__)
 
@@ -44,19 +46,34 @@ class Reissuing:
     def __init__(self, world: World, rollouts: Rollouts) -> None:
         self._world = world
         self._rollouts = rollouts
+        self._changes = ChangedDevices()
+        self._looked_at_all_s: float | None = None
+        world.changes.subscribe(self._changes.heard)
 
     def reissue(self) -> None:
-        """Say everything again to devices whose store is new, under a new generation."""
+        """Say everything again to devices whose store is new, under a new generation.
+
+        A new store is heard of; everybody is looked at now and then all the same, and while there are many.
+        """
+        changed, last_s, now = self._changes.take(), self._looked_at_all_s, self._world.clock.now()
+        self._looked_at_all_s = None  # an error on the way: everybody, next time
+        everybody = last_s is None or not 0 <= now - last_s < LOOK_AT_ALL_EVERY_S
         with self._world.store.read() as tables:
-            stale = tables.assignments.stale(BATCH)
-        for old in stale:
-            try:
-                with self._world.store.write() as tables:
-                    topics = self._reissue(tables, old.device)
-            except Exception:  # a bad row of one device must not keep the others waiting
-                _log.exception("device %s cannot be told everything again, and is tried again", old.device)
-            else:
-                self._world.changes.notify(topics)
+            stale = tables.assignments.stale(BATCH, None if everybody else changed)
+        told = sum([self._tell(old.device) for old in stale])
+        if told == len(stale) < BATCH:
+            self._looked_at_all_s = now if everybody else last_s
+
+    def _tell(self, device: DeviceId) -> bool:
+        """Tell one device; return whether it was."""
+        try:
+            with self._world.store.write() as tables:
+                topics = self._reissue(tables, device)
+        except Exception:  # a bad row of one device must not keep the others waiting
+            _log.exception("device %s cannot be told everything again, and is tried again", device)
+            return False
+        self._world.changes.notify(topics)
+        return True
 
     def _reissue(self, tables: Tables, name: DeviceId) -> list[str]:
         device = tables.devices.get(name)

@@ -48,6 +48,7 @@ class RollCalls:
     def __init__(self) -> None:
         self._remembers = False
         self._read: dict[RolloutId, Sequence[Mustered]] = {}
+        self._near: dict[tuple[RolloutId, frozenset[int]], Sequence[Mustered]] = {}
         self._told: dict[RolloutId, Told] = {}
         self._worked_out: dict[RolloutId, tuple[Ramp, float, int]] = {}
 
@@ -60,6 +61,7 @@ class RollCalls:
         finally:
             self._remembers = False
             self._read.clear()
+            self._near.clear()
             self._told.clear()
 
     def of(self, tables: Tables, rollout: RolloutId) -> Sequence[Mustered]:
@@ -71,30 +73,44 @@ class RollCalls:
                 self._read[rollout] = found
         return found
 
+    def near(self, tables: Tables, rollout: RolloutId, begun: Collection[int]) -> Sequence[Mustered]:
+        """Return the members of waves that began, and those of others that are under way: a part of a large fleet."""
+        whole = self._read.get(rollout)
+        if whole is not None:
+            return [each for each in whole if each.wave in begun or each.state is MemberState.ASSIGNED]
+        key = (rollout, frozenset(begun))
+        found = self._near.get(key)
+        if found is None:
+            found = tables.rollouts.mustered_near(rollout, begun)
+            if self._remembers:
+                self._near[key] = found
+        return found
+
     def may_wait(self, rollout: RolloutId, ramp: Ramp, now_s: float) -> bool:
-        """Tell whether who may move was worked out for this ramp a moment ago, with so many devices that it can wait.
+        """Tell whether who may move in a large fleet can wait: it was worked out for this ramp a moment ago, or its
+        gates look in this very tick.
 
         A place that becomes free in a budget is then taken some seconds later.
         """
-        if rollout in self._read or rollout not in self._worked_out:
+        if rollout not in self._worked_out:
             return False
         of, at_s, devices = self._worked_out[rollout]
-        return devices > SMALL and of == ramp and 0 <= now_s - at_s < devices / SMALL
+        return devices > SMALL and of == ramp and (rollout in self._read or 0 <= now_s - at_s < devices / SMALL)
 
-    def worked_out(self, rollout: RolloutId, ramp: Ramp, now_s: float) -> None:
-        """Note that who may move was worked out."""
+    def worked_out(self, rollout: RolloutId, ramp: Ramp, now_s: float, devices: int) -> None:
+        """Note that who may move was worked out, from the roll call of so many devices."""
         if self._remembers:
-            self._worked_out[rollout] = (ramp, now_s, len(self._read[rollout]))
+            self._worked_out[rollout] = (ramp, now_s, devices)
 
     def forget_but(self, rollouts: Collection[RolloutId]) -> None:
         """Forget the rollouts that are over."""
         self._worked_out = {name: each for name, each in self._worked_out.items() if name in rollouts}
 
-    def told(self, tables: Tables, rollout: Rollout) -> Told:
-        """Return what all members under way were told and said."""
+    def told(self, tables: Tables, rollout: Rollout, begun: Collection[int]) -> Told:
+        """Return what all members under way were told and said; ``begun`` are the waves that began."""
         found = self._told.get(rollout.id)
         if found is None:
-            found = told(tables, rollout, self.of(tables, rollout.id))
+            found = told(tables, rollout, self.near(tables, rollout.id, begun))
             if self._remembers:
                 self._told[rollout.id] = found
         return found

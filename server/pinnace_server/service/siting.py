@@ -68,8 +68,8 @@ def under_way(
 
     Of a rollout over a fleet these are few: the others have not begun, or are done.
     """
-    said = calls.told(tables, rollout)
-    found = _grouped([each for each in calls.of(tables, rollout.id) if each.wave in begun], said)
+    said = calls.told(tables, rollout, begun)
+    found = _grouped([each for each in calls.near(tables, rollout.id, begun) if each.wave in begun], said)
     decided = {each.site for each in tables.rollouts.site_rulings(rollout.id)}
     some = {name: here for name, here in found.items() if _may_change(here, decided=name in decided)}
     return _built(tables, rollout, some, said, now_s)

@@ -20,10 +20,11 @@ from pinnace_server.domain.records import Event, EventKind, Member, MemberState,
 from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.domain.why import StepKind
 from pinnace_server.errors import Conflict, Refused
-from pinnace_server.service import climbing, observing, roll_calls
+from pinnace_server.service import climbing, controller, observing, roll_calls
 from pinnace_server.service.controller import PLAN_ALL_EVERY_S, Controller
 from pinnace_server.service.evidence import gather
 from pinnace_server.service.ports import Tables
+from pinnace_server.service.ramps import Look
 from pinnace_server.service.roll_calls import RollCalls
 from pinnace_server.service.whys import Whys
 from pinnace_sim.contention import Interleaved
@@ -342,6 +343,27 @@ def test_of_a_large_fleet_who_moves_next_is_worked_out_some_seconds_apart(
     server.clock.move(1.0)
     server.controller.tick()
     assert told() == 4
+
+
+@pytest.mark.parametrize(("small", "whole"), [(2, [False, True]), (6, [True, False])])
+def test_a_large_fleet_s_round_waits_for_the_tick_after_its_gates_looked(
+    server: Server, plant: Plant, monkeypatch: pytest.MonkeyPatch, small: int, whole: list[bool]
+) -> None:
+    monkeypatch.setattr(roll_calls, "SMALL", small)
+    server.climb(plant.second, waves=[1, "rest"], **QUICK)
+    plant.obey()
+    asked: list[bool] = []
+    in_question = controller._in_question
+
+    def noting(tables: Tables, rollout: Rollout, look: Look | None, changed: Sequence[DeviceId] | None) -> object:
+        asked.append(changed is None)
+        return in_question(tables, rollout, look, changed)
+
+    monkeypatch.setattr(controller, "_in_question", noting)
+    for passed_s in (PLAN_ALL_EVERY_S, 1.0):
+        server.clock.move(passed_s)
+        server.controller.tick()
+    assert asked == whole
 
 
 def test_a_roll_call_is_read_once_in_a_tick_and_anew_in_the_next(server: Server, plant: Plant) -> None:

@@ -346,11 +346,12 @@ def test_a_tick_calls_the_roll_once_however_many_sites_it_decides_about(
     rollout = plant.begin()
     with server.store.read() as tables:
         of = type(tables.rollouts)
-    _counted(monkeypatch, of, "muster", calls)
+    for call in ("muster", "mustered_near"):
+        _counted(monkeypatch, of, call, calls)
     _counted(monkeypatch, sites, "waits", calls)
     plant.prepare(*plant.lyon, *plant.kiel)
     assert {plant.word(device) for device in plant.devices} == {COMMIT}
-    assert calls == {"muster": 1}
+    assert calls == {"mustered_near": 1}
     server.rollouts.progress(rollout.id)
     assert calls["waits"] == 2  # once for each site, and not for each device
     for device in plant.devices:

@@ -455,6 +455,7 @@ def _of_rollouts(tables: Tables) -> Answers:
     yield "unsigned", list(tables.assignments.unsigned(3))
     yield "owed", list(tables.assignments.owed(3))
     yield "stale", list(tables.assignments.stale(3))
+    yield "stale of some", list(tables.assignments.stale(3, everyone[::2]))
     yield "active", list(tables.rollouts.active())
     yield "owning", list(tables.rollouts.owning())
     yield "rollouts", tables.rollouts.listing(RolloutQuery())
@@ -476,6 +477,8 @@ def _of_rollouts(tables: Tables) -> Answers:
         yield f"wave counts {name}", {wave: dict(sorted(each.items())) for wave, each in sorted(counts.items())}
         every = [each.device for each in tables.rollouts.members(name)]
         yield f"some members {name}", list(tables.rollouts.some_members(name, every[::2]))
+        for begun in ((), (1,), (0, 2)):
+            yield f"mustered near {begun} {name}", list(tables.rollouts.mustered_near(name, begun))
         yield f"some mustered {name}", list(tables.rollouts.some_mustered(name, every[::2]))
         yield f"agreements {name}", list(tables.rollouts.agreements(name))
         yield f"site rulings {name}", list(tables.rollouts.site_rulings(name))

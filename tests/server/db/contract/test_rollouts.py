@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -87,9 +87,9 @@ class TestSets:
         with store.read() as tables:
             return [each.device for each in tables.assignments.unsigned(limit)]
 
-    def stale(self, store: Store, limit: int = 10) -> list[str]:
+    def stale(self, store: Store, limit: int = 10, among: Sequence[DeviceId] | None = None) -> list[str]:
         with store.read() as tables:
-            return [each.device for each in tables.assignments.stale(limit)]
+            return [each.device for each in tables.assignments.stale(limit, among)]
 
     def test_last_set_is_kept(self, store: Store) -> None:
         with store.write() as tables:
@@ -147,6 +147,9 @@ class TestSets:
         written(store, lambda tables: tables.devices.save(device(3, incarnation=SECOND)))
         assert self.stale(store) == [camera(1), camera(2)]
         assert self.stale(store, limit=1) == [camera(1)]
+        assert self.stale(store, among=[camera(3), camera(2)]) == [camera(2)]
+        assert self.stale(store, limit=1, among=[camera(2), camera(1)]) == [camera(1)]
+        assert self.stale(store, among=[]) == []
         written(store, lambda tables: tables.assignments.save_desired(desired(1, 2, made_for=SECOND)))
         written(store, lambda tables: tables.devices.save(device(2, incarnation=SECOND)))
         assert self.stale(store) == []
@@ -335,6 +338,13 @@ class TestMembers:
             assert list(tables.rollouts.some_mustered(R1, [camera(2), camera(1), camera(3)])) == [plain, whole]
             assert list(tables.rollouts.some_mustered(R1, iter([camera(2)]))) == [whole]
             assert list(tables.rollouts.some_mustered(R1, [])) == []
+            assert list(tables.rollouts.mustered_near(R1, (2,))) == [whole]
+            assert list(tables.rollouts.mustered_near(R1, ())) == []
+        under_way = replace(members[0], state=MemberState.ASSIGNED)
+        written(store, lambda tables: tables.rollouts.save_members([under_way]))
+        with store.read() as tables:
+            assert [each.device for each in tables.rollouts.mustered_near(R1, (1,))] == [camera(1), camera(2)]
+        written(store, lambda tables: tables.rollouts.save_members(members[:1]))
         assert (plain.device, plain.wave, plain.site, plain.seen_at_s) == (camera(1), 1, "", None)
         assert whole == Mustered(
             device=camera(2),
