@@ -325,14 +325,22 @@ MUTATIONS: Final = (
         what="a set is sent inside of the transaction that plans it",
         edits=(
             _edit(
-                "server/pinnace_server/service/controller.py",
-                "                    save_set(tables, self._world, after.device, change.entry.generation)\n",
-                "                    save_set(tables, self._world, after.device, change.entry.generation)\n"
-                "                    planned = tables.assignments.desired(after.device.id)\n"
-                "                    assert planned is not None\n"
-                "                    wanted = planned.assignments\n"
-                "                    payload = self._world.signing.desired(wanted, self._releases(wanted))\n"
-                "                    self._publish(after.device.id, payload)\n",
+                "server/pinnace_server/service/executing.py",
+                "                save_set(tables, world, after.device, change.entry.generation)\n",
+                "                save_set(tables, world, after.device, change.entry.generation)\n"
+                "                planned = tables.assignments.desired(after.device.id)\n"
+                "                assert planned is not None\n"
+                "                wanted = planned.assignments\n"
+                "                named = {each.release for each in wanted.entries if each.release is not None}\n"
+                "                releases = {each: world.blobs.read(each) for each in named}\n"
+                "                payload = world.signing.desired(wanted, releases)\n"
+                "                topic = DownTopic(device=after.device.id, channel=Down.DESIRED)\n"
+                "                world.publisher.publish(topic, payload, retained=True)\n",
+            ),
+            _edit(
+                "server/pinnace_server/service/executing.py",
+                "from pinnace_server.domain import pairs, plans\n",
+                "from pinnace_contract.topics import Down, DownTopic\nfrom pinnace_server.domain import pairs, plans\n",
             ),
         ),
         rule=Rule.PUBLISHED_UNPLANNED,
@@ -501,9 +509,9 @@ MUTATIONS: Final = (
         "leave-trials-alone",
         "a rollback forgets the devices that have not committed the release yet",
         _edit(
-            "server/pinnace_server/service/rollouts.py",
-            "(_goes_back(tables, rollout, member) or not stay)",
-            "(member.state not in UNDER_WAY and not stay)",
+            "server/pinnace_server/service/taking_back.py",
+            "        case Leaves.TOLD:\n            return True\n",
+            "        case Leaves.TOLD:\n            return member.state not in UNDER_WAY\n",
         ),
         rule=Rule.RAN_ON,
         seeds=100,
@@ -557,7 +565,7 @@ MUTATIONS: Final = (
         ),
         rule=Rule.DECIDED_TOO_LATE,
         seeds=40,
-        found_by=20,
+        found_by=24,
     ),
     _of_waves(
         "let-a-site-go-without-counting",
