@@ -6,7 +6,8 @@ VENV_TFLITE ?= .venv-tflite
 VENV_SLIM ?= .venv-slim
 # tflite-runtime has no wheels after Python 3.11.
 PYTHON_TFLITE ?= python3.11
-WORKERS ?= 2
+# One more than the cores of a small machine: every third test waits for processes, and would leave a core idle.
+WORKERS ?= 3
 BIN := $(VENV)/bin
 SOURCES := agent converters server firmware-sim
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
