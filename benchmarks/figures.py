@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 _HOLDS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
@@ -86,15 +87,22 @@ def measure(
 
 def keep(name: str, part: str, figures: list[Figure]) -> None:
     """Write a part's figures, each with date and commit, beside those of the other parts from the same machine."""
-    path = RESULTS / f"{name}.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
     made = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "commit": _commit()}
-    others = before.get("figures", ()) if before.get("machine") == _machine() else ()
-    found = [each for each in others if each.get("part", part) != part]
+    found = [each for each in kept(name) if each.get("part", part) != part]
     found += [_plain(each) | {"part": part} | made for each in figures]
-    kept = {"benchmark": name, **made, "machine": _machine(), "figures": found}
+    whole = {"benchmark": name, **made, "machine": _machine(), "figures": found}
     RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(kept, indent=2) + "\n")
+    _path(name).write_text(json.dumps(whole, indent=2) + "\n")
+
+
+def kept(name: str) -> list[dict[str, Any]]:
+    """Return a benchmark's figures as they are kept, from this very machine."""
+    before = json.loads(_path(name).read_text()) if _path(name).exists() else {}
+    return list(before.get("figures", ())) if before.get("machine") == _machine() else []
+
+
+def _path(name: str) -> Path:
+    return RESULTS / f"{name}.json"
 
 
 def _plain(figure: Figure) -> dict[str, object]:

@@ -6,6 +6,7 @@ happens (leaving devices out) is asked of the gate itself. A test holds the two 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -223,16 +224,18 @@ class Twin:
         out: npt.NDArray[np.intp] | None,
     ) -> Array:
         others, candidate = self._arms(rows, channel, trials, bad, clamped=True, out=out)
-        change = self._change(self._controls(out))
-        null, _ = _best(others, candidate, 0.0, change, channel.variance[rows])
-        if change.most < np.inf:
-            free, _ = _best(others, candidate, 0.0, evalues.ANY_CHANGE, channel.variance[rows])
-            null = np.maximum(null, free - change.most)
-        width = evalues.CHANGE_EXPECTED
+        change, width = self._change(self._controls(out)), evalues.CHANGE_EXPECTED
+        variance, nothing = channel.variance[rows], np.zeros(len(rows))
+        nulls = [change, evalues.ANY_CHANGE] if change.most < np.inf else [change]
         normal = evalues.Change(core=width, slope=evalues.CHANGE_MAX / width**2)
+        ratios = [(float(np.log(ratio)), weight) for ratio, weight in evalues.WORSE]
+        asked = [(0.0, each, variance) for each in nulls] + [(ratio, normal, nothing) for ratio, _ in ratios]
+        tops = _all_best(others, candidate, asked)  # at once: what a call of numpy costs by itself is most of it
+        null = tops[0][0]
+        if len(nulls) > 1:
+            null = np.maximum(null, tops[1][0] - change.most)
         found = np.full(len(rows), -np.inf)
-        for ratio, weight in evalues.WORSE:
-            top, curvature = _best(others, candidate, float(np.log(ratio)), normal, np.zeros(len(rows)))
+        for (top, curvature), (_, weight) in zip(tops[len(nulls) :], ratios, strict=True):
             likelihood = top - 0.5 * np.log(width**2 * (curvature + 1 / width**2))
             found = np.logaddexp(found, likelihood + np.log(weight))
         return np.where(candidate[1] > 0, found - null, comparison.UNDECIDED)
@@ -306,28 +309,44 @@ def _term(events: Array, shape: Array, mean: Array) -> Array:
 def _best(
     control: Arms, candidate: Arms, log_ratio: float, change: evalues.Change, variance: Array
 ) -> tuple[Array, Array]:
-    square = change.core**2 + variance
-    low, high = (np.full(len(candidate[0]), each) for each in (-evalues.CHANGE_MAX, evalues.CHANGE_MAX))
+    ((likelihood, curvature),) = _all_best(control, candidate, [(log_ratio, change, variance)])
+    return likelihood, curvature
+
+
+def _all_best(
+    control: Arms, candidate: Arms, asked: Sequence[tuple[float, evalues.Change, Array]]
+) -> list[tuple[Array, Array]]:
+    """Return the best likelihood of each run, and its curvature, for each of several ratios and changes."""
+    size, times = len(candidate[0]), len(asked)
+    ratio = np.concatenate([np.full(size, each) for each, _, _ in asked])
+    core = np.concatenate([change.core**2 + variance for _, change, variance in asked])
+    slope = np.concatenate([np.full(size, change.slope) for _, change, _ in asked])
+    control, candidate = (tuple(np.tile(each, times) for each in arm) for arm in (control, candidate))  # type: ignore[assignment]
+    low, high = (np.full(size * times, each) for each in (-evalues.CHANGE_MAX, evalues.CHANGE_MAX))
     for _ in range(evalues.HALVINGS):
         x = (low + high) / 2
-        slope = _pull(control, x)[0] + _pull(candidate, x + log_ratio)[0]
-        up = slope > np.minimum(np.maximum(x / square, -change.slope), change.slope)
+        up = _slope(control, x) + _slope(candidate, x + ratio) > np.minimum(np.maximum(x / core, -slope), slope)
         low, high = np.where(up, x, low), np.where(up, high, x)
     x = (low + high) / 2
-    curvature = _pull(control, x)[1] + _pull(candidate, x + log_ratio)[1]
+    curvature = _curvature(control, x) + _curvature(candidate, x + ratio)
     likelihood = _term(control[0], control[2], np.exp(x) * control[1])
-    likelihood += _term(candidate[0], candidate[2], np.exp(x + log_ratio) * candidate[1])
-    knee = change.slope * square
-    price = np.where(np.abs(x) < knee, x * x / (2 * square), change.slope * (np.abs(x) - knee / 2))
-    return likelihood - price, curvature
+    likelihood += _term(candidate[0], candidate[2], np.exp(x + ratio) * candidate[1])
+    knee = slope * core
+    likelihood -= np.where(np.abs(x) < knee, x * x / (2 * core), slope * (np.abs(x) - knee / 2))
+    return list(zip(np.split(likelihood, times), np.split(curvature, times), strict=True))
 
 
-def _pull(arm: Arms, x: Array) -> tuple[Array, Array]:
+def _slope(arm: Arms, x: Array) -> Array:
+    events, expected, shape = arm
+    mean = np.exp(x) * expected
+    return np.where(expected > 0, events - (shape + events) * (mean / (shape + mean)), 0.0)
+
+
+def _curvature(arm: Arms, x: Array) -> Array:
     events, expected, shape = arm
     mean = np.exp(x) * expected
     part = mean / (shape + mean)
-    both = (shape + events) * part
-    return np.where(expected > 0, events - both, 0.0), both * (1 - part)
+    return (shape + events) * part * (1 - part)
 
 
 def _counts(of: tuple[Array, ...], row: int, number: int) -> Counts:
