@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from pinnace_contract.ids import DeviceId, ModelName, ReleaseId, RolloutId
-from pinnace_contract.latest import Phase
+from pinnace_contract.latest import Phase, WithdrawMode
 from pinnace_server.domain.records import DeviceState, MemberState, Rollout
 from pinnace_server.domain.rollout_policy.policy import OnRollback
 from pinnace_server.service import rules
@@ -127,7 +127,7 @@ class GoingBack:
 def _back(tables: Tables, rollout: Rollout, model: ModelName, devices: list[DeviceId]) -> set[DeviceId]:
     """Return which devices go back: the rollout's own, by what they were last told, or its rollback's."""
     policy = rules.policy_of(rollout)
-    stays = policy is not None and policy.on_rollback is OnRollback.STAY
+    stays = (policy is not None and policy.on_rollback is OnRollback.STAY) or _is_retired(tables, rollout)
     members = {each.device: each for each in tables.rollouts.members(rollout.id)}
     found = set[DeviceId]()
     for assignment in tables.assignments.of(devices):
@@ -139,6 +139,15 @@ def _back(tables: Tables, rollout: Rollout, model: ModelName, devices: list[Devi
         if other.halts == rollout.id:
             found |= {each.device for each in tables.rollouts.members(other.id) if each.state in _UNDER_WAY}
     return found & set(devices)
+
+
+def _is_retired(tables: Tables, rollout: Rollout) -> bool:
+    """Tell whether a rollout was halted because its version may not be started any more: what runs it may go on."""
+    version = tables.versions.of_release(rollout.release) if rollout.release is not None else None
+    withdrawal = version.withdrawal if version is not None else None
+    if withdrawal is None or withdrawal.mode is not WithdrawMode.RETIRE:
+        return False
+    return withdrawal.at_s == rollout.ended_at_s
 
 
 def _runs(device: SimDevice, model: ModelName, release: ReleaseId) -> bool:

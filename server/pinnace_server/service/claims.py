@@ -35,6 +35,12 @@ def rivals(tables: Tables, rollout: Rollout, devices: Sequence[DeviceId] | None)
     return {device: first for device, first in found if first is not None}
 
 
+def under_way_elsewhere(tables: Tables, rollout: Rollout) -> set[DeviceId]:
+    """Return the devices that another rollout of the model told something, whoever goes first on them."""
+    others = [each for each in tables.rollouts.active() if each.model == rollout.model and each.id != rollout.id]
+    return {each.device for other in others for each in tables.rollouts.members_in(other.id, UNDER_WAY)}
+
+
 def _to_be_taken_in(tables: Tables, rollback: Rollout, devices: Sequence[DeviceId] | None) -> Sequence[Member]:
     """Return the members of a rollout that was ended which its rollback goes first on, and has not taken in yet."""
     if rollback.backlog is None or rollback.halts is None:

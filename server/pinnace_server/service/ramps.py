@@ -190,7 +190,7 @@ def _moving(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls, now
     ]
     others = ramp.NO_OTHERS
     if guards_sites:
-        busy = _busy_elsewhere(tables, rollout, list(rivals)) if rivals else frozenset()
+        busy = _busy_elsewhere(tables, rollout, rivals.keys() | claims.under_way_elsewhere(tables, rollout))
         movers = [each._replace(healthy=False) if each.device in busy else each for each in movers]
         behind = (each for each in everybody if each.wave not in begun and each.state is not MemberState.ASSIGNED)
         others = _rest_of_sites(tables.rollouts.site_others(rollout.id, now_s), behind, busy, now_s)
@@ -252,7 +252,7 @@ def _rest_of_sites(
     return {site: SiteOthers(devices=n, healthy=healthy) for site, (n, healthy) in found.items()}
 
 
-def _busy_elsewhere(tables: Tables, rollout: Rollout, devices: Sequence[DeviceId]) -> Collection[DeviceId]:
+def _busy_elsewhere(tables: Tables, rollout: Rollout, devices: Collection[DeviceId]) -> Collection[DeviceId]:
     """Return which of these are under way in another rollout: while they are, their site has to do without them."""
     return {
         each.device

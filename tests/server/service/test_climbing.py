@@ -280,6 +280,20 @@ def test_devices_of_later_waves_are_part_of_their_site(server: Server, plant: Pl
     assert len(under_way) == go
 
 
+def test_a_site_does_without_a_device_that_a_rollout_behind_this_one_moves(server: Server, plant: Plant) -> None:
+    first, busy = sorted(plant.devices[:2], key=lambda each: each.id)
+    for device in (first, busy):
+        server.fleet.label(device.id, {"site": "lyon"}, "ann")
+    behind = server.climb(plant.second, cohort=f"device = {busy.id}", strategy="all_at_once", priority=10)
+    assert server.members(behind)[busy.id].state is MemberState.ASSIGNED
+    asked = {"strategy": "all_at_once", "budgets": {"healthy_per_site_min": 1}, "priority": 50}
+    ahead = server.climb(server.version("3"), cohort="site = lyon", **asked)
+    assert {each.state for each in server.members(ahead).values()} == {MemberState.WAITING}
+    busy.commit()
+    server.controller.tick()
+    assert MemberState.ASSIGNED in {each.state for each in server.members(ahead).values()}
+
+
 def test_the_round_looks_at_who_is_under_way_and_at_nobody_who_is_held(
     server: Server, plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
