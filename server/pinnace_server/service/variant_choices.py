@@ -30,7 +30,8 @@ class VariantChoice:
 
 
 def of_member(tables: Tables, rollout: Rollout, member: Member, device: Device) -> VariantChoice | None:
-    """Return what one was dealt; None: it goes back, or there was nothing to choose."""
+    """Return what one was dealt; None: it goes back, or there was nothing to choose. Of a policy that cannot be read
+    no rule is told."""
     version = tables.versions.of_release(member.release) if member.release is not None else None
     if version is None or rollout.intent is not Intent.UPGRADE:
         return None
@@ -39,7 +40,7 @@ def of_member(tables: Tables, rollout: Rollout, member: Member, device: Device) 
     order = [by_digest[each] for each in member.variants if each in by_digest]
     if len(listed) < 2 or not order:
         return None
-    policy = rules.policy_of(rollout)
+    policy = None if rules.unreadable(rollout) else rules.policy_of(rollout)
     rule = policy.variant if policy is not None else None
     return VariantChoice(
         model=version.model,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pinnace_contract.latest import Intent, Outcome
+from pinnace_contract.latest import Intent, Outcome, Runtime
 from pinnace_server.console.query import RolloutQuery
 from pinnace_server.console.reading.rollouts import RolloutReads, waiting_for_a_person
 from pinnace_server.domain import queries
@@ -68,9 +68,9 @@ def column(server: Server, rollout: Rollout, name: str) -> str:
 class Two:
     """Four devices and two rollouts in waves: one over ``ours``, one over ``theirs``, which is then damaged."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, runtimes: tuple[Runtime, ...] = (Runtime.ONNX,)) -> None:
         self.server = server
-        first, second = server.version("1"), server.version("2")
+        first, second = server.version("1"), server.version("2", runtimes=runtimes)
         self.second = second
         self.ours = [server.device(f"ours-{n}", labels={"line": "ours"}) for n in range(2)]
         self.theirs = [server.device(f"theirs-{n}", labels={"line": "theirs"}) for n in range(2)]
@@ -140,6 +140,16 @@ def test_why_and_the_console_say_what_cannot_be_read(server: Server) -> None:
     assert (concern.severity, concern.text) == ("bad", "Rollout of digits 2 cannot be read")
     body = bodies.RolloutDetail.of_progress(server.rollouts.progress(two.damaged.id))
     assert (body.strategy, body.policy, body.waves) == ("unreadable", None, [])
+
+
+def test_a_device_is_explained_that_was_dealt_variants_by_what_cannot_be_read(server: Server) -> None:
+    two = Two(server, (Runtime.ONNX, Runtime.TFLITE))
+    two.damage()
+    for device in two.theirs:
+        (answer,) = Whys(server.world).of_device(device.id)
+        assert answer.variant
+        (choice,) = server.fleet.device(device.id).variants
+        assert choice.rule == ""
 
 
 def test_its_devices_under_way_go_on_and_are_nobody_else_s(server: Server) -> None:
