@@ -321,7 +321,7 @@ def _all_best(
     ratio = np.concatenate([np.full(size, each) for each, _, _ in asked])
     core = np.concatenate([change.core**2 + variance for _, change, variance in asked])
     slope = np.concatenate([np.full(size, change.slope) for _, change, _ in asked])
-    control, candidate = (tuple(np.tile(each, times) for each in arm) for arm in (control, candidate))  # type: ignore[assignment]
+    control, candidate = _tiled(control, times), _tiled(candidate, times)
     low, high = (np.full(size * times, each) for each in (-evalues.CHANGE_MAX, evalues.CHANGE_MAX))
     for _ in range(evalues.HALVINGS):
         x = (low + high) / 2
@@ -334,6 +334,11 @@ def _all_best(
     knee = slope * core
     likelihood -= np.where(np.abs(x) < knee, x * x / (2 * core), slope * (np.abs(x) - knee / 2))
     return list(zip(np.split(likelihood, times), np.split(curvature, times), strict=True))
+
+
+def _tiled(arm: Arms, times: int) -> Arms:
+    events, expected, shape = (np.tile(each, times) for each in arm)
+    return events, expected, shape
 
 
 def _slope(arm: Arms, x: Array) -> Array:
