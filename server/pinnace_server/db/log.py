@@ -59,7 +59,8 @@ class SqlEvents:
         return Listing(rows=tuple(_event(row) for row in rows), total=total)
 
     def last_number(self) -> int:
-        return self._session.exec(select(func.max(EventRow.number))).one() or 0
+        (number,) = run(self._session, "SELECT max(number) FROM events").fetchone()
+        return number or 0
 
 
 class SqlClaims:

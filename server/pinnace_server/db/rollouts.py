@@ -226,24 +226,16 @@ class SqlRollouts:
         return Listing(rows=tuple(_rollout(row) for row in rows), total=total)
 
     def active(self) -> Sequence[Rollout]:
-        rows = self._session.exec(
-            select(RolloutRow)
-            .where(col(RolloutRow.state) == RolloutState.ACTIVE.value)
-            .order_by(col(RolloutRow.created_at_s), col(RolloutRow.id))
-        )
-        return [_rollout(row) for row in rows]
+        active = "state = ? ORDER BY created_at_s, id"
+        return [_rollout(row) for row in _ROLLOUTS.where(self._session, active, RolloutState.ACTIVE.value)]
 
     def owning(self) -> Sequence[Rollout]:
-        rows = self._session.exec(
-            select(RolloutRow)
-            .where(
-                col(RolloutRow.state).in_([RolloutState.ACTIVE.value, RolloutState.FINISHED.value]),
-                col(RolloutRow.intent) == Intent.UPGRADE.value,
-                exists().where(col(AssignmentRow.rollout) == col(RolloutRow.id)),
-            )
-            .order_by(col(RolloutRow.created_at_s), col(RolloutRow.id))
+        owning = (
+            "state IN (?, ?) AND intent = ? AND EXISTS (SELECT 1 FROM assignments WHERE rollout = rollouts.id) "
+            "ORDER BY created_at_s, id"
         )
-        return [_rollout(row) for row in rows]
+        values = (RolloutState.ACTIVE.value, RolloutState.FINISHED.value, Intent.UPGRADE.value)
+        return [_rollout(row) for row in _ROLLOUTS.where(self._session, owning, *values)]
 
     def members(self, rollout: RolloutId) -> Sequence[Member]:
         rows = _MEMBERS.where(self._session, "rollout = ? ORDER BY wave, device", rollout)
@@ -412,16 +404,11 @@ class SqlRollouts:
         return found
 
     def evidence(self, rollout: RolloutId) -> Counts:
-        n, errors, predictions, below, labels, label_errors = self._session.exec(
-            select(  # type: ignore[call-overload]  # sqlmodel types up to four columns
-                func.sum(EvidenceRow.n),
-                func.sum(EvidenceRow.errors),
-                func.sum(EvidenceRow.predictions),
-                func.sum(EvidenceRow.below),
-                func.sum(EvidenceRow.labels),
-                func.sum(EvidenceRow.label_errors),
-            ).where(EvidenceRow.rollout == rollout)
-        ).one()
+        added_up = (
+            "SELECT sum(n), sum(errors), sum(predictions), sum(below), sum(labels), sum(label_errors) "
+            "FROM evidence WHERE rollout = ?"
+        )
+        n, errors, predictions, below, labels, label_errors = run(self._session, added_up, (rollout,)).fetchone()
         return Counts(
             n=n or 0,
             errors=errors or 0,
