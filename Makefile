@@ -6,8 +6,8 @@ VENV_TFLITE ?= .venv-tflite
 VENV_SLIM ?= .venv-slim
 # tflite-runtime has no wheels after Python 3.11.
 PYTHON_TFLITE ?= python3.11
-# One more than the cores of a small machine: every third test waits for processes, and would leave a core idle.
-WORKERS ?= 3
+# Twice the cores of a small machine: many tests wait for processes, and would leave a core idle.
+WORKERS ?= 4
 BIN := $(VENV)/bin
 SOURCES := agent converters server firmware-sim
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -24,7 +24,7 @@ demo: $(VENV_DEMO)/.installed ## five devices, five versions, the first automati
 install: $(VENV)/.installed ## the development environment in .venv, from the lock
 
 test: $(VENV)/.installed ## every test but the soaks
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 25 -m "not soak and not tflite_runtime" tests
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 25 -m "not soak and not tflite_runtime" tests
 
 test-tflite: $(VENV_TFLITE)/.installed ## the tflite-runtime adapter, in an environment of its own
 	$(VENV_TFLITE)/bin/pytest -m tflite_runtime tests/runtime
@@ -36,7 +36,7 @@ test-slim: ## pip install ./agent in a clean environment, then pinnace-agent --h
 	! $(VENV_SLIM)/bin/python -Ic 'import pinnace_server' 2>/dev/null
 	! $(VENV_SLIM)/bin/python -Ic 'import fastapi' 2>/dev/null
 
-soak: $(VENV)/.installed ## the tests that run for minutes
+soak: $(VENV)/.installed ## the tests that run for minutes, or repeat in full what others show by examples
 	$(BIN)/pytest -n $(WORKERS) -m soak --timeout 3600 tests
 
 lint: $(VENV)/.installed ## ruff, mypy, pyright and the import rules

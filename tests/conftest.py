@@ -30,12 +30,48 @@ settings.load_profile("pinnace")
 # A test that asks for one of these fixtures carries the marker of the same name.
 FIXTURES_WITH_MARKER = ("mosquitto", "chromium")
 
+# Files that take half a minute or more, the longest first. `make test` gives a worker one file after another: a long
+# one that began last would be waited for by all others. Those that wait for processes stand among those that compute.
+LONG_FILES = (
+    "tests/sim/test_stores.py",
+    "tests/e2e/test_road.py",
+    "tests/sim/test_mutations.py",
+    "tests/agent/test_agent_process.py",
+    "tests/e2e/test_phases.py",
+    "tests/sim/test_scenarios.py",
+    "tests/e2e/test_shadow.py",
+    "tests/server/service/test_guarded_rollouts.py",
+    "tests/e2e/test_demo.py",
+    "tests/sim/test_rehearse_policy.py",
+    "tests/e2e/test_site_atomic.py",
+    "tests/sim/test_world.py",
+    "tests/sim/test_pace.py",
+    "tests/e2e/test_blue_green.py",
+    "tests/e2e/test_going_back.py",
+    "tests/server/console/test_browser.py",
+    "tests/server/service/test_climbing.py",
+    "tests/server/program/test_serve.py",
+    "tests/e2e/test_waves.py",
+    "tests/sim/test_fleet.py",
+    "tests/server/program/test_policy_text.py",
+    "tests/e2e/test_device_store.py",
+    "tests/sim/test_waves.py",
+    "tests/e2e/test_ab.py",
+    "tests/sim/test_rehearse_natures.py",
+    "tests/e2e/test_told.py",
+    "tests/server/program/test_registry_verbs.py",
+    "tests/server/http/test_borders.py",
+    "tests/converters/test_conversion.py",
+)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for name in FIXTURES_WITH_MARKER:
             if name in getattr(item, "fixturenames", ()):
                 item.add_marker(name)
+    turns = {name: turn for turn, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: turns.get(item.location[0], len(turns)))
 
 
 @pytest.fixture

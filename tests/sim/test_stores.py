@@ -20,6 +20,29 @@ pytestmark = pytest.mark.slow
 
 HOURS_MAX = 8.0  # weeks over SQL take most of a minute, and show nothing that hours do not
 SCENARIOS = {each.name: each.plan for each in cases.ALL if isinstance(each, Scenario) and each.plan.hours <= HOURS_MAX}
+# Of each strategy `make test` plays one that succeeds and one that goes back, and whatever kills a server: others read
+# and write the same rows, and five seconds each of them. `make soak` plays them all.
+SOAKS = {
+    "ab-of-a-release-that-is-wrong-on-one-class",
+    "ab-of-a-release-that-takes-its-devices-down",
+    "ab-stops-what-is-a-fifth-slower",
+    "blue-green-dies-silently",
+    "blue-green-golden-vectors-fail-on-one-kind",
+    "blue-green-has-errors",
+    "canary-dies-silently",
+    "canary-is-slower",
+    "golden-failure-stops-its-hardware",
+    "misspelt-metric-holds",
+    "outcome-goes-back",
+    "predictions-drift-and-go-back",
+    "site-commits-and-the-gates-move-it-back",
+    "site-decided-while-one-cannot-hear",
+    "told-and-good",
+    "undecided-wave-is-paused",
+    "wan-cut-of-a-site-in-mid-wave",
+    "waves-wait-for-agreement",
+}
+PLAYED = [pytest.param(name, marks=[pytest.mark.soak] if name in SOAKS else []) for name in SCENARIOS]
 COMMITS = 12  # of an assignment, each with a kill before and after it
 
 
@@ -39,13 +62,14 @@ def _same(plan: Plan, disk: SqlDisk) -> Outcome:
     return over_sql
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", PLAYED)
 def test_a_hard_case_goes_the_same_way(name: str, disk: SqlDisk) -> None:
     _same(SCENARIOS[name], disk)
 
 
 def test_all_but_the_longest_are_played_over_both() -> None:
     assert {each.name for each in cases.ALL if isinstance(each, Scenario)} - set(SCENARIOS) == {"away-for-weeks"}
+    assert set(SCENARIOS) > SOAKS
 
 
 @pytest.mark.parametrize("number", range(2 * COMMITS))
