@@ -205,6 +205,8 @@ def _asking(draw: random.Random, order: Order) -> Order:
             "fairness": draw.choice((None, {"points": 2}, {"points": 5})),
             "predictions": draw.choice((None, 5, 10)),
         }
+        if strategy == "all_at_once":  # leaves nobody to compare them with
+            policy["gates"]["guards"] |= {"outcome": None, "predictions": None}
         return replace(order, policy=json.dumps(policy, sort_keys=True))
     return order
 

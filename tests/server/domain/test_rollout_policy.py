@@ -224,6 +224,14 @@ def test_site_atomic_needs_no_healthy_rest_of_a_site_unless_said() -> None:
         ({"waves": ["50%", "50%", "rest"]}, r"policy.waves\[2\]: expected no 'rest' after shares of 100% in all"),
         ({"waves": [1, "rest"], "strategy": "all_at_once"}, r"policy.waves: expected \['rest'\] with all_at_once"),
         ({"holdback": "5%", "strategy": "all_at_once"}, "policy.holdback: expected null with all_at_once"),
+        (
+            {"strategy": "all_at_once", "gates": {"guards": {"outcome": {"metric": "sold"}}}},
+            "policy.gates.guards.outcome: expected null with all_at_once, which leaves nobody to compare with",
+        ),
+        (
+            {"strategy": "all_at_once", "gates": {"guards": {"predictions": 10}}},
+            "policy.gates.guards.predictions: expected null with all_at_once",
+        ),
         ({"holdback": "60%"}, "policy.holdback: expected at most half the cohort, found 60%"),
         ({"holdback": "rest"}, "policy.holdback: expected a number of devices .* or null, found 'rest'"),
         ({"gates": {"soak": 3}}, "policy.gates: unknown key 'soak'; did you mean 'soak_s'"),

@@ -110,6 +110,12 @@ def _strategy_problems(policy: RolloutPolicy) -> Iterator[str]:
                 yield f"waves: expected ['rest'] with all_at_once, found {[sizes.written(one) for one in policy.waves]}"
             if policy.holdback is not None:
                 yield "holdback: expected null with all_at_once, which leaves no control group, found a holdback"
+            for name in ("outcome", "predictions"):
+                if getattr(policy.gates.guards, name) is not None:
+                    yield (
+                        f"gates.guards.{name}: expected null with all_at_once, which leaves nobody to compare with, "
+                        "found a guard"
+                    )
         case Ab():
             if policy.gates.guards.outcome is None:
                 yield "gates.guards.outcome: expected a metric, which ab compares, found null"
