@@ -334,23 +334,30 @@ def _missing(witness: Witness, number_from: int, number_to: int, now_s: float) -
     One may be under way at any time. A later report may speak for windows before it, so what was made up in the end was
     no silence; what came in advance makes up for nothing.
     """
-    latest_s = now_s - GRACE_CADENCES * witness.report_every_s
-    due, behind = list[int](), list[int]()
+    due, behind = _due(number_from, number_to, witness.report_every_s, now_s), list[int]()
     all_due = all_came = 0
-    for number in range(number_from, number_to):
-        due.append(_due(number, witness.report_every_s, latest_s))
-        all_due += due[-1]
-        all_came = min(all_due, all_came + witness.reports.get(number, 0))
-        behind.append(max(0, all_due - all_came - 1))
+    for number, n in enumerate(due, number_from):
+        all_due += n
+        all_came += witness.reports.get(number, 0)
+        if all_came > all_due:
+            all_came = all_due
+        behind.append(all_due - all_came - 1 if all_due > all_came else 0)
     for at in range(len(behind) - 2, -1, -1):
-        behind[at] = min(behind[at], behind[at + 1])
+        if behind[at] > behind[at + 1]:
+            behind[at] = behind[at + 1]
     return [(n, now - before) for n, (before, now) in zip(due, pairwise([0, *behind]), strict=True)]
 
 
-def _due(number: int, every_s: float, latest_s: float) -> int:
-    """Count whole cadences of a stretch, on one grid, so that hourly reports are due once an hour."""
-    begin_s, end_s = number * STRETCH_S, min((number + 1) * STRETCH_S, latest_s)
-    return max(0, math.floor(end_s / every_s) - math.floor(begin_s / every_s))
+def _due(number_from: int, number_to: int, every_s: float, now_s: float) -> list[int]:
+    """Count whole cadences of each stretch, on one grid, so that hourly reports are due once an hour."""
+    latest_s = now_s - GRACE_CADENCES * every_s
+    latest, before, due = math.floor(latest_s / every_s), math.floor(number_from * STRETCH_S / every_s), list[int]()
+    for number in range(number_from, number_to):
+        end_s = (number + 1) * STRETCH_S
+        whole = math.floor(end_s / every_s)
+        due.append(max(0, (whole if end_s <= latest_s else latest) - before))
+        before = whole
+    return due
 
 
 def _tallied(pairs: Sequence[tuple[int, int]]) -> Counts:
