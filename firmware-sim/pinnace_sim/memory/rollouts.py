@@ -174,9 +174,19 @@ class MemoryRollouts:
         found = (each for each in self.members(rollout) if each.wave in waves or each.state is MemberState.ASSIGNED)
         return [_mustered(member, self._disk.devices[member.device]) for member in found]
 
+    def mustered_at(self, rollout: RolloutId, sites: Iterable[str]) -> Sequence[Mustered]:
+        asked, devices = frozenset(sites), self._disk.devices
+        found = (each for each in self.members(rollout) if devices[each.device].labels.get(SITE_LABEL) in asked)
+        return [_mustered(member, devices[member.device]) for member in found]
+
     def some_mustered(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Mustered]:
         found = self.some_members(rollout, devices)
         return [_mustered(member, self._disk.devices[member.device]) for member in found]
+
+    def waiting_behind(self, rollout: RolloutId, wave: int) -> Sequence[DeviceId]:
+        behind = (each for each in self.members(rollout) if each.wave > wave and each.state is MemberState.WAITING)
+        devices = self._disk.devices
+        return [each.device for each in behind if devices[each.device].state is not DeviceState.QUARANTINED]
 
     def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:
         members = self._disk.members.get(rollout, {})

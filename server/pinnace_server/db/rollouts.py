@@ -269,6 +269,15 @@ class SqlRollouts:
         values = (SITE_LABEL, ZONE_LABEL, rollout, *waves, MemberState.ASSIGNED.value)
         return [_mustered(*row) for row in run(self._session, near, values)]
 
+    def mustered_at(self, rollout: RolloutId, sites: Iterable[str]) -> Sequence[Mustered]:
+        found: list[Mustered] = []
+        for some in in_batches(sites):
+            rows = run(
+                self._session, f"{_MUSTER} AND s.value IN ({marks(some)})", (SITE_LABEL, ZONE_LABEL, rollout, *some)
+            )
+            found.extend(_mustered(*row) for row in rows)
+        return sorted(found, key=lambda each: (each.wave, each.device))
+
     def some_mustered(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Mustered]:
         found: list[Mustered] = []
         for some in in_batches(devices):
@@ -276,6 +285,14 @@ class SqlRollouts:
             rows = run(self._session, of_these, (SITE_LABEL, ZONE_LABEL, rollout, *some))
             found.extend(_mustered(*row) for row in rows)
         return sorted(found, key=lambda each: (each.wave, each.device))
+
+    def waiting_behind(self, rollout: RolloutId, wave: int) -> Sequence[DeviceId]:
+        behind = (
+            "SELECT device FROM members WHERE rollout = ? AND wave > ? AND state = ? "
+            "AND device NOT IN (SELECT id FROM devices WHERE state = ?) ORDER BY wave, device"
+        )
+        values = (rollout, wave, MemberState.WAITING.value, DeviceState.QUARANTINED.value)
+        return [DeviceId(device) for (device,) in run(self._session, behind, values)]
 
     def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:
         devices = self._session.exec(select(func.count()).select_from(DeviceRow)).one()

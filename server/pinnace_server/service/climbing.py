@@ -124,13 +124,14 @@ class Climbing:
         if last is not None and now - last < _every_s(ramp, wave, now):
             return None
         self._looked_at_s[key] = now
-        muster = self._calls.of(tables, rollout.id)
-        self.looked_over += len(muster)
-        gathered = gather(tables, rollout, ramp, wave, muster, now)
+        self._calls.gates_look(rollout.id)
+        near = self._calls.near(tables, rollout.id, ramp.begun)
+        gathered = gather(tables, rollout, ramp, wave, near, now)
+        self.looked_over += gathered.members
         if gathered.switched_at_s is not None and wave.switched_at_s is None:
             ramp = _with(ramp, replace(wave, switched_at_s=gathered.switched_at_s))
         verdict = verdicts.judge(gathered.evidence, gathered.settings)
-        ready = pairs.readiness(each for each in muster if each.wave == wave.number)
+        ready = pairs.readiness(each for each in near if each.wave == wave.number)
         standing = ramps.standing(ramp, verdict, now, ready)
         return _Found(standing=standing, verdict=verdict, gathered=gathered, ready=ready)
 

@@ -7,7 +7,7 @@ after a crash at any point: what was planned is in the database before it is sig
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -56,6 +56,7 @@ RAW_KEPT_S: Final = 86_400
 PRUNE_EVERY_S: Final = 3600
 RENEW_EVERY_S: Final = 60
 PLAN_ALL_EVERY_S: Final = 300  # of whom nothing is heard; whoever falls silent is heard of
+PUT_OFF_TICKS_MAX: Final = 10  # that this waits for one in which no gates look: of many rollouts some look each time
 _UNDER_WAY: Final = (MemberState.WAITING, *UNDER_WAY)
 _ENDED_WELL: Final = frozenset({MemberState.COMMITTED.value, MemberState.SUPERSEDED.value})
 
@@ -77,6 +78,7 @@ class Controller:
         self._reissuing = Reissuing(world, rollouts)
         self._changes = ChangedDevices()
         self._planned: frozenset[RolloutId] = frozenset()
+        self._put_off = 0  # ticks that looking at everybody waits
         self._failed: frozenset[RolloutId] = frozenset()
         self._planned_all_at_s: float | None = None
         world.changes.subscribe(self._changes.heard)
@@ -124,7 +126,7 @@ class Controller:
             active = sorted(tables.rollouts.active(), key=lambda each: each.intent is Intent.UPGRADE)
             planned = frozenset(rollout.id for rollout in active)
             self._calls.forget_but(planned)
-            everything = last_s is None or planned != self._planned or self._round_is_due(now - last_s)
+            everything = self._looks_at_all(planned, last_s, now)
             failed: set[RolloutId] = set()
             due: list[_Due] = []
             for rollout in active:
@@ -137,12 +139,22 @@ class Controller:
         for each in due:
             with self._failing_alone(each.rollout, failed):
                 self._move(each)
-        self._planned, self._failed = planned, frozenset(failed)
+        self._failed = frozenset(failed)
         self._planned_all_at_s = now if everything else last_s
+        if everything:
+            self._planned, self._put_off = planned, 0
 
-    def _round_is_due(self, passed_s: float) -> bool:
-        """Tell whether to look at everybody again; in a large fleet not in a tick in which its gates looked."""
-        return passed_s >= PLAN_ALL_EVERY_S and self._climbing.looked_over <= roll_calls.SMALL
+    def _looks_at_all(self, planned: Collection[RolloutId], last_s: float | None, now: float) -> bool:
+        """Tell whether to look at everybody: after a start, every few minutes, and when a rollout begins or ends.
+
+        In a large fleet the first two wait for a tick in which no gates look, though not for long.
+        """
+        if last_s is not None and (planned != self._planned or now - last_s < PLAN_ALL_EVERY_S):
+            return planned != self._planned
+        if self._climbing.looked_over > roll_calls.SMALL and self._put_off < PUT_OFF_TICKS_MAX:
+            self._put_off += 1
+            return False
+        return True
 
     @contextmanager
     def _failing_alone(self, rollout: Rollout, failed: set[RolloutId]) -> Iterator[None]:

@@ -1,7 +1,8 @@
 """What the gates of a wave are told: its devices and those that stay behind, gathered from rows.
 
-In a large fleet a sample of each arm speaks, chosen by a hash; install outcomes count every device. Whoever another
-rollout touched, or may be two, is compared with nobody; how its attempt ended still counts.
+In a large fleet a sample of each arm speaks, chosen by a hash; install outcomes count every device. Of those that stay
+behind only the sample is read, and who is at the sites of what is judged: whether a site is heard is asked of them.
+Whoever another rollout touched, or may be two, is compared with nobody; how its attempt ended still counts.
 """
 
 from __future__ import annotations
@@ -40,25 +41,36 @@ CLOCK_OFF_S: Final = 1_800.0  # reports that come now and speak of so long ago a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """The evidence of a wave, the settings to judge it by, and when its first device served the release."""
+    """The evidence of a wave, the settings to judge it by, and when its first device served the release.
+
+    ``members``: how many devices the rollout has.
+    """
 
     evidence: WaveEvidence
     settings: Settings
     switched_at_s: float | None
+    members: int
 
 
 def gather(
-    tables: Tables, rollout: Rollout, ramp: Ramp, wave: Wave, muster: Sequence[Mustered], now_s: float
+    tables: Tables, rollout: Rollout, ramp: Ramp, wave: Wave, near: Sequence[Mustered], now_s: float
 ) -> Gathered:
-    """Gather what a wave that began says. ``rollout`` is an upgrade, and has a release; ``muster`` is its roll call."""
+    """Gather what a wave that began says. ``rollout`` is an upgrade, and has a release; ``near`` is its roll call, at
+    least of this wave."""
     assert rollout.release is not None, "only an upgrade is judged"
-    mine = [each for each in muster if each.wave == wave.number and each.state not in _LEFT]
-    behind = [each for each in muster if each.wave > wave.number and each.state is MemberState.WAITING]
-    arms = _Arms(tables, rollout, wave, mine, behind, now_s)
-    switched_at_s = wave.switched_at_s if wave.switched_at_s is not None else arms.switched_at_s
     policy = ramp.policy
-    heard_sites = {each.site for each in behind if each.is_reporting(now_s)}
-    awake = _awake_sites(behind, wave.started_at_s or now_s, policy.silence_s, now_s)
+    members = sum(sum(states.values()) for states in tables.rollouts.wave_counts(rollout.id).values())
+    mine = [each for each in near if each.wave == wave.number and each.state not in _LEFT]
+    sample = tables.rollouts.some_mustered(
+        rollout.id, _first_by_hash(tables.rollouts.waiting_behind(rollout.id, wave.number))
+    )
+    arms = _Arms(tables, rollout, wave, mine, sample, now_s)
+    switched_at_s = wave.switched_at_s if wave.switched_at_s is not None else arms.switched_at_s
+    running = arms.running(mine, policy.silence_s, now_s)
+    judged = (each for each in mine if each.device in running)
+    neighbours = _neighbours(tables, rollout, wave, {each.site for each in (*arms.candidates, *judged)})
+    heard_sites = {each.site for each in (*sample, *neighbours) if each.is_reporting(now_s)}
+    awake = _awake_sites(neighbours, wave.started_at_s or now_s, policy.silence_s, now_s)
     found = witness.evidence(
         release=rollout.release,
         switched_at_s=now_s if switched_at_s is None else switched_at_s,
@@ -68,9 +80,7 @@ def gather(
             *(_witness(each, arms, now_s, moved=True, heard=each.site in heard_sites) for each in arms.candidates),
             *(_witness(each, arms, now_s, moved=False, heard=True) for each in arms.control),
         ],
-        installs=install_results.results(
-            mine, arms.running(mine, policy.silence_s, now_s), awake, policy.silence_s, now_s
-        ),
+        installs=install_results.results(mine, running, awake, policy.silence_s, now_s),
         limits=gating.limits_of(
             policy,
             share_below=arms.promised.share_below,
@@ -82,8 +92,9 @@ def gather(
     found = gating.whole_wave(found, mine, now_s)
     return Gathered(
         evidence=gating.judged(found, policy),
-        settings=gating.settings_of(policy, len(muster)),
+        settings=gating.settings_of(policy, members),
         switched_at_s=switched_at_s,
+        members=members,
     )
 
 
@@ -96,14 +107,14 @@ class _Arms:
         rollout: Rollout,
         wave: Wave,
         mine: Sequence[Mustered],
-        behind: Sequence[Mustered],
+        behind: Sequence[Mustered],  # those of them that speak for the others
         now_s: float,
     ) -> None:
         assert rollout.release is not None
         assert wave.started_at_s is not None, "a wave is judged once it began"
         self._tables, self._rollout, self._release = tables, rollout, rollout.release
         moved = [each for each in _spokesmen(mine) if each.state in _TRIED]
-        stay = [each for each in _spokesmen(behind) if _heard_since(each, wave.started_at_s)]
+        stay = [each for each in behind if _heard_since(each, wave.started_at_s)]
         known = tables.assignments.of([each.device for each in (*moved, *stay)])
         assigned = {each.device: each for each in known if each.model == rollout.model}
         self.candidates = [each for each in moved if self._is_ours(assigned.get(each.device))]
@@ -216,11 +227,21 @@ def _is_left_alone(assignment: Assignment | None, since_s: float) -> bool:
     return assignment is None or (assignment.ended_at_s is not None and assignment.ended_at_s <= since_s)
 
 
+def _neighbours(tables: Tables, rollout: Rollout, wave: Wave, sites: Collection[str]) -> Sequence[Mustered]:
+    """Return those that stay behind at these sites."""
+    there = tables.rollouts.mustered_at(rollout.id, sorted(site for site in sites if site))
+    return [each for each in there if each.wave > wave.number and each.state is MemberState.WAITING]
+
+
 def _spokesmen(devices: Iterable[Mustered]) -> list[Mustered]:
-    may = [each for each in devices if each.device_state is not DeviceState.QUARANTINED]
-    if len(may) <= SPOKESMEN_MAX:
-        return may
-    return heapq.nsmallest(SPOKESMEN_MAX, may, key=lambda each: (zlib.crc32(each.device.encode()), each.device))
+    may = {each.device: each for each in devices if each.device_state is not DeviceState.QUARANTINED}
+    return [may[device] for device in _first_by_hash(may)]
+
+
+def _first_by_hash(devices: Collection[DeviceId]) -> Sequence[DeviceId]:
+    if len(devices) <= SPOKESMEN_MAX:
+        return list(devices)
+    return heapq.nsmallest(SPOKESMEN_MAX, devices, key=lambda each: (zlib.crc32(each.encode()), each))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

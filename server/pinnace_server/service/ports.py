@@ -288,8 +288,16 @@ class Rollouts(Protocol):
         """Return the members of these waves, and those of others that are under way, in the same words and order."""
         ...
 
+    def mustered_at(self, rollout: RolloutId, sites: Iterable[str]) -> Sequence[Mustered]:
+        """Return the members at these sites (label ``site``), in the same words and order."""
+        ...
+
     def some_mustered(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Mustered]:
         """Return those of these devices that are members, in the same words and order."""
+        ...
+
+    def waiting_behind(self, rollout: RolloutId, wave: int) -> Sequence[DeviceId]:
+        """Return who waits in a later wave and is not in quarantine, by wave and device."""
         ...
 
     def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, RolloutId
@@ -50,6 +50,7 @@ class RollCalls:
         self._read: dict[RolloutId, Sequence[Mustered]] = {}
         self._near: dict[tuple[RolloutId, frozenset[int]], Sequence[Mustered]] = {}
         self._told: dict[RolloutId, Told] = {}
+        self._looked: set[RolloutId] = set()
         self._worked_out: dict[RolloutId, tuple[Ramp, float, int]] = {}
 
     @contextmanager
@@ -63,6 +64,7 @@ class RollCalls:
             self._read.clear()
             self._near.clear()
             self._told.clear()
+            self._looked.clear()
 
     def of(self, tables: Tables, rollout: RolloutId) -> Sequence[Mustered]:
         """Return every member in few words, by wave and device."""
@@ -86,6 +88,11 @@ class RollCalls:
                 self._near[key] = found
         return found
 
+    def gates_look(self, rollout: RolloutId) -> None:
+        """Note that the gates of a rollout look in this tick."""
+        if self._remembers:
+            self._looked.add(rollout)
+
     def may_wait(self, rollout: RolloutId, ramp: Ramp, now_s: float) -> bool:
         """Tell whether who may move in a large fleet can wait: it was worked out for this ramp a moment ago, or its
         gates look in this very tick.
@@ -95,12 +102,14 @@ class RollCalls:
         if rollout not in self._worked_out:
             return False
         of, at_s, devices = self._worked_out[rollout]
-        return devices > SMALL and of == ramp and (rollout in self._read or 0 <= now_s - at_s < devices / SMALL)
+        if devices <= SMALL or of != _decided(ramp):
+            return False
+        return rollout in self._looked or 0 <= now_s - at_s < devices / SMALL
 
     def worked_out(self, rollout: RolloutId, ramp: Ramp, now_s: float, devices: int) -> None:
         """Note that who may move was worked out, from the roll call of so many devices."""
         if self._remembers:
-            self._worked_out[rollout] = (ramp, now_s, devices)
+            self._worked_out[rollout] = (_decided(ramp), now_s, devices)
 
     def forget_but(self, rollouts: Collection[RolloutId]) -> None:
         """Forget the rollouts that are over."""
@@ -114,3 +123,9 @@ class RollCalls:
             if self._remembers:
                 self._told[rollout.id] = found
         return found
+
+
+def _decided(ramp: Ramp) -> Ramp:
+    """Return a ramp without what gates only saw, which is otherwise at each of their looks: nobody moves by it."""
+    waves = (replace(wave, verdict="", ready_at_s=None, switched_at_s=None) for wave in ramp.waves)
+    return replace(ramp, waves=tuple(waves))

@@ -21,7 +21,7 @@ from pinnace_server.domain.rollout_policy import reading
 from pinnace_server.domain.why import StepKind
 from pinnace_server.errors import Conflict, Refused
 from pinnace_server.service import climbing, controller, observing, roll_calls
-from pinnace_server.service.controller import PLAN_ALL_EVERY_S, Controller
+from pinnace_server.service.controller import PLAN_ALL_EVERY_S, PUT_OFF_TICKS_MAX, Controller
 from pinnace_server.service.evidence import gather
 from pinnace_server.service.ports import Tables
 from pinnace_server.service.ramps import Look
@@ -366,6 +366,23 @@ def test_a_large_fleet_s_round_waits_for_the_tick_after_its_gates_looked(
     monkeypatch.setattr(roll_calls, "SMALL", small)
     server.climb(plant.second, waves=[1, "rest"], **QUICK)
     plant.obey()
+    assert whole_looks(server, monkeypatch, (PLAN_ALL_EVERY_S, 1.0)) == whole
+
+
+def test_the_round_of_a_large_fleet_comes_where_gates_look_in_each_tick(
+    server: Server, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.climb(plant.second, waves=[1, "rest"], **QUICK)
+    plant.obey()
+    looked = server.controller._climbing
+    monkeypatch.setattr(looked, "climb_all", lambda: None)
+    monkeypatch.setattr(looked, "looked_over", roll_calls.SMALL + 1)
+    seconds = [PLAN_ALL_EVERY_S, *[1.0] * PUT_OFF_TICKS_MAX, 1.0]
+    assert whole_looks(server, monkeypatch, seconds) == [*[False] * PUT_OFF_TICKS_MAX, True, False]
+
+
+def whole_looks(server: Server, monkeypatch: pytest.MonkeyPatch, seconds: Sequence[float]) -> list[bool]:
+    """Tick after each of these seconds, and tell in which ticks everybody was looked at."""
     asked: list[bool] = []
     in_question = controller._in_question
 
@@ -374,10 +391,10 @@ def test_a_large_fleet_s_round_waits_for_the_tick_after_its_gates_looked(
         return in_question(tables, rollout, look, changed)
 
     monkeypatch.setattr(controller, "_in_question", noting)
-    for passed_s in (PLAN_ALL_EVERY_S, 1.0):
+    for passed_s in seconds:
         server.clock.move(passed_s)
         server.controller.tick()
-    assert asked == whole
+    return asked
 
 
 def test_a_roll_call_is_read_once_in_a_tick_and_anew_in_the_next(server: Server, plant: Plant) -> None:

@@ -480,6 +480,10 @@ def _of_rollouts(tables: Tables) -> Answers:
         for begun in ((), (1,), (0, 2)):
             yield f"mustered near {begun} {name}", list(tables.rollouts.mustered_near(name, begun))
         yield f"some mustered {name}", list(tables.rollouts.some_mustered(name, every[::2]))
+        sites = sorted({each.site for each in tables.rollouts.muster(name)})
+        yield f"mustered at {sites[:2]} {name}", list(tables.rollouts.mustered_at(name, sites[:2]))
+        for wave in range(3):
+            yield f"waiting behind {wave} {name}", list(tables.rollouts.waiting_behind(name, wave))
         yield f"agreements {name}", list(tables.rollouts.agreements(name))
         yield f"site rulings {name}", list(tables.rollouts.site_rulings(name))
         yield f"member {name}", tables.rollouts.member(name, camera(1))

@@ -319,6 +319,22 @@ class TestMembers:
             assert [(each.wave, each.device) for each in found] == [(1, camera(3)), (2, camera(2))]
             assert tables.rollouts.some_members(R1, []) == []
 
+    def test_who_waits_behind_a_wave_is_in_a_later_one_and_not_in_quarantine(self, store: Store) -> None:
+        members = [
+            member("r1", 1, wave=3),
+            member("r1", 2, wave=1),
+            member("r1", 3, wave=2),
+            member("r1", 4, wave=2),
+            member("r1", 5, wave=2, state=MemberState.SKIPPED),
+        ]
+        written(store, lambda tables: tables.devices.save(device(5)))
+        written(store, lambda tables: tables.devices.save(device(4, state=DeviceState.QUARANTINED)))
+        written(store, lambda tables: tables.rollouts.save_members(members))
+        with store.read() as tables:
+            assert list(tables.rollouts.waiting_behind(R1, 0)) == [camera(2), camera(3), camera(1)]
+            assert list(tables.rollouts.waiting_behind(R1, 1)) == [camera(3), camera(1)]
+            assert list(tables.rollouts.waiting_behind(R1, 3)) == []
+
     def test_the_roll_call_says_of_each_member_what_waves_ask_for(self, store: Store) -> None:
         seen = device(
             2,
@@ -340,6 +356,8 @@ class TestMembers:
             assert list(tables.rollouts.some_mustered(R1, [])) == []
             assert list(tables.rollouts.mustered_near(R1, (2,))) == [whole]
             assert list(tables.rollouts.mustered_near(R1, ())) == []
+            assert list(tables.rollouts.mustered_at(R1, ["lyon", "kiel"])) == [whole]
+            assert list(tables.rollouts.mustered_at(R1, [])) == []
         under_way = replace(members[0], state=MemberState.ASSIGNED)
         written(store, lambda tables: tables.rollouts.save_members([under_way]))
         with store.read() as tables:
