@@ -26,6 +26,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.mosquitto, pytest.mark.timeout(300, 
 # What keeps the device in these phases outlives the agent: the veto is in its state, the trial is still too short.
 OUTLIVING = (Phase.STAGED, Phase.TRIAL)
 KILLS = 2  # one less than what a trial takes for the candidate's own fault
+# `tests/agent/test_agent_process.py` goes through every phase with an agent alone. With a server `make test` takes one
+# in which it delivers, one in which the candidate serves, and one in which the device waits for it.
+WITH_A_SERVER = (Phase.FETCHING, Phase.TRIAL, Phase.AWAITING_CONTACT)
+PHASES = [pytest.param(each, marks=[] if each in WITH_A_SERVER else [pytest.mark.soak]) for each in HOLDS]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def scene(served: tuple[Server, Mosquitto], proxy: LossyProxy, device: Enrol, dr
     return Scene(server=server, camera=camera, proxy=proxy, rows=drafts.data.held)
 
 
-@pytest.mark.parametrize("phase", HOLDS, ids=str)
+@pytest.mark.parametrize("phase", PHASES, ids=str)
 def test_a_newer_assignment_takes_over_in_a_phase(scene: Scene, phase: Phase) -> None:
     server, camera = scene.server, scene.camera
     with held(scene, phase):
@@ -74,7 +78,7 @@ def test_a_newer_assignment_takes_over_in_a_phase(scene: Scene, phase: Phase) ->
     assert _told(scene) == ["1 committed", f"2 {interrupted['outcome']}", "3 committed"]
 
 
-@pytest.mark.parametrize("phase", HOLDS, ids=str)
+@pytest.mark.parametrize("phase", PHASES, ids=str)
 def test_kill_9_of_the_agent_in_a_phase_is_survived(scene: Scene, phase: Phase) -> None:
     server, camera = scene.server, scene.camera
     with contextlib.ExitStack() as hold:

@@ -20,25 +20,33 @@ pytestmark = pytest.mark.slow
 
 HOURS_MAX = 8.0  # weeks over SQL take most of a minute, and show nothing that hours do not
 SCENARIOS = {each.name: each.plan for each in cases.ALL if isinstance(each, Scenario) and each.plan.hours <= HOURS_MAX}
-# Of each strategy `make test` plays one that succeeds and one that goes back, and whatever kills a server: others read
-# and write the same rows, and five seconds each of them. `make soak` plays them all.
+# Of each strategy `make test` plays the shortest, and whatever kills a server: others read and write the same rows, and
+# take five to twenty seconds each. `make soak` plays them all.
 SOAKS = {
     "ab-of-a-release-that-is-wrong-on-one-class",
     "ab-of-a-release-that-takes-its-devices-down",
-    "ab-stops-what-is-a-fifth-slower",
+    "ab-then-alone",
+    "all-at-once",
     "blue-green-dies-silently",
     "blue-green-golden-vectors-fail-on-one-kind",
     "blue-green-has-errors",
+    "blue-green-switches-together",
     "canary-dies-silently",
+    "canary-goes-back-from-its-first-wave",
     "canary-is-slower",
     "golden-failure-stops-its-hardware",
     "misspelt-metric-holds",
     "outcome-goes-back",
+    "overlapping-cohorts",
     "predictions-drift-and-go-back",
+    "shadow-then-trial",
     "site-commits-and-the-gates-move-it-back",
+    "site-commits-together",
     "site-decided-while-one-cannot-hear",
+    "site-whose-lease-runs-out",
     "told-and-good",
     "undecided-wave-is-paused",
+    "unfair-goes-back",
     "wan-cut-of-a-site-in-mid-wave",
     "waves-wait-for-agreement",
 }

@@ -12,7 +12,8 @@ from pinnace_sim.memory.store import MemoryStore
 from tests.server.world import Server
 
 
-@pytest.fixture(params=["sql", "memory"])
+# What a twin in memory does otherwise, tests/server/db/contract and tests/sim/test_stores.py find; the soak runs all.
+@pytest.fixture(params=["sql", pytest.param("memory", marks=pytest.mark.soak)])
 def server(request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path) -> Iterator[Server]:
     if request.param == "sql":
         shutil.copy(empty_database, tmp_path)
