@@ -188,6 +188,15 @@ class MemoryRollouts:
         devices = self._disk.devices
         return [each.device for each in behind if devices[each.device].state is not DeviceState.QUARANTINED]
 
+    def site_rest(self, rollout: RolloutId, begun: Collection[int], now_s: float) -> Mapping[str, SiteOthers]:
+        found: dict[str, SiteOthers] = {}
+        for each in self.muster(rollout):
+            if each.wave not in begun and each.state is not MemberState.ASSIGNED:
+                well = each.is_there(now_s) and not each.degraded
+                before = found.get(each.site, SiteOthers(devices=0, healthy=0))
+                found[each.site] = SiteOthers(devices=before.devices + 1, healthy=before.healthy + well)
+        return found
+
     def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:
         members = self._disk.members.get(rollout, {})
         found: dict[str, SiteOthers] = {}

@@ -46,6 +46,7 @@ from pinnace_server.domain.records import (
 )
 from pinnace_server.domain.rollout_policy.policy import SITE_LABEL, ZONE_LABEL
 from pinnace_server.domain.sites import SiteRuling
+from pinnace_server.domain.statuses import SILENCE_CADENCES, SILENCE_MIN_S
 
 _MAY_GET_NEW = (DeviceState.PENDING.value, DeviceState.ACTIVE.value)
 
@@ -69,6 +70,11 @@ _MUSTER: Final = (
     " d.degraded, d.seen_at_s, d.health_at_s, d.report_every_s FROM members m JOIN devices d ON d.id = m.device"
     " LEFT JOIN labels s ON s.device = m.device AND s.key = ?"
     " LEFT JOIN labels z ON z.device = m.device AND z.key = ? WHERE m.rollout = ?"
+)
+_SITE_REST: Final = (
+    "SELECT s.value, count(*), sum(d.online AND NOT d.degraded AND coalesce(? - d.seen_at_s <="
+    " max(? * d.report_every_s, ?), 0)) FROM members m JOIN devices d ON d.id = m.device"
+    " LEFT JOIN labels s ON s.device = m.device AND s.key = ?"
 )
 _WAVE_COUNTS: Final = "SELECT wave, state, count(*) FROM members WHERE rollout = ? GROUP BY wave, state"
 
@@ -272,10 +278,9 @@ class SqlRollouts:
     def mustered_at(self, rollout: RolloutId, sites: Iterable[str]) -> Sequence[Mustered]:
         found: list[Mustered] = []
         for some in in_batches(sites):
-            rows = run(
-                self._session, f"{_MUSTER} AND s.value IN ({marks(some)})", (SITE_LABEL, ZONE_LABEL, rollout, *some)
-            )
-            found.extend(_mustered(*row) for row in rows)
+            there = f"m.device IN (SELECT device FROM labels WHERE key = ? AND value IN ({marks(some)}))"  # noqa: S608
+            values = (SITE_LABEL, ZONE_LABEL, rollout, SITE_LABEL, *some)
+            found.extend(_mustered(*row) for row in run(self._session, f"{_MUSTER} AND {there}", values))
         return sorted(found, key=lambda each: (each.wave, each.device))
 
     def some_mustered(self, rollout: RolloutId, devices: Iterable[DeviceId]) -> Sequence[Mustered]:
@@ -293,6 +298,12 @@ class SqlRollouts:
         )
         values = (rollout, wave, MemberState.WAITING.value, DeviceState.QUARANTINED.value)
         return [DeviceId(device) for (device,) in run(self._session, behind, values)]
+
+    def site_rest(self, rollout: RolloutId, begun: Collection[int], now_s: float) -> Mapping[str, SiteOthers]:
+        waits = f"m.rollout = ? AND m.wave NOT IN ({marks([*begun])}) AND m.state != ?"
+        values = (now_s, SILENCE_CADENCES, SILENCE_MIN_S, SITE_LABEL, rollout, *begun, MemberState.ASSIGNED.value)
+        rows = run(self._session, f"{_SITE_REST} WHERE {waits} GROUP BY s.value", values)
+        return {site or "": SiteOthers(devices=n, healthy=healthy) for site, n, healthy in rows}
 
     def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:
         devices = self._session.exec(select(func.count()).select_from(DeviceRow)).one()

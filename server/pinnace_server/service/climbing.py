@@ -124,9 +124,9 @@ class Climbing:
         if last is not None and now - last < _every_s(ramp, wave, now):
             return None
         self._looked_at_s[key] = now
-        self._calls.gates_look(rollout.id)
         near = self._calls.near(tables, rollout.id, ramp.begun)
         gathered = gather(tables, rollout, ramp, wave, near, now)
+        self._calls.gates_look(rollout.id, gathered.members)
         self.looked_over += gathered.members
         if gathered.switched_at_s is not None and wave.switched_at_s is None:
             ramp = _with(ramp, replace(wave, switched_at_s=gathered.switched_at_s))

@@ -300,6 +300,11 @@ class Rollouts(Protocol):
         """Return who waits in a later wave and is not in quarantine, by wave and device."""
         ...
 
+    def site_rest(self, rollout: RolloutId, begun: Collection[int], now_s: float) -> Mapping[str, SiteOthers]:
+        """Return by site (label ``site``; empty: none) the members of other waves than these that are not under way,
+        and how many of them are there and not degraded."""
+        ...
+
     def site_others(self, rollout: RolloutId, now_s: float) -> Mapping[str, SiteOthers]:
         """Return by site (label ``site``) the active devices that are there and no members of the rollout; sites
         without one are left out."""

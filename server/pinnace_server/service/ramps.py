@@ -6,6 +6,7 @@ Reads rows and asks ``domain.ramp``; writes nothing.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -40,6 +41,7 @@ from pinnace_server.service.roll_calls import RollCalls
 OFFLINE: Final = "it is offline, and is told as soon as it is heard"
 ALONE_FACTOR: Final = 2.0  # times what a gate tolerates is too much on any one device
 NEVER_SEEN: Final = "it was enrolled and never heard of since"
+_NOBODY: Final = SiteOthers(devices=0, healthy=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,9 +179,9 @@ def look(
 def _moving(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls, now_s: float) -> Moving:
     """Return who may move: of a large fleet most wait for their wave, and are asked for as part of their site alone."""
     guards_sites, begun = found.policy.budgets.healthy_per_site_min is not None, found.begun
-    everybody = calls.of(tables, rollout.id) if guards_sites else ()
     near = calls.near(tables, rollout.id, begun)
-    calls.worked_out(rollout.id, found, now_s, len(everybody or near))
+    looked_over = sum(wave.devices for wave in found.waves) if guards_sites else len(near)
+    calls.worked_out(rollout.id, found, now_s, looked_over)
     rivals = claims.rivals(tables, rollout, None)
     stopped = {number: stopped_installs(found.policy, near, number) for number in begun}
     decided = {wave.number for wave in found.waves if wave.promoted_at_s is not None}
@@ -192,8 +194,7 @@ def _moving(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls, now
     if guards_sites:
         busy = _busy_elsewhere(tables, rollout, rivals.keys() | claims.under_way_elsewhere(tables, rollout))
         movers = [each._replace(healthy=False) if each.device in busy else each for each in movers]
-        behind = (each for each in everybody if each.wave not in begun and each.state is not MemberState.ASSIGNED)
-        others = _rest_of_sites(tables.rollouts.site_others(rollout.id, now_s), behind, busy, now_s)
+        others = _rest_of_sites(tables, rollout, begun, busy, now_s)
     if siting.lease_s(found.policy) is not None:
         movers = sites.whole(movers, siting.under_way(tables, rollout, begun, calls, now_s), begun)
     return ramp.moving(found, movers, others)
@@ -210,10 +211,10 @@ def readiness(tables: Tables, rollout: Rollout, found: Ramp, calls: RollCalls | 
     wave = found.current
     if wave is None or rollout.state is not RolloutState.ACTIVE or not ramp.may_switch(found, wave):
         return None
-    muster = (calls or RollCalls()).of(tables, rollout.id)
-    if stopped_installs(found.policy, muster, wave.number) is not None:
+    near = (calls or RollCalls()).near(tables, rollout.id, found.begun)
+    if stopped_installs(found.policy, near, wave.number) is not None:
         return None
-    return pairs.readiness(each for each in muster if each.wave == wave.number)
+    return pairs.readiness(each for each in near if each.wave == wave.number)
 
 
 def report(tables: Tables, rollout: Rollout, members: Sequence[Member], look: Look | None, now_s: float) -> PlanReport:
@@ -241,15 +242,25 @@ def stopped_installs(policy: RolloutPolicy, muster: Sequence[Mustered], wave: in
 
 
 def _rest_of_sites(
-    outside: Mapping[str, SiteOthers], behind: Iterable[Mustered], busy: Collection[DeviceId], now_s: float
+    tables: Tables, rollout: Rollout, begun: Collection[int], busy: Collection[DeviceId], now_s: float
 ) -> Mapping[str, SiteOthers]:
     """Return the rest of each site: devices of no wave, and those of waves that have not begun."""
-    found = {site: [*rest] for site, rest in outside.items()}
-    for each in behind:
-        devices = found.setdefault(each.site, [0, 0])
-        devices[0] += 1
-        devices[1] += each.is_there(now_s) and not each.degraded and each.device not in busy
-    return {site: SiteOthers(devices=n, healthy=healthy) for site, (n, healthy) in found.items()}
+    outside = tables.rollouts.site_others(rollout.id, now_s)
+    behind = tables.rollouts.site_rest(rollout.id, begun, now_s)
+    taken = Counter(
+        each.site
+        for each in tables.rollouts.some_mustered(rollout.id, busy)
+        if each.wave not in begun
+        and each.state is not MemberState.ASSIGNED
+        and each.is_there(now_s)
+        and not each.degraded
+    )
+    found: dict[str, SiteOthers] = {}
+    for site in outside.keys() | behind.keys():
+        one, other = outside.get(site, _NOBODY), behind.get(site, _NOBODY)
+        healthy = one.healthy + other.healthy - taken[site]
+        found[site] = SiteOthers(devices=one.devices + other.devices, healthy=healthy)
+    return found
 
 
 def _busy_elsewhere(tables: Tables, rollout: Rollout, devices: Collection[DeviceId]) -> Collection[DeviceId]:

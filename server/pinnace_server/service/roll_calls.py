@@ -47,10 +47,9 @@ class RollCalls:
 
     def __init__(self) -> None:
         self._remembers = False
-        self._read: dict[RolloutId, Sequence[Mustered]] = {}
         self._near: dict[tuple[RolloutId, frozenset[int]], Sequence[Mustered]] = {}
         self._told: dict[RolloutId, Told] = {}
-        self._looked: set[RolloutId] = set()
+        self._looked: dict[RolloutId, int] = {}
         self._worked_out: dict[RolloutId, tuple[Ramp, float, int]] = {}
 
     @contextmanager
@@ -61,25 +60,12 @@ class RollCalls:
             yield
         finally:
             self._remembers = False
-            self._read.clear()
             self._near.clear()
             self._told.clear()
             self._looked.clear()
 
-    def of(self, tables: Tables, rollout: RolloutId) -> Sequence[Mustered]:
-        """Return every member in few words, by wave and device."""
-        found = self._read.get(rollout)
-        if found is None:
-            found = tables.rollouts.muster(rollout)
-            if self._remembers:
-                self._read[rollout] = found
-        return found
-
     def near(self, tables: Tables, rollout: RolloutId, begun: Collection[int]) -> Sequence[Mustered]:
         """Return the members of waves that began, and those of others that are under way: a part of a large fleet."""
-        whole = self._read.get(rollout)
-        if whole is not None:
-            return [each for each in whole if each.wave in begun or each.state is MemberState.ASSIGNED]
         key = (rollout, frozenset(begun))
         found = self._near.get(key)
         if found is None:
@@ -88,19 +74,19 @@ class RollCalls:
                 self._near[key] = found
         return found
 
-    def gates_look(self, rollout: RolloutId) -> None:
-        """Note that the gates of a rollout look in this tick."""
+    def gates_look(self, rollout: RolloutId, devices: int) -> None:
+        """Note that the gates of a rollout over so many devices look in this tick."""
         if self._remembers:
-            self._looked.add(rollout)
+            self._looked[rollout] = devices
 
     def may_wait(self, rollout: RolloutId, ramp: Ramp, now_s: float) -> bool:
         """Tell whether who may move in a large fleet can wait: it was worked out for this ramp a moment ago, or its
-        gates look in this very tick.
+        gates look in this very tick, and nothing was decided since it was worked out.
 
         A place that becomes free in a budget is then taken some seconds later.
         """
         if rollout not in self._worked_out:
-            return False
+            return self._looked.get(rollout, 0) > SMALL
         of, at_s, devices = self._worked_out[rollout]
         if devices <= SMALL or of != _decided(ramp):
             return False

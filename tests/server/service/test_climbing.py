@@ -401,10 +401,10 @@ def test_a_roll_call_is_read_once_in_a_tick_and_anew_in_the_next(server: Server,
     rollout, calls = server.climb(plant.second, waves=[1, "rest"], **QUICK), RollCalls()
     with server.store.read() as tables:
         with calls.remembered():
-            first = calls.of(tables, rollout.id)
-            assert calls.of(tables, rollout.id) is first
-        assert calls.of(tables, rollout.id) is not first
-        assert list(calls.of(tables, rollout.id)) == list(first)
+            first = calls.near(tables, rollout.id, {1})
+            assert calls.near(tables, rollout.id, {1}) is first
+        assert calls.near(tables, rollout.id, {1}) is not first
+        assert list(calls.near(tables, rollout.id, {1})) == list(first)
 
 
 def test_a_device_that_is_away_is_told_when_it_is_back(server: Server, plant: Plant) -> None:

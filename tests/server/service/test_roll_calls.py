@@ -52,9 +52,18 @@ def test_it_waits_for_no_decision(calls: RollCalls, ramp: Ramp) -> None:
 def test_it_waits_for_the_tick_after_a_look_of_its_gates(calls: RollCalls, ramp: Ramp) -> None:
     late_s = DECIDED_S + 3.0
     with calls.remembered():
-        calls.gates_look(ROLLOUT)
+        calls.gates_look(ROLLOUT, 2 * SMALL)
         assert calls.may_wait(ROLLOUT, ramp, late_s)
     assert not calls.may_wait(ROLLOUT, ramp, late_s)
+
+
+def test_after_a_start_a_large_fleet_waits_for_the_first_look_of_its_gates(ramp: Ramp) -> None:
+    calls = RollCalls()
+    with calls.remembered():
+        assert not calls.may_wait(ROLLOUT, ramp, DECIDED_S)
+        for devices, waits in ((SMALL, False), (SMALL + 1, True)):
+            calls.gates_look(ROLLOUT, devices)
+            assert calls.may_wait(ROLLOUT, ramp, DECIDED_S) is waits
 
 
 def test_a_small_fleet_waits_never(ramp: Ramp) -> None:

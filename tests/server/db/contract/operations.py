@@ -469,6 +469,8 @@ def _of_rollouts(tables: Tables) -> Answers:
         yield f"evidence {name}", tables.rollouts.evidence(name)
         yield f"waves {name}", list(tables.rollouts.waves(name))
         yield f"muster {name}", list(tables.rollouts.muster(name))
+        for begun in ((), (1,), (0, 2)):
+            yield f"site rest {begun} {name}", dict(sorted(tables.rollouts.site_rest(name, begun, NOW).items()))
         yield f"site others {name}", dict(tables.rollouts.site_others(name, NOW))
         for state in MemberState:
             yield f"members of {name} in {state}", list(tables.rollouts.members_in(name, (state,)))

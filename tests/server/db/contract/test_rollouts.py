@@ -335,6 +335,27 @@ class TestMembers:
             assert list(tables.rollouts.waiting_behind(R1, 1)) == [camera(3), camera(1)]
             assert list(tables.rollouts.waiting_behind(R1, 3)) == []
 
+    def test_the_rest_of_a_site_is_who_is_in_no_wave_that_began_and_not_under_way(self, store: Store) -> None:
+        there = {"online": True, "seen_at_s": NOW, "report_every_s": 30, "labels": {"site": "lyon"}}
+        seen = [
+            device(1, **there),
+            device(2, **there | {"degraded": True}),
+            device(3, **there | {"seen_at_s": NOW - 91.0}),
+            device(4, **there | {"labels": {}}),
+        ]
+        for each in seen:
+            written(store, lambda tables, each=each: tables.devices.save(each))
+        members = [member("r1", n, wave=2) for n in (1, 2, 3, 4)]
+        written(store, lambda tables: tables.rollouts.save_members(members))
+        with store.read() as tables:
+            rest = {"lyon": SiteOthers(devices=3, healthy=1), "": SiteOthers(devices=1, healthy=1)}
+            assert tables.rollouts.site_rest(R1, (1,), NOW) == tables.rollouts.site_rest(R1, (), NOW) == rest
+            assert tables.rollouts.site_rest(R1, (1, 2), NOW) == {}
+            assert tables.rollouts.site_rest(R1, (1,), NOW - 1.0)["lyon"] == SiteOthers(devices=3, healthy=2)
+        written(store, lambda tables: tables.rollouts.save_members([replace(members[0], state=MemberState.ASSIGNED)]))
+        with store.read() as tables:
+            assert tables.rollouts.site_rest(R1, (1,), NOW)["lyon"] == SiteOthers(devices=2, healthy=0)
+
     def test_the_roll_call_says_of_each_member_what_waves_ask_for(self, store: Store) -> None:
         seen = device(
             2,
