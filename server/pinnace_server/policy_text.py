@@ -26,20 +26,43 @@ def parse(text: str | bytes) -> dict[str, object]:
     if size > BYTES_MAX:
         raise Refused(f"expected a policy of at most {BYTES_MAX} bytes, found {size}")
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            place = f" in line {event.start_mark.line + 1}" if event.start_mark else ""
-            if isinstance(event, yaml.AliasEvent):  # nine lines of them can mean a billion values
-                raise Refused(f"expected no aliases in a policy, found *{event.anchor}{place}")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEPTH_MAX:
-                raise Refused(f"expected lists and mappings {DEPTH_MAX} deep at most, found more{place}")
+        _check(text)
         found = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # as an impossible date
         raise Refused(f"expected YAML or JSON, found: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
-        raise Refused(f"expected a policy with keys as 'cohort' and 'waves', found {type(found).__name__}")
+        what = "nothing" if found is None else type(found).__name__
+        raise Refused(f"expected a policy with keys as 'cohort' and 'waves', found {what}")
     return found
+
+
+def _check(text: str | bytes) -> None:
+    """Refuse what a reader would take a minute for, or take silently: depth, aliases, and a key that is there twice."""
+    import yaml
+
+    keys: list[set[str] | None] = []  # of the lists (None) and mappings that are open
+    nodes: list[int] = []  # in each of them; of a mapping every other one is a key
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        place = f" in line {event.start_mark.line + 1}" if event.start_mark else ""
+        if isinstance(event, yaml.AliasEvent):  # nine lines of them can mean a billion values
+            raise Refused(f"expected no aliases in a policy, found *{event.anchor}{place}")
+        if isinstance(event, yaml.CollectionEndEvent):
+            keys.pop()
+            nodes.pop()
+        if not isinstance(event, yaml.NodeEvent):
+            continue
+        if nodes:
+            here = keys[-1]
+            if here is not None and nodes[-1] % 2 == 0 and isinstance(event, yaml.ScalarEvent):
+                if event.value in here:
+                    raise Refused(f"expected each key once, found {event.value!r} again{place}")
+                here.add(event.value)
+            nodes[-1] += 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            keys.append(set() if isinstance(event, yaml.MappingStartEvent) else None)
+            nodes.append(0)
+            if len(nodes) > DEPTH_MAX:
+                raise Refused(f"expected lists and mappings {DEPTH_MAX} deep at most, found more{place}")
 
 
 def written(tree: Mapping[str, object]) -> str:
