@@ -61,7 +61,14 @@ def _add_enroll(commands: Any) -> None:
     enroll.add_argument("--name", default="", help="what people call this device (default: the host's name)")
     enroll.add_argument("--serial", default="", help="the device's serial number")
     enroll.add_argument("--hardware", default=None, help="the class of hardware (default: read from the board)")
-    enroll.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
+    enroll.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what the device says of itself; may be repeated. Cohorts go by labels that an operator set, unless "
+        "a policy trusts these",
+    )
     enroll.set_defaults(run_command=_enroll)
 
 

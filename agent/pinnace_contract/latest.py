@@ -121,6 +121,9 @@ from pinnace_contract.v1.enrolment import (
     parse_claim_token as parse_claim_token,
 )
 from pinnace_contract.v1.enums import (
+    PERMANENT as PERMANENT,
+)
+from pinnace_contract.v1.enums import (
     Arm as Arm,
 )
 from pinnace_contract.v1.enums import (

@@ -29,6 +29,7 @@ from pinnace_agent.core.slot import (
 )
 from pinnace_contract.ids import Digest, ReleaseId, VersionName
 from pinnace_contract.latest import (
+    PERMANENT,
     Cause,
     Entry,
     Evidence,
@@ -43,16 +44,6 @@ from pinnace_contract.latest import (
     TrustLevel,
 )
 
-# What a second attempt with the same bytes and the same runtime cannot mend.
-PERMANENT: Final = frozenset(
-    {
-        Cause.LOAD_FAILED,
-        Cause.GOLDEN_MISMATCH,
-        Cause.CONTRACT_MISMATCH,
-        Cause.UNSUPPORTED_STEP,
-        Cause.NO_RUNTIME,
-    }
-)
 # What a second start cannot mend; bytes that the disk has changed can be fetched again.
 UNSTARTABLE: Final = PERMANENT | {Cause.DIGEST_MISMATCH}
 # A candidate that must not answer for one moment longer; after any other cause it does until the old one serves.

@@ -6,6 +6,7 @@ Reading an unknown value gives ``UNKNOWN``, so that an old program survives a ne
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Runtime(StrEnum):
@@ -219,6 +220,18 @@ class Cause(StrEnum):
     CLONE_SUSPECTED = "CLONE_SUSPECTED"
     REINSTALLED = "REINSTALLED"
     UNKNOWN = "UNKNOWN"
+
+
+PERMANENT: Final = frozenset(
+    {
+        Cause.LOAD_FAILED,
+        Cause.GOLDEN_MISMATCH,
+        Cause.CONTRACT_MISMATCH,
+        Cause.UNSUPPORTED_STEP,
+        Cause.NO_RUNTIME,
+    }
+)
+"""What a second attempt with the same bytes and runtime cannot mend: the device refuses it as ``KNOWN_BAD``."""
 
 
 class EvidenceKind(StrEnum):

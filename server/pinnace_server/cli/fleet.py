@@ -163,6 +163,7 @@ def device_words(device: dict[str, Any]) -> str:
             ("state", device["state"] if device["cause"] == "NONE" else f"{device['state']}: {device['cause']}"),
             ("seen", "never" if age is None else f"{age} s ago; it reports every {device['report_every_s']} s"),
             ("labels", device["labels"]),
+            ("it says itself", device["reported_labels"] or None),
             ("hardware", device["hardware"]),
             ("runtimes", device["runtimes"]),
             ("agent", device["agent_version"]),

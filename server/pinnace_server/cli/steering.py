@@ -86,7 +86,8 @@ def _start(api: Api, chosen: argparse.Namespace) -> int:
     choice = {"model": chosen.model, "version": chosen.version, "policy": policy}
     if chosen.dry_run:
         seen = api.post("/rollouts/preview", choice)
-        print(shown.as_json(seen) if chosen.json else f"{_preview(seen)}\n{_rehearsed(chosen)}")
+        said = [_preview(seen)] + ([_rehearsed(chosen)] if seen["waves"] else [])
+        print(shown.as_json(seen) if chosen.json else "\n".join(said))
         return 0
     rollout = api.post("/rollouts", {**choice, "reason": chosen.reason})
     what = f"{shown.devices(sum(rollout['devices'].values()))} to {rollout['model']} {rollout['version']}"
@@ -129,14 +130,20 @@ def _preview(seen: dict[str, Any]) -> str:
             f"{strategy['wait_s']} s after the first is ready; "
             f"what served stays loaded for {strategy['keep_s']} s, so that going back takes no load"
         )
-    if not seen["waves"]:
+    if not seen["waves"] and not seen["already_on_it"] and not seen["excluded"]:
+        cohort = seen["policy"]["cohort"]["selector"]
+        lines.append(
+            f"nobody would move: no device matches {cohort!r}; labels that devices report themselves count with"
+            " cohort.trust_reported only"
+        )
+    elif not seen["waves"]:
         lines.append("nobody would move")
     if seen["already_on_it"]:
         lines.append(f"{shown.devices(len(seen['already_on_it']))} on it already")
     lines += [f"left out: {device}: {why}" for device, why in seen["excluded"].items()]
     counted = sorted(seen["variants"].items(), key=lambda each: (-each[1], each[0]))
     lines += [f"{name} first: {shown.devices(n)}" for name, n in counted]
-    if seen["foresight"]:
+    if seen["foresight"] and seen["waves"]:
         lines.append(seen["foresight"])
     return "\n".join(shown.cell(line, 400) for line in lines)
 
@@ -239,6 +246,8 @@ def answer_words(answer: dict[str, Any]) -> str:
 
 def _verify(api: Api, chosen: argparse.Namespace) -> int:
     """Work out every verdict here, not at the server, from records whose digests the log names."""
+    if chosen.rollout is not None:
+        api.get(f"/rollouts/{quoted(chosen.rollout)}")  # nothing to verify is no success where the name is mistyped
     found = [_checked(api, event) for event in _rulings(api, chosen.rollout)]
     broken = [each for each in found if each["problem"]]
     if chosen.json:

@@ -134,7 +134,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceReport:
-    """How far one device is, and what it waits on; None when it waits on nothing more."""
+    """How far one device is, and what it waits on; None when it waits on nothing more.
+
+    ``rival``: the rollout that goes first on it, where that is what it waits on.
+    """
 
     device: DeviceId
     wave: int
@@ -142,6 +145,7 @@ class DeviceReport:
     waiting_on: WaitingOn | None = None
     cause: Cause = Cause.NONE
     detail: str = ""
+    rival: RolloutId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pinnace_contract.ids import RolloutId
 from pinnace_contract.latest import Cause, Outcome, Phase
 from pinnace_server.domain import pairs, splits
 from pinnace_server.domain.plans import Adopt, Assign, Change, DeviceReport, Held, Observed, Skip, WaitingOn
@@ -67,7 +68,21 @@ def report(policy: Policy, wave: int, seen: Observed, change: Change | None, now
                 detail = detail or member.detail
             if state is MemberState.COMMITTED:
                 detail = detail or splits.told(seen)
-    return DeviceReport(device=member.device, wave=wave, state=state, waiting_on=waiting, cause=cause, detail=detail)
+    return DeviceReport(
+        device=member.device,
+        wave=wave,
+        state=state,
+        waiting_on=waiting,
+        cause=cause,
+        detail=detail,
+        rival=_rival(seen) if waiting is WaitingOn.OTHER_ROLLOUT else None,
+    )
+
+
+def _rival(seen: Observed) -> RolloutId | None:
+    if seen.rival is not None or seen.assignment is None or not seen.busy:
+        return seen.rival
+    return seen.assignment.rollout
 
 
 def held(policy: Policy, seen: Observed) -> Held | None:

@@ -6,13 +6,13 @@ names is the first of a chain: a device of the fourth wave is told what the firs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from pinnace_contract.ids import DeviceId, ModelName, RolloutId, VersionName
-from pinnace_contract.latest import Cause
+from pinnace_contract.latest import PERMANENT, Cause
 from pinnace_server.domain.gates.verdicts import Reason
 from pinnace_server.domain.plans import DeviceReport, WaitingOn
 from pinnace_server.domain.ramp import Ramp, Standing
@@ -36,6 +36,7 @@ class StepKind(StrEnum):
     PROMOTE = "promote"
     SWITCH = "switch"
     RETRY = "retry"
+    MOVE_BACK = "move_back"
     OTHER_ROLLOUT = "other_rollout"
     SITE = "site"
     ROOM = "room"
@@ -99,6 +100,8 @@ _THERE: Final = {
     WaitingOn.METERED: "its link is metered, and the policy fetches over none",
 }
 _ENDED_BADLY: Final = (MemberState.FAILED, MemberState.REVERTED, MemberState.REJECTED)
+_NOT_TRIED_AGAIN: Final = PERMANENT | {Cause.KNOWN_BAD}
+_STOPPED: Final = frozenset({Reason.INSTALLS_STOPPED, Reason.HARDWARE_STOPPED})
 
 
 def of_device(
@@ -131,34 +134,51 @@ def of_rollout(
     said: WaveReport | None,
     sites: Sequence[Site] = (),
     unreadable: str = "",
+    examples: Mapping[WaitingOn, DeviceReport] | None = None,
 ) -> Answer:
     """Return why a rollout is where it is. ``waiting`` counts devices by what they wait on; ``sites`` move whole.
 
-    ``unreadable``: what of its row cannot be read.
+    ``unreadable``: what of its row cannot be read. ``examples``: one device for each thing that is waited on.
     """
     if rollout.state is not RolloutState.ACTIVE:
-        why = rollout.reason or f"every device of it is done, and it is {rollout.state}"
-        return _about(rollout, why, NOTHING)
+        why = "every device of it is done" if rollout.state is RolloutState.FINISHED else f"it is {rollout.state}"
+        return _about(rollout, f"{why}: {rollout.reason}" if rollout.reason else why, NOTHING)
     if unreadable:
         return _about(rollout, unreadable, _mended(rollout), WaitingOn.UNREADABLE)
     stopped = waiting.get(WaitingOn.INSTALLS_STOPPED, 0)
     if stopped and ramp is not None and not ramp.paused:
         n = "one device waits" if stopped == 1 else f"{stopped} devices wait"
         why = f"{n} because installs failed and were stopped" + (f"; {'; '.join(said.why)}" if said else "")
-        return _about(rollout, why, _tried_again(rollout), WaitingOn.INSTALLS_STOPPED)
+        return _about(rollout, why, _after_failures(rollout, said), WaitingOn.INSTALLS_STOPPED)
     undecided = [each for each in sites if each.ruling is None and each.has_begun and each.missing]
     if undecided and waiting.get(WaitingOn.SITE_DECISION, 0):
         return _about(rollout, _sites_words(undecided), replace(_SITE, rollout=rollout.id), WaitingOn.SITE_DECISION)
+    here: dict[WaitingOn, int] = {on: n for on, n in waiting.items() if on is not WaitingOn.EARLIER_WAVE}
     if ramp is not None and standing is not None and ramp.current is not None:
         why, step = _wave(rollout, ramp, standing, said)
+        if here and step.kind is StepKind.PROMOTE and _nobody_serves(ramp, standing):
+            devices, step = _devices(rollout, here, examples or {})
+            return _about(rollout, f"{why}; {devices}", step, standing.waiting_on)
         return _about(rollout, why, step, standing.waiting_on)
     if not waiting:
         words = "the controller closes it at its next look"
         return _about(rollout, "every device of it is done", Step(kind=StepKind.TICK, words=words))
+    devices, step = _devices(rollout, waiting, examples or {})
+    return _about(rollout, devices, step, max(waiting, key=lambda each: waiting[each]))
+
+
+def _devices(
+    rollout: Rollout, waiting: Mapping[WaitingOn, int], examples: Mapping[WaitingOn, DeviceReport]
+) -> tuple[str, Step]:
+    """Return what devices wait for, and whom of them to ask about."""
     most = max(waiting, key=lambda each: waiting[each])
-    words = "what most of its devices wait for; for one of them: pinnace why DEVICE"
-    step = Step(kind=StepKind.DEVICE, words=words, rollout=rollout.id)
-    return _about(rollout, f"its devices wait: {counted(waiting)}", step, most)
+    one = examples.get(most)
+    said = f" ({one.device}: {one.detail})" if one is not None and one.detail else ""
+    words = f"what most of its devices wait for; for one of them: pinnace why {one.device if one else 'DEVICE'}"
+    step = Step(
+        kind=StepKind.DEVICE, words=words, command=f"pinnace why {one.device}" if one else "", rollout=rollout.id
+    )
+    return f"its devices wait: {counted(waiting)}{said}", step
 
 
 def _sites_words(undecided: Sequence[Site]) -> str:
@@ -219,10 +239,10 @@ def _device(
     standing: Standing | None,
     said: WaveReport | None,
 ) -> tuple[str, Step]:
-    if report.waiting_on is None:
-        return _ended(rollout, report)
     if rollout.state is not RolloutState.ACTIVE and report.state is MemberState.WAITING:
         return f"the rollout is {rollout.state}: {rollout.reason or 'no reason given'}", _assigned_anew(report.device)
+    if report.waiting_on is None:
+        return _ended(rollout, report)
     on, detail = report.waiting_on, report.detail
     if on in (WaitingOn.EARLIER_WAVE, WaitingOn.SWITCH) and ramp is not None and standing is not None:
         why, step = _wave(rollout, ramp, standing, said)
@@ -237,8 +257,8 @@ def _device(
         why = _THERE[on] + (f" ({detail})" if detail else "")
         return why, Step(kind=StepKind.SOMEBODY_THERE, words="somebody at the device, or time", rollout=rollout.id)
     if on is WaitingOn.PAUSED:
-        return f"the rollout is paused ({detail})" if detail else "the rollout is paused", _held(rollout, report)
-    return detail or _PLAIN.get(on, on.value), _held(rollout, report)
+        return f"the rollout is paused ({detail})" if detail else "the rollout is paused", _resumed(rollout)
+    return detail or _PLAIN.get(on, on.value), _held(rollout, report, said)
 
 
 _PLAIN: Final = {
@@ -255,7 +275,7 @@ _SITE: Final = Step(kind=StepKind.SITE, words="the last of its site is prepared 
 _SPEAKS: Final = Step(kind=StepKind.CONTACT, words="it connects, and says what it runs")
 
 
-def _held(rollout: Rollout, report: DeviceReport) -> Step:
+def _held(rollout: Rollout, report: DeviceReport, said: WaveReport | None) -> Step:
     device = report.device
     match report.waiting_on:
         case WaitingOn.DEVICE_NEVER_SEEN | WaitingOn.DEVICE_OFFLINE:
@@ -265,13 +285,12 @@ def _held(rollout: Rollout, report: DeviceReport) -> Step:
             return Step(kind=StepKind.READMIT, words=words, command=f"pinnace device readmit {device}")
         case WaitingOn.RESTORED:
             return replace(_SPEAKS, rollout=rollout.id)
-        case WaitingOn.PAUSED:
-            return _resumed(rollout)
         case WaitingOn.UNREADABLE:
             return _mended(rollout)
         case WaitingOn.OTHER_ROLLOUT:
-            words = "the other rollout ends"
-            return Step(kind=StepKind.OTHER_ROLLOUT, words=words, command=f"pinnace why {device}")
+            words = "the other rollout ends, or a person cancels it"
+            other = f"pinnace why {report.rival}" if report.rival is not None else ""
+            return Step(kind=StepKind.OTHER_ROLLOUT, words=words, command=other)
         case WaitingOn.BUDGET:
             words = "a device that is under way is done, or one that is ill is well again"
             return Step(kind=StepKind.ROOM, words=words, rollout=rollout.id)
@@ -281,7 +300,7 @@ def _held(rollout: Rollout, report: DeviceReport) -> Step:
             )
             return Step(kind=StepKind.SITE, words=words, rollout=rollout.id)
         case WaitingOn.INSTALLS_STOPPED:
-            return _tried_again(rollout)
+            return _after_failures(rollout, said)
         case WaitingOn.WINDOW:
             words = "somebody names the time zone of its site"
             command = f"pinnace device label {device} zone=Europe/Berlin"
@@ -294,6 +313,10 @@ def _ended(rollout: Rollout, report: DeviceReport) -> tuple[str, Step]:
     cause = f"{report.cause}" if report.cause is not Cause.NONE else ""
     why = ": ".join(each for each in (cause, report.detail) if each)
     if report.state in _ENDED_BADLY:
+        if report.cause in _NOT_TRIED_AGAIN:
+            words = "assign it another version: it does not try this one again"
+            command = f"pinnace assign {rollout.model} VERSION --devices {report.device}"
+            return why, Step(kind=StepKind.ASSIGN, words=words, command=command)
         if rollout.state is RolloutState.ACTIVE and rollout.rules:
             words = "a person lets it try again"
             command = f"pinnace rollout retry {rollout.id} {report.device}"
@@ -330,6 +353,8 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
         words, command = "that many people agree", f"pinnace rollout approve {name} --wave {wave}"
         return standing.detail, Step(kind=StepKind.APPROVE, words=words, command=command, rollout=name, wave=wave)
     why = _watched(wave, ramp, standing, said)
+    if said is not None and _STOPPED & set(said.reasons) and standing.waiting_on is not WaitingOn.APPROVAL:
+        return f"wave {wave}: {why}", replace(_after_failures(rollout, said), wave=wave)
     command = f"pinnace rollout promote {name} {wave} --reason …"
     if standing.waiting_on is WaitingOn.APPROVAL:
         words = "a person promotes the wave or moves it back (pinnace rollout rollback)"
@@ -351,8 +376,8 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
 
 def _watched(wave: int, ramp: Ramp, standing: Standing, said: WaveReport | None) -> str:
     """Return what gates wait for. Where nobody serves the release there is nothing that they could have seen."""
-    served = any(each.number == wave and each.switched_at_s is not None for each in ramp.waves)
-    if standing.waiting_on is WaitingOn.DEVICES and not served:
+    tried = said is not None and _STOPPED & set(said.reasons)
+    if _nobody_serves(ramp, standing) and not tried:
         told = any(each.number == wave and each.told_at_s is not None for each in ramp.waves)
         begun = "its ready devices were told to switch" if told else "it has begun"
         return f"{begun}, and none of its devices serves the release yet"
@@ -362,7 +387,18 @@ def _watched(wave: int, ramp: Ramp, standing: Standing, said: WaveReport | None)
 _TOLD: Final = "applications tell what its gates ask for, or a person promotes the wave or moves it back"
 
 
-def _tried_again(rollout: Rollout) -> Step:
+def _nobody_serves(ramp: Ramp, standing: Standing) -> bool:
+    """Tell whether no device of the current wave serves the release yet."""
+    served = any(each.number == standing.wave and each.switched_at_s is not None for each in ramp.waves)
+    return standing.waiting_on is WaitingOn.DEVICES and not served
+
+
+def _after_failures(rollout: Rollout, said: WaveReport | None) -> Step:
+    """Return what a person does about stopped installs: what failed its golden vectors fails them again."""
+    if said is not None and Reason.HARDWARE_STOPPED in said.reasons:
+        words = "a person moves it back, or promotes the wave in spite of what failed; it fails there again"
+        command = f"pinnace rollout rollback {rollout.id} --reason …"
+        return Step(kind=StepKind.MOVE_BACK, words=words, command=command, rollout=rollout.id)
     words = "a person looks at what failed, and lets it try again or moves all back"
     command = f"pinnace rollout retry {rollout.id}"
     return Step(kind=StepKind.RETRY, words=words, command=command, rollout=rollout.id)

@@ -19,7 +19,7 @@ from pinnace_server.domain.gates.evidence import Guard
 from pinnace_server.domain.gates.installs import Installs
 from pinnace_server.domain.muster import Mustered
 from pinnace_server.domain.pairs import Readiness
-from pinnace_server.domain.plans import Held, Observed, PlanReport, WaitingOn
+from pinnace_server.domain.plans import DeviceReport, Held, Observed, PlanReport, WaitingOn
 from pinnace_server.domain.policy import PLAIN_TERMS, PairTerms, Policy, ShadowTerms, SplitTerms, Target
 from pinnace_server.domain.ramp import Mover, Moving, Part, Ramp, SiteOthers
 from pinnace_server.domain.records import DeviceState, Member, MemberState, Rollout, RolloutState
@@ -228,7 +228,15 @@ def report(tables: Tables, rollout: Rollout, members: Sequence[Member], look: Lo
         policy = look.bound(policy, observed, now_s)
         policy = replace(policy, at_sites=siting.what_is_waited_for(tables, rollout, observed.values(), now_s))
     _, found = planner.plan(replace(policy, cancelled=True), observed, None, now_s)
-    return found
+    if rollout.state is RolloutState.ACTIVE:
+        return found
+    over = (_let_go(each) if each.state is MemberState.WAITING else each for each in found.devices)
+    return replace(found, devices=tuple(over))
+
+
+def _let_go(report: DeviceReport) -> DeviceReport:
+    """Return how a device stands that was never told, of a rollout that is over: it waits for nothing."""
+    return replace(report, waiting_on=None, rival=None, detail="it was never told")
 
 
 def stopped_installs(policy: RolloutPolicy, muster: Sequence[Mustered], wave: int) -> Installs | None:

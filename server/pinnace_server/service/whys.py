@@ -76,6 +76,7 @@ class Whys:
                 said=said_of(of),
                 sites=tuple(siting.sites_now(tables, found, now).values()),
                 unreadable=rules.unreadable(found),
+                examples={each.waiting_on: each for each in reversed(report.devices) if each.waiting_on is not None},
             )
 
 

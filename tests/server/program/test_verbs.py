@@ -257,3 +257,7 @@ def test_closed_pipe_ends_it_quietly(terminal: Terminal) -> None:
     terminal.monkeypatch.setattr("sys.stdout", Closed())
     terminal.monkeypatch.setattr("os.dup2", lambda *_: 0)
     assert main(["model", "list"]) == 0
+
+
+def test_a_mistyped_rollout_is_no_success_of_the_audit(terminal: Terminal) -> None:
+    assert "there is no rollout 'r-nope'" in terminal.run("audit", "verify", "--rollout", "r-nope", status=1)

@@ -134,6 +134,9 @@ class Life:
                 assert step.rollout is not None
                 assert step.wave is not None
                 server.steering.promote(step.rollout, step.wave, reason="why said so", actor="ann")
+            case StepKind.MOVE_BACK:
+                assert step.rollout is not None
+                server.rollouts.roll_back(step.rollout, reason="why said so", actor="ann")
             case StepKind.RETRY:
                 assert step.rollout is not None
                 server.steering.retry(step.rollout, actor="ann")
