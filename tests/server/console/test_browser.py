@@ -263,6 +263,14 @@ def test_no_screen_is_wider_than_its_window(page: Page, width: int) -> None:
         assert page.evaluate(wider) == 0, address
 
 
+def test_tables_of_rollouts_show_every_column_on_a_laptop(page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    for address in ("/rollouts", "/rollouts/r-4"):
+        page.goto(address)
+        hidden = "[...document.querySelectorAll('.scroll')].map(each => each.scrollWidth - each.clientWidth)"
+        assert set(page.evaluate(hidden)) <= {0}, address
+
+
 def test_cells_change_in_place_and_rows_never_move(page: Page, console: LiveConsole) -> None:
     page.goto("/devices?sort=p95&size=100")
     first = page.locator("tbody tr").first
