@@ -105,13 +105,20 @@ _STOPPED: Final = frozenset({Reason.INSTALLS_STOPPED, Reason.HARDWARE_STOPPED})
 
 
 def of_device(
-    rollout: Rollout, report: DeviceReport, *, ramp: Ramp | None, standing: Standing | None, said: WaveReport | None
+    rollout: Rollout,
+    report: DeviceReport,
+    *,
+    ramp: Ramp | None,
+    standing: Standing | None,
+    said: WaveReport | None,
+    kept: int = 0,
 ) -> Answer:
     """Return why a device of a rollout is where it is.
 
-    ``standing`` and ``said`` are of the rollout's current wave; None for a plain assignment.
+    ``standing`` and ``said`` are of the rollout's current wave, None for a plain assignment; ``kept``: how many of its
+    devices keep the release.
     """
-    why, step = _device(rollout, report, ramp, standing, said)
+    why, step = _device(rollout, report, ramp, standing, said, kept)
     return Answer(
         about=report.device,
         state=report.state.value,
@@ -132,13 +139,15 @@ def of_rollout(
     ramp: Ramp | None,
     standing: Standing | None,
     said: WaveReport | None,
+    kept: int = 0,
     sites: Sequence[Site] = (),
     unreadable: str = "",
     examples: Mapping[WaitingOn, DeviceReport] | None = None,
 ) -> Answer:
     """Return why a rollout is where it is. ``waiting`` counts devices by what they wait on; ``sites`` move whole.
 
-    ``unreadable``: what of its row cannot be read. ``examples``: one device for each thing that is waited on.
+    ``kept``: how many devices of the current wave keep the release. ``unreadable``: what of its row cannot be read.
+    ``examples``: one device for each thing that is waited on.
     """
     if rollout.state is not RolloutState.ACTIVE:
         why = "every device of it is done" if rollout.state is RolloutState.FINISHED else f"it is {rollout.state}"
@@ -155,8 +164,8 @@ def of_rollout(
         return _about(rollout, _sites_words(undecided), replace(_SITE, rollout=rollout.id), WaitingOn.SITE_DECISION)
     here: dict[WaitingOn, int] = {on: n for on, n in waiting.items() if on is not WaitingOn.EARLIER_WAVE}
     if ramp is not None and standing is not None and ramp.current is not None:
-        why, step = _wave(rollout, ramp, standing, said)
-        if here and step.kind is StepKind.PROMOTE and _nobody_serves(ramp, standing):
+        why, step = _wave(rollout, ramp, standing, said, kept)
+        if here and not kept and step.kind is StepKind.PROMOTE and _nobody_serves(ramp, standing):
             devices, step = _devices(rollout, here, examples or {})
             return _about(rollout, f"{why}; {devices}", step, standing.waiting_on)
         return _about(rollout, why, step, standing.waiting_on)
@@ -238,6 +247,7 @@ def _device(
     ramp: Ramp | None,
     standing: Standing | None,
     said: WaveReport | None,
+    kept: int,
 ) -> tuple[str, Step]:
     if rollout.state is not RolloutState.ACTIVE and report.state is MemberState.WAITING:
         return f"the rollout is {rollout.state}: {rollout.reason or 'no reason given'}", _assigned_anew(report.device)
@@ -245,7 +255,7 @@ def _device(
         return _ended(rollout, report)
     on, detail = report.waiting_on, report.detail
     if on in (WaitingOn.EARLIER_WAVE, WaitingOn.SWITCH) and ramp is not None and standing is not None:
-        why, step = _wave(rollout, ramp, standing, said)
+        why, step = _wave(rollout, ramp, standing, said, kept)
         return f"{detail or _PLAIN.get(on, on.value)}; {why}", step
     if on in _ON_THE_DEVICE:
         why = _ON_THE_DEVICE[on] + (f" ({detail})" if detail else "")
@@ -336,7 +346,7 @@ def _assigned_anew(device: DeviceId, rollout: Rollout | None = None) -> Step:
 # --- a wave -------------------------------------------------------------------------------------------------------
 
 
-def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | None) -> tuple[str, Step]:
+def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | None, kept: int) -> tuple[str, Step]:
     """Return what the current wave waits on, and what would let it go on."""
     wave, name = standing.wave, rollout.id
     if standing.ruling is not None:
@@ -352,7 +362,7 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
     if standing.waiting_on is WaitingOn.APPROVAL and not begun:
         words, command = "that many people agree", f"pinnace rollout approve {name} --wave {wave}"
         return standing.detail, Step(kind=StepKind.APPROVE, words=words, command=command, rollout=name, wave=wave)
-    why = _watched(wave, ramp, standing, said)
+    why = _watched(wave, ramp, standing, said, kept)
     if said is not None and _STOPPED & set(said.reasons) and standing.waiting_on is not WaitingOn.APPROVAL:
         return f"wave {wave}: {why}", replace(_after_failures(rollout, said), wave=wave)
     command = f"pinnace rollout promote {name} {wave} --reason …"
@@ -374,9 +384,11 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
     return f"wave {wave}: {why}", step
 
 
-def _watched(wave: int, ramp: Ramp, standing: Standing, said: WaveReport | None) -> str:
+def _watched(wave: int, ramp: Ramp, standing: Standing, said: WaveReport | None, kept: int) -> str:
     """Return what gates wait for. Where nobody serves the release there is nothing that they could have seen."""
     tried = said is not None and _STOPPED & set(said.reasons)
+    if _nobody_serves(ramp, standing) and kept:  # since they looked
+        return f"{'one' if kept == 1 else kept} of its devices keep{'s' * (kept == 1)} the release; its gates look soon"
     if _nobody_serves(ramp, standing) and not tried:
         told = any(each.number == wave and each.told_at_s is not None for each in ramp.waves)
         begun = "its ready devices were told to switch" if told else "it has begun"

@@ -9,7 +9,7 @@ from pinnace_server.domain import ramp, wave_report, why
 from pinnace_server.domain.pairs import Readiness
 from pinnace_server.domain.plans import WaitingOn
 from pinnace_server.domain.ramp import Ramp, RulingKind, Standing
-from pinnace_server.domain.records import Device, DeviceState, Member, Rollout
+from pinnace_server.domain.records import Device, DeviceState, Member, MemberState, Rollout
 from pinnace_server.domain.wave_report import WaveReport
 from pinnace_server.domain.why import Answer
 from pinnace_server.service import memberships, ramps, rules, siting, variant_choices
@@ -74,6 +74,7 @@ class Whys:
                 ramp=of,
                 standing=standing,
                 said=said_of(of),
+                kept=_kept(tables, found, of),
                 sites=tuple(siting.sites_now(tables, found, now).values()),
                 unreadable=rules.unreadable(found),
                 examples={each.waiting_on: each for each in reversed(report.devices) if each.waiting_on is not None},
@@ -117,10 +118,18 @@ def _looked(tables: Tables, rollout: Rollout, now: float) -> tuple[Look | None, 
         return look, standing_of(look.ramp, now, ramps.readiness(tables, rollout, look.ramp, calls))
 
 
+def _kept(tables: Tables, rollout: Rollout, of: Ramp | None) -> int:
+    """Return how many devices of the current wave keep the release."""
+    if of is None or of.current is None:
+        return 0
+    return tables.rollouts.wave_counts(rollout.id).get(of.current.number, {}).get(MemberState.COMMITTED, 0)
+
+
 def _of_member(tables: Tables, rollout: Rollout, member: Member, device: Device, now: float) -> Answer:
     look, standing = _looked(tables, rollout, now)
     (report,) = ramps.report(tables, rollout, [member], look, now).devices
     of = look.ramp if look is not None else None
-    found = why.of_device(rollout, report, ramp=of, standing=standing, said=said_of(of))
+    kept = _kept(tables, rollout, of)
+    found = why.of_device(rollout, report, ramp=of, standing=standing, said=said_of(of), kept=kept)
     choice = variant_choices.of_member(tables, rollout, member, device)
     return replace(found, variant=choice.why if choice is not None else "")

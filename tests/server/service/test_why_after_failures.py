@@ -53,6 +53,18 @@ def test_a_rollout_whose_wave_waits_for_another_one_names_it(server: Server, pla
     assert of_device.step.command == f"pinnace why {first.id}"
 
 
+def test_what_committed_since_the_gates_looked_is_not_said_to_serve_nothing(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, waves=[2, "rest"], **QUICK)
+    server.controller.tick()
+    whys = Whys(server.world)
+    assert "none of its devices serves the release yet" in whys.of_rollout(rollout.id).why
+    for device in plant.devices:
+        if server.members(rollout)[device.id].wave == 1:
+            device.commit()
+    answer = whys.of_rollout(rollout.id)
+    assert answer.why == "wave 1: 2 of its devices keep the release; its gates look soon"
+
+
 def test_a_cancelled_rollout_is_not_said_to_be_done(server: Server, plant: Plant) -> None:
     rollout = server.climb(plant.second, waves=[1, "rest"], **QUICK)
     server.rollouts.cancel(rollout.id, reason="", actor="ann")
