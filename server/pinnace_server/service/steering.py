@@ -289,9 +289,10 @@ def _may_go(version: Version, policy: RolloutPolicy, people: Collection[str] | N
     for at, each in enumerate(policy.approvals if people is not None else ()):
         known = [name for name in people or () if not each.by or name in each.by]
         if len(known) < each.count:
+            strange = ", ".join(name for name in each.by if name not in (people or ()))
             raise Refused(
-                f"policy.approvals[{at}]: expected at most as many people as may agree, found count {each.count}"
-                f" and {len(known)} of them ({', '.join(known) or 'nobody'})",
+                f"policy.approvals[{at}]: expected {each.count} or more who may agree, found {len(known)}"
+                f" ({', '.join(known) or 'nobody'})" + (f": this server does not know {strange}" if strange else ""),
                 hint=f"this server knows {', '.join(sorted(people or ()))}; accounts come with a later version",
             )
     return version
