@@ -6,7 +6,7 @@ import pytest
 
 from pinnace_contract.latest import Cause, Outcome
 from pinnace_server.domain.plans import WaitingOn
-from pinnace_server.domain.records import MemberState
+from pinnace_server.domain.records import MemberState, RolloutState
 from pinnace_server.domain.why import StepKind
 from pinnace_server.service.whys import Whys
 from tests.server.service.test_climbing import QUICK, REPORT_S, Plant
@@ -36,6 +36,9 @@ def test_a_wave_whose_only_device_failed_its_golden_vectors_is_moved_back_and_no
     assert own.cause is Cause.GOLDEN_MISMATCH
     assert own.step.kind is StepKind.ASSIGN, "it would refuse a second try as known bad"
     assert own.step.command == f"pinnace assign {rollout.model} VERSION --devices {failed.id}"
+    server.rollouts.roll_back(rollout.id, reason="as why said", actor="ann")
+    assert server.rollout(rollout).state is RolloutState.HALTED
+    assert whys.of_rollout(rollout.id).step.kind is StepKind.NOTHING
 
 
 def test_a_rollout_whose_wave_waits_for_another_one_names_it(server: Server, plant: Plant) -> None:
