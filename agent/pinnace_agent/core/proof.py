@@ -44,8 +44,8 @@ TRIAL_S_MORE: Final = 600.0
 
 
 def verified(slot: Slot, event: events.Verified, around: Surroundings) -> Step:
-    """The variant lies durable on the disk: activate as soon as nothing holds."""
-    return stage_on(moved(slot, Phase.STAGED, working(slot)), around)
+    """The variant lies durable on the disk: activate as soon as nothing holds, unless fetching took until too late."""
+    return staged_reconsidered(moved(slot, Phase.STAGED, working(slot)), event, around)
 
 
 def stage_on(slot: Slot, around: Surroundings) -> Step:

@@ -490,6 +490,17 @@ CASES = [
         ends=[(FAILED, Cause.DEADLINE)],
     ),
     Case(
+        sentence="a window that closed while the release was fetched fails the attempt",
+        story=lambda d: (
+            d.assign(V2, window=Window(opens_s=int(START_S), closes_s=int(START_S) + 200))
+            .to(Phase.FETCHING)
+            .tick(300)
+            .fetched()
+            .verified()
+        ),
+        ends=[(FAILED, Cause.DEADLINE)],
+    ),
+    Case(
         sentence="a release with a contract that applications do not accept stays offered",
         story=lambda d: (
             d.event(events.ContractsDeclared(accepts=(digest("another contract"),))).assign(V2).read().tick()
