@@ -106,9 +106,9 @@ class Activate:
     """Let the candidate's worker answer the socket (start it if it is not there), then stop the old one: ``Activated``.
 
     With a ``split`` both answer and none is stopped; while one of them is not there the other answers everything. With
-    ``keeps`` the old one, which is that, is not stopped either, and answers nobody: it stays loaded as the standby;
-    where it is not there, ``StandbyExited`` comes before ``Activated``. If the candidate cannot be started:
-    ``WorkerExited`` of it.
+    ``keeps`` the old one, which is that, is not stopped either, and answers nobody: it stays loaded as the standby, and
+    goes on to load where it had begun to; where it is not there, ``StandbyExited`` comes before ``Activated``. If the
+    candidate cannot be started: ``WorkerExited`` of it.
     """
 
     model: ModelName

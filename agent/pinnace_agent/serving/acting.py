@@ -51,6 +51,9 @@ class Acting:
             self._processes.give_up(model, effects.Shadow, effects.MakeReady, effects.Revert)
             self._keep_both(model, effect, effect.split)
             return
+        if effect.keeps is not None:  # after a restart it may still be loading
+            stays = effects.KeepStandby(model=effect.model, servable=effect.keeps)
+            model.taken_over(effect.keeps, stays, effects.Serve)
         self._processes.give_up(model, effects.Shadow, effects.MakeReady, effects.Serve, effects.Revert)
         if self._arms.part(model, effect, effect.candidate):
             return

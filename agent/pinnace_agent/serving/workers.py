@@ -125,7 +125,7 @@ class Workers:
         due = (start.job for start in self.due)
         return any(isinstance(job.effect, kinds) and aim_of(job.effect) == aim for job in (*due, *self.jobs.values()))
 
-    def taken_over(self, aim: Servable, effect: Answering, kind: type[Aimed]) -> bool:
+    def taken_over(self, aim: Servable, effect: Answering | effects.KeepStandby, kind: type[Aimed]) -> bool:
         """Let a worker that is loading this for another end be for this one; tell whether there is one.
 
         A start for that end that is only due is given up.

@@ -60,7 +60,6 @@ def test_a_switch_stops_nobody() -> None:
 
 GONE = [
     ("it died a moment ago", lambda world: world.exits(0)),
-    ("it is loaded again", lambda world: (world.exits(0), world.serving.act(effects.Serve(model=MODEL, servable=OLD)))),
     (
         "it is to be loaded again",
         lambda world: (world.exits(0), world.serving.act(effects.Serve(model=MODEL, servable=OLD, after_s=4.0))),
@@ -86,6 +85,20 @@ def test_a_switch_from_what_is_not_there_says_that_nothing_stands_by(
     world.serving.tick()
     world.loads(len(world.started) - 1)
     assert world.serving.take() == [(MODEL, events.StandbyUp(release=OLD.release, variant=OLD.variant))]
+
+
+def test_a_switch_from_what_is_still_loading_lets_it_load_and_stand_by() -> None:
+    world = ready()
+    world.exits(0)
+    world.serving.act(effects.Serve(model=MODEL, servable=OLD))
+    world.serving.take()
+    world.orders.clear()
+    world.serving.act(effects.Activate(model=MODEL, ticket=6, candidate=NEW, swap=Swap.OVERLAP, keeps=OLD))
+    world.serves(1)
+    assert world.serving.take() == [(MODEL, events.Activated(ticket=6))]
+    world.loads(len(world.started) - 1)
+    assert world.serving.take() == [(MODEL, events.StandbyUp(release=OLD.release, variant=OLD.variant))]
+    assert world.orders == [("serve", "new")], "nobody is stopped, and nobody is asked to answer beside the new one"
 
 
 def test_a_green_that_is_started_again_keeps_what_stands_by() -> None:
