@@ -97,10 +97,13 @@ def reconsidered(slot: Slot, event: events.Ticked, around: Surroundings) -> Step
 
 
 def _onward(slot: Slot, around: Surroundings) -> Step:
-    """Switch, unless nobody said so yet, the candidate is not up, or something holds."""
+    """Switch, unless nobody said so yet, the candidate is not up, or something holds; not after its window either."""
     work = working(slot)
     if not _is_told(work) or not _seen(work).up:
         return Step(slot=slot, save=False)
+    late = proof.too_late_to_activate(slot, work, around)
+    if late:
+        return fail(slot, work, late)
     hold = proof.activation_hold(slot, work, around)
     if hold:
         return Step(slot=replace(slot, work=replace(work, hold=hold)), save=hold != work.hold)

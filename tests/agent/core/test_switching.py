@@ -114,6 +114,12 @@ def test_the_word_to_switch_interrupts_nothing_that_is_under_way(phase: Phase) -
     assert d.serving == "v2"
 
 
+def test_a_switch_that_is_told_after_its_window_is_not_made() -> None:
+    window = Window(opens_s=int(START_S), closes_s=int(START_S) + 1_000)
+    d = is_ready(window=window).later(2_000).told_to_switch()
+    assert (d.serving, last(d)) == ("v1", (Outcome.FAILED, Cause.DEADLINE))
+
+
 def test_another_attempt_is_no_switch() -> None:
     d = is_ready().told_to_switch(attempt=2)
     assert last(d) == (Outcome.SUPERSEDED, Cause.NEWER_GENERATION)
