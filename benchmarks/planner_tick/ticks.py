@@ -52,7 +52,10 @@ def play(data: Path, devices: int, times: int, kind: str) -> dict[str, float]:
 
 
 def begin(data: Path, devices: int, times: int, kind: str) -> dict[str, float]:
-    """Let a wave begin with nobody under way: who moves is decided and written down at once, and signed 200 a tick."""
+    """Let a wave begin with nobody under way: who moves is decided and written down in one tick, and signed 200 a tick.
+
+    After a start, that is the second tick of a large fleet.
+    """
     del times  # a wave begins once
     with opened(data) as server:
         told = server.told(kind)
@@ -65,6 +68,8 @@ def begin(data: Path, devices: int, times: int, kind: str) -> dict[str, float]:
                 if wave.number == fleet.UNDER_WAY_WAVE:
                     tables.rollouts.save_wave(fleet.SECOND, replace(wave, started_at_s=None))
         whole_s, _ = _tick(server)
+        if not _unsigned(server):
+            whole_s = _after(server, lambda: server.clock.move(SECOND_S)).s
         executed_s, ticks, signed_s = server.controller.executed_s, 1, 0.0
         while _unsigned(server):
             ticks, signed_s = ticks + 1, signed_s + _after(server, lambda: server.clock.move(SECOND_S)).s
