@@ -307,7 +307,7 @@ def test_a_broken_rule_is_shrunk_without_the_rows_of_links_that_it_does_not_need
 
 
 def test_a_disk_that_takes_nothing_for_weeks_ends_in_words_and_not_in_a_loop() -> None:
-    full = Incident(at_s=3_600.0, kind=FaultKind.DISK_FULL, who="device-000", lasts_s=30 * 86_400.0)
+    full = Incident(at_s=3_600.0, kind=FaultKind.DISK_FULL, who="device-000", lasts_s=15 * 86_400.0)
     plan = replace(stories.one_update(1, devices=1, hours=80.0, faults=NONE), incidents=(full,))
     outcome = World(plan, keeps_log=True).run()
     stuck = [line for line in outcome.lines if '"what":"stuck"' in line]
