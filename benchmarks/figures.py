@@ -43,7 +43,7 @@ class Figure:
 def arguments(
     what: str, parts: Collection[str] = (), more: Callable[[argparse.ArgumentParser], None] | None = None
 ) -> argparse.Namespace:
-    """Read the options that every benchmark has; ``parts`` can be run alone, and then nothing is kept.
+    """Read the options that every benchmark has; ``parts`` can be run alone.
 
     ``more`` adds the options that one benchmark has by itself.
     """

@@ -57,7 +57,7 @@ def test_a_world_that_nobody_ends_is_over_with_its_hours_and_asks_nothing_of_a_c
 
 
 def test_worlds_are_played_of_every_strategy() -> None:
-    command = [sys.executable, str(BENCHMARK), "--only", "strategies", "--json"]
+    command = [sys.executable, str(BENCHMARK), "--only", "strategies", "--quick", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     (found,) = map(json.loads, done.stdout.splitlines())
     assert (found["figure"], found["value"]) == ("strategies_not_played", 0)
