@@ -387,9 +387,10 @@ def _wave(rollout: Rollout, ramp: Ramp, standing: Standing, said: WaveReport | N
 def _watched(wave: int, ramp: Ramp, standing: Standing, said: WaveReport | None, kept: int) -> str:
     """Return what gates wait for. Where nobody serves the release there is nothing that they could have seen."""
     tried = said is not None and _STOPPED & set(said.reasons)
-    if _nobody_serves(ramp, standing) and kept:  # since they looked
-        return f"{'one' if kept == 1 else kept} of its devices keep{'s' * (kept == 1)} the release; its gates look soon"
     if _nobody_serves(ramp, standing) and not tried:
+        if kept:  # since they looked
+            n = "one of its devices keeps" if kept == 1 else f"{kept} of its devices keep"
+            return f"{n} the release; its gates look soon"
         told = any(each.number == wave and each.told_at_s is not None for each in ramp.waves)
         begun = "its ready devices were told to switch" if told else "it has begun"
         return f"{begun}, and none of its devices serves the release yet"

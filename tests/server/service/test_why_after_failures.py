@@ -41,6 +41,18 @@ def test_a_wave_whose_only_device_failed_its_golden_vectors_is_moved_back_and_no
     assert whys.of_rollout(rollout.id).step.kind is StepKind.NOTHING
 
 
+def test_what_failed_is_told_though_another_device_committed_since(server: Server, plant: Plant) -> None:
+    rollout = server.climb(plant.second, waves=[2, "rest"], **QUICK)
+    failed, good = [each for each in plant.devices if server.members(rollout)[each.id].wave == 1]
+    failed.end(Outcome.FAILED, Cause.GOLDEN_MISMATCH)
+    server.clock.move(REPORT_S)
+    server.controller.tick()
+    good.commit()
+    answer = Whys(server.world).of_rollout(rollout.id)
+    assert "golden vectors failed on 1 kind(s) of hardware" in answer.why
+    assert answer.step.kind is StepKind.MOVE_BACK
+
+
 def test_a_rollout_whose_wave_waits_for_another_one_names_it(server: Server, plant: Plant) -> None:
     first = server.climb(plant.second, waves=["rest"], priority=90, **QUICK | {"holdback": None})
     second = server.climb(server.version("3"), waves=["rest"], priority=10, **QUICK | {"holdback": None})
