@@ -45,12 +45,15 @@ TRIAL_S_MORE: Final = 600.0
 
 def verified(slot: Slot, event: events.Verified, around: Surroundings) -> Step:
     """The variant lies durable on the disk: activate as soon as nothing holds, unless fetching took until too late."""
-    return staged_reconsidered(moved(slot, Phase.STAGED, working(slot)), event, around)
+    return stage_on(moved(slot, Phase.STAGED, working(slot)), around)
 
 
 def stage_on(slot: Slot, around: Surroundings) -> Step:
-    """Start the self-test (or do the removal), or stay staged with the reason."""
+    """Start the self-test (or do the removal), stay staged with the reason, or fail where the time for it is over."""
     work = working(slot)
+    late = too_late_to_activate(slot, work, around)
+    if late:
+        return fail(slot, work, late)
     hold = None if ignores_holds(slot) else activation_hold(slot, work, around)
     if hold:
         return Step(slot=replace(slot, work=replace(work, hold=hold)), save=hold != work.hold)
@@ -66,9 +69,7 @@ def stage_on(slot: Slot, around: Surroundings) -> Step:
 
 def staged_reconsidered(slot: Slot, event: object, around: Surroundings) -> Step:
     """Look again at what holds a staged attempt."""
-    work = working(slot)
-    late = too_late_to_activate(slot, work, around)
-    return fail(slot, work, late) if late else stage_on(slot, around)
+    return stage_on(slot, around)
 
 
 def too_late_to_activate(slot: Slot, work: Work, around: Surroundings) -> Reason | None:

@@ -598,6 +598,17 @@ CASES = [
         phase=Phase.STAGED,
     ),
     Case(
+        sentence="a removal that comes after its window removes nothing",
+        story=lambda d: d.later(300).assign(
+            V1,
+            intent=Intent.REMOVE,
+            release=None,
+            variants=(),
+            window=Window(opens_s=int(START_S), closes_s=int(START_S) + 200),
+        ),
+        ends=[(FAILED, Cause.DEADLINE)],
+    ),
+    Case(
         sentence="a removed model does not come back older than its floor",
         story=lambda d: (
             d.install(release(2, epoch=2)).assign(V1, intent=Intent.REMOVE, release=None, variants=()).assign(V3).read()
